@@ -1,0 +1,251 @@
+"""From the facts that operators state to units, groups and pins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from onnxslim_snacs.ir.groups import GroupCandidates, collect_groups
+from onnxslim_snacs.ir.table import SlotTable, joined
+from onnxslim_snacs.ir.types import (
+    Axis,
+    Extent,
+    Fact,
+    Group,
+    IntArray,
+    Pin,
+    PinReason,
+    Sink,
+    Split,
+    Tie,
+)
+from onnxslim_snacs.ir.views import View, choose_views, components, factor_slots
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """A fact and who stated it.
+
+    Attributes:
+        node: position of the node among the nodes; -1 for the graph itself.
+        name: its name for the user.
+        op: its operator type.
+        fact: the fact.
+    """
+
+    node: int
+    name: str
+    op: str
+    fact: Fact
+
+
+@dataclass(frozen=True, slots=True)
+class TieArrays:
+    """All ties, flat.
+
+    Attributes:
+        a: (ties,) slots.
+        b: (ties,) slots.
+        source: (ties,) which statement each comes from.
+    """
+
+    a: IntArray
+    b: IntArray
+    source: IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class DependencyGraph:
+    """The dependency IR of a model.
+
+    Attributes:
+        groups: what can be pruned.
+        pins: why the rest cannot, one entry for each cause.
+        sinks: every summed axis with the position of its node.
+        table: the slots.
+        stated: every fact with its author; the rest refers to it by position.
+        ties: the unconditional ties.
+        views: the resolutions of split axes.
+        labels: (slots,) the component of each slot, one array for each view.
+        pinned: (components,) the statement that pins each component, or -1; one for each view.
+    """
+
+    groups: tuple[Group, ...]
+    pins: tuple[PinReason, ...]
+    sinks: tuple[tuple[int, Sink], ...]
+    table: SlotTable
+    stated: tuple[Stated, ...]
+    ties: TieArrays
+    views: tuple[View, ...]
+    labels: tuple[IntArray, ...]
+    pinned: tuple[IntArray, ...]
+
+
+def build_graph(
+    stated: Iterable[Stated], extent_of: Callable[[Axis], int | None]
+) -> DependencyGraph:
+    """Resolve the facts of a model into groups.
+
+    Args:
+        stated: the facts, in the order of the nodes.
+        extent_of: the extent of a real axis, None where it is dynamic or unknown.
+    """
+    table = SlotTable()
+    facts = tuple(stated)
+    ties, pins, splits, sinks = _number(facts, table, extent_of)
+    axis_of = table.axis_of_slots()
+    base = components(table.size, ties.a, ties.b)
+    dead = _dead_factors(table, splits, base, joined(slots for slots, _ in pins))
+    axis_class = components(len(table.axes), axis_of[ties.a], axis_of[ties.b])
+    views = choose_views(table, [split for split, _ in splits], axis_class, dead)
+    labels, pinned, found = [], [], GroupCandidates(table, axis_of)
+    for view in views:
+        label, pin = _resolve(view, table, ties, pins, splits)
+        found.add(label, pin >= 0)
+        labels.append(label)
+        pinned.append(pin)
+    groups = collect_groups(found)
+    return DependencyGraph(
+        groups=groups,
+        pins=_explain(facts, sinks, table, labels, pinned),
+        sinks=sinks,
+        table=table,
+        stated=facts,
+        ties=ties,
+        views=tuple(views),
+        labels=tuple(labels),
+        pinned=tuple(pinned),
+    )
+
+
+_Pins = list[tuple[IntArray, int]]
+_Splits = list[tuple[Split, int]]
+
+
+def _number(
+    facts: Sequence[Stated], table: SlotTable, extent_of: Callable[[Axis], int | None]
+) -> tuple[TieArrays, _Pins, _Splits, tuple[tuple[int, Sink], ...]]:
+    """Give every axis its slots and turn the facts into arrays."""
+    virtual: dict[Axis, int] = {
+        s.fact.axis: s.fact.size for s in facts if isinstance(s.fact, Extent)
+    }
+
+    def tracked(axis: Axis) -> bool:
+        extent = virtual.get(axis) or extent_of(axis)
+        if not extent:
+            return False
+        table.add(axis, extent)
+        return True
+
+    a: list[IntArray] = []
+    b: list[IntArray] = []
+    source: list[IntArray] = []
+    pins: _Pins = []
+    splits: _Splits = []
+    sinks: list[tuple[int, Sink]] = []
+    for number, item in enumerate(facts):
+        fact = item.fact
+        if isinstance(fact, Pin):
+            if tracked(fact.axis):
+                pins.append((table.slots(fact.axis, fact.index), number))
+        elif isinstance(fact, Tie):
+            ends = [axis for axis in (fact.a, fact.b) if tracked(axis)]
+            if len(ends) == 2:
+                left, right = table.slots(fact.a, fact.ia), table.slots(fact.b, fact.ib)
+                _same_length(item, left, right)
+                a.append(left)
+                b.append(right)
+                source.append(np.full(len(left), number, dtype=np.int64))
+            else:  # tied to an extent that changes with the input: nothing may go
+                pins.extend((table.slots(axis), number) for axis in ends)
+        elif isinstance(fact, Split):
+            ends = [axis for axis in (fact.fine, *fact.factors) if tracked(axis)]
+            if len(ends) == 1 + len(fact.factors):
+                splits.append((fact, number))
+            else:
+                pins.extend((table.slots(axis), number) for axis in ends)
+        elif isinstance(fact, Sink):
+            tracked(fact.axis)
+            sinks.append((item.node, fact))
+    return TieArrays(joined(a), joined(b), joined(source)), pins, splits, tuple(sinks)
+
+
+def _same_length(item: Stated, left: IntArray, right: IntArray) -> None:
+    if len(left) != len(right):
+        tie = item.fact
+        assert isinstance(tie, Tie)
+        raise ValueError(
+            f"node {item.name} ({item.op}): the tie of {tie.a} with {tie.b} joins {len(left)} "
+            f"slots to {len(right)}"
+        )
+
+
+def _dead_factors(
+    table: SlotTable, splits: _Splits, base: IntArray, pin_slots: IntArray
+) -> set[Axis]:
+    """Factors all of whose slots are pinned whatever the other splits choose."""
+    pinned = np.zeros(int(base.max(initial=-1)) + 1, dtype=bool)
+    pinned[base[pin_slots]] = True
+    return {
+        axis for split, _ in splits for axis in split.factors if pinned[base[table.slots(axis)]].all()
+    }
+
+
+def _resolve(
+    view: View, table: SlotTable, ties: TieArrays, pins: _Pins, splits: _Splits
+) -> tuple[IntArray, IntArray]:
+    """Components of one view, and for each the first statement that pins it (-1: none)."""
+    a, b = [ties.a], [ties.b]
+    pin_slots = [slots for slots, _ in pins]
+    pin_source = [np.full(len(slots), number, dtype=np.int64) for slots, number in pins]
+    for choice, (split, number) in zip(view.choice, splits, strict=True):
+        if choice >= 0:
+            a.append(table.slots(split.fine))
+            b.append(factor_slots(table, split, choice))
+        idle = [f for k, f in enumerate(split.factors) if k != choice]
+        idle += [split.fine] if choice < 0 else []
+        for axis in idle:
+            pin_slots.append(table.slots(axis))
+            pin_source.append(np.full(table.extent(axis), number, dtype=np.int64))
+    label = components(table.size, joined(a), joined(b))
+    none = np.iinfo(np.int64).max
+    pinned = np.full(int(label.max(initial=-1)) + 1, none, dtype=np.int64)
+    np.minimum.at(pinned, label[joined(pin_slots)], joined(pin_source))
+    pinned[pinned == none] = -1
+    return label, pinned
+
+
+def _explain(
+    facts: Sequence[Stated],
+    sinks: Sequence[tuple[int, Sink]],
+    table: SlotTable,
+    labels: Sequence[IntArray],
+    pinned: Sequence[IntArray],
+) -> tuple[PinReason, ...]:
+    """The causes for which channel axes of weights are pinned in every view, each once."""
+    causes: dict[int, None] = {}
+    for _, sink in sinks:
+        for axis in (sink.axis, sink.weight_out, sink.out):
+            if axis is None or axis not in table:
+                continue
+            slots = table.slots(axis)
+            cause = np.stack([pin[label[slots]] for label, pin in zip(labels, pinned, strict=True)])
+            stuck = (cause >= 0).all(axis=0)
+            causes.update(dict.fromkeys(np.unique(cause[0, stuck]).tolist()))
+    return tuple(dict.fromkeys(pin_reason(facts[number]) for number in sorted(causes)))
+
+
+def pin_reason(item: Stated) -> PinReason:
+    """A statement as the reason of a pin."""
+    fact = item.fact
+    if isinstance(fact, Pin):
+        return PinReason(item.name, item.op, str(fact.axis), fact.reason)
+    if isinstance(fact, Split):
+        parts = " x ".join(str(f.dim) if f.tensor else "?" for f in fact.factors)
+        return PinReason(
+            item.name, item.op, str(fact.fine), f"no factor of the split axis can go ({parts})"
+        )
+    assert isinstance(fact, Tie)
+    return PinReason(item.name, item.op, str(fact.a), "meets an extent that changes with the input")

@@ -1,0 +1,96 @@
+"""From components to groups: units that lie on the same axes in the same way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxslim_snacs.ir.table import SlotTable
+from onnxslim_snacs.ir.types import BoolArray, Group, GroupAxis, IntArray, is_virtual
+
+_Hash = NDArray[np.uint64]
+
+
+@dataclass(slots=True)
+class GroupCandidates:
+    """Collects the free components of each view.
+
+    Attributes:
+        table: the slots.
+        axis_of: (slots,) number of the axis of each slot.
+        units: for each unit its slots in ascending order.
+        seen: hashes of the units that an earlier view has found as well.
+    """
+
+    table: SlotTable
+    axis_of: IntArray
+    runs: list[tuple[IntArray, IntArray, _Hash]] = field(default_factory=list)
+    seen: set[int] = field(default_factory=set)
+
+    def add(self, label: IntArray, pinned: BoolArray) -> None:
+        """Take in the components of one view that are not pinned and not yet known."""
+        order = np.argsort(label, kind="stable")
+        free = order[~pinned[label[order]]]
+        if not len(free):
+            return
+        starts = np.flatnonzero(np.r_[True, np.diff(label[free]) != 0])
+        identity = np.add.reduceat(_mix(free.astype(np.uint64)), starts)
+        fresh = np.array([int(h) not in self.seen for h in identity])
+        self.seen.update(int(h) for h in identity)
+        lengths = np.diff(np.r_[starts, len(free)])
+        take = np.repeat(fresh, lengths)
+        free, lengths = free[take], lengths[fresh]
+        if not len(free):
+            return
+        unit = np.repeat(np.arange(len(lengths)), lengths)
+        kind = np.zeros(len(lengths), dtype=np.uint64)
+        np.add.at(kind, unit, _mix(self.axis_of[free].astype(np.uint64)))
+        self.runs.append((free, lengths, kind))
+
+
+def _mix(values: _Hash) -> _Hash:
+    """splitmix64: spreads consecutive numbers over 64 bits, so that sums of them rarely collide."""
+    with np.errstate(over="ignore"):
+        z = (values + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return z ^ (z >> np.uint64(31))
+
+
+def collect_groups(found: GroupCandidates) -> tuple[Group, ...]:
+    """Group the units by the multiset of axes on which they lie.
+
+    Units that touch no real tensor, and groups that lie on one axis only of a tensor that nothing
+    else depends on, are left out by the caller's facts: they never arise from a tie.
+    """
+    groups: list[tuple[int, Group]] = []
+    for slots, lengths, kind in found.runs:
+        starts = np.r_[0, np.cumsum(lengths)[:-1]]
+        for signature in np.unique(kind):
+            members = np.flatnonzero(kind == signature)
+            matrix = slots[starts[members][:, None] + np.arange(lengths[members[0]])]
+            matrix = matrix[np.argsort(matrix[:, 0], kind="stable")]
+            group = _group(found, matrix)
+            if group is not None:
+                groups.append((int(matrix[0, 0]), group))
+    groups.sort(key=lambda item: item[0])
+    return tuple(
+        Group(f"g{number:04d}", group.label, group.units, group.members)
+        for number, (_, group) in enumerate(groups)
+    )
+
+
+def _group(found: GroupCandidates, matrix: IntArray) -> Group | None:
+    """A group from its (units, slots per unit) matrix; None if it lies on no real axis."""
+    table, columns = found.table, found.axis_of[matrix[0]]
+    members = []
+    for number in dict.fromkeys(columns.tolist()):
+        axis = table.axes[number]
+        if not is_virtual(axis):
+            index = matrix[:, columns == number] - table.offsets[number]
+            members.append(GroupAxis(axis, index))
+    if not members:
+        return None
+    return Group("", str(members[0].axis), len(matrix), tuple(members))

@@ -1,0 +1,63 @@
+"""Numbers for slots: every axis that takes part gets a run of consecutive integers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from onnxslim_snacs.ir.types import Axis, IntArray
+
+
+@dataclass(slots=True)
+class SlotTable:
+    """Axis -> its run of slots, handed out on first mention.
+
+    Attributes:
+        axes: the axes in the order of their numbers.
+        offsets: first slot of each axis.
+        extents: number of slots of each axis.
+    """
+
+    axes: list[Axis] = field(default_factory=list)
+    offsets: list[int] = field(default_factory=list)
+    extents: list[int] = field(default_factory=list)
+    numbers: dict[Axis, int] = field(default_factory=dict)
+    size: int = 0
+
+    def add(self, axis: Axis, extent: int) -> int:
+        """Number of the axis, which gets its slots if it has none yet."""
+        number = self.numbers.get(axis)
+        if number is None:
+            number = self.numbers[axis] = len(self.axes)
+            self.axes.append(axis)
+            self.offsets.append(self.size)
+            self.extents.append(extent)
+            self.size += extent
+        return number
+
+    def slots(self, axis: Axis, index: IntArray | None = None) -> IntArray:
+        """Slots of an axis that is in the table: all, or those at `index`."""
+        number = self.numbers[axis]
+        offset = self.offsets[number]
+        if index is None:
+            return np.arange(offset, offset + self.extents[number], dtype=np.int64)
+        return offset + np.asarray(index, dtype=np.int64)
+
+    def extent(self, axis: Axis) -> int:
+        """Number of slots of an axis that is in the table."""
+        return self.extents[self.numbers[axis]]
+
+    def __contains__(self, axis: Axis) -> bool:
+        return axis in self.numbers
+
+    def axis_of_slots(self) -> IntArray:
+        """(slots,) the number of the axis on which each slot lies."""
+        return np.repeat(np.arange(len(self.axes), dtype=np.int64), self.extents)
+
+
+def joined(parts: Iterable[IntArray]) -> IntArray:
+    """All parts one after the other; empty if there are none."""
+    arrays = list(parts)
+    return np.concatenate(arrays) if arrays else np.empty(0, dtype=np.int64)

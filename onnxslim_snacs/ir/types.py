@@ -1,0 +1,174 @@
+"""The words of the dependency IR.  They know nothing of operators.
+
+An *axis* is one dimension of one tensor; a *slot* is one index on it.  Operators say four things
+about slots: a `Tie` (these live or die together), a `Pin` (these may never go), a `Split` (one axis
+is the row-major product of several) and a `Sink` (here the axis is summed over, so that a slot of
+zeros is as good as no slot).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+
+
+class Axis(NamedTuple):
+    """One dimension of one tensor.
+
+    Attributes:
+        tensor: the tensor's name; a *virtual* axis (the groups of a convolution, the hidden units
+            of an LSTM) carries a name that no tensor of a model can have, see `virtual_axis`.
+        dim: the dimension, counted from 0.
+    """
+
+    tensor: str
+    dim: int
+
+    def __str__(self) -> str:
+        return f"{self.tensor}[{self.dim}]"
+
+
+def virtual_axis(node_key: str, role: str) -> Axis:
+    """An axis that belongs to a node and to no tensor, e.g. the groups of a convolution."""
+    return Axis(f"\0{node_key}\0{role}", 0)
+
+
+def is_virtual(axis: Axis) -> bool:
+    """Whether the axis belongs to a node and to no tensor."""
+    return axis.tensor.startswith("\0")
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """Declares a virtual axis and how many slots it has."""
+
+    axis: Axis
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tie:
+    """Slot `a[ia[k]]` and slot `b[ib[k]]` live or die together, for every k.
+
+    `None` for an index stands for all slots of the axis in order.
+    """
+
+    a: Axis
+    b: Axis
+    ia: IntArray | None = None
+    ib: IntArray | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """Slots that may never be removed.
+
+    Attributes:
+        axis: where they lie.
+        reason: why, as a sentence for the user.
+        index: which slots; None for all.
+        structural: the axis is no channel axis by its nature (pixels, taps, time steps), so that
+            nobody is told of the pin unless he asks.
+    """
+
+    axis: Axis
+    reason: str
+    index: IntArray | None = None
+    structural: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Axis `fine` is the row-major product of the axes `factors`, the slowest first.
+
+    What is kept of `fine` has to be the outer product of what is kept of its factors.
+    """
+
+    fine: Axis
+    factors: tuple[Axis, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sink:
+    """An axis of one input of a node is summed over: a removed slot counts as zero there.
+
+    Attributes:
+        axis: the summed axis of the input `input`; the proof puts zeros at its removed slots.
+        input: the position of that input among the node's inputs.
+        weight: the axis of the other operand that runs along with it, if there is one.
+        weight_input: the position of that operand.
+        weight_out: the axis of that operand that makes the node's output channels.
+        out: the output's channel axis.
+        groups: how many blocks the summed axis falls into (grouped convolution).
+    """
+
+    axis: Axis
+    input: int
+    weight: Axis | None = None
+    weight_input: int | None = None
+    weight_out: Axis | None = None
+    out: Axis | None = None
+    groups: int = 1
+
+
+Fact = Extent | Tie | Pin | Split | Sink
+
+
+@dataclass(frozen=True, slots=True)
+class PinReason:
+    """Why something cannot be pruned, for the report.
+
+    Attributes:
+        node: name of the node (or "graph") that pins.
+        op: its operator type.
+        axis: the axis on which the pin lies.
+        reason: one sentence.
+    """
+
+    node: str
+    op: str
+    axis: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class GroupAxis:
+    """The part of a group that lies on one axis.
+
+    Attributes:
+        axis: the axis.
+        index: (units, multiplicity) the slots of each unit on that axis.
+    """
+
+    axis: Axis
+    index: IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Units that lie on the same axes in the same way, so that they can be ranked together.
+
+    Attributes:
+        id: stable name, "g" and a running number in graph order.
+        label: the axis that a person would name it by.
+        units: how many units it has.
+        members: one entry for each axis on which its units lie.
+    """
+
+    id: str
+    label: str
+    units: int
+    members: tuple[GroupAxis, ...]
+
+    def on(self, axis: Axis) -> IntArray | None:
+        """The (units, multiplicity) slots of this group on `axis`, or None."""
+        for member in self.members:
+            if member.axis == axis:
+                return member.index
+        return None

@@ -1,0 +1,108 @@
+"""How split axes are resolved: each *view* lets one factor of every split live.
+
+An axis that is the product of others (heads x head dimension, groups x channels) can only be cut
+along one factor at a time, or along several if what is kept is an outer product.  A view picks one
+live factor for each split; within a view everything is plain ties.  Cutting in several views at
+once is sound, because the masks of the views multiply: see `docs` in CONTRIBUTING.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from onnxslim_snacs.ir.table import SlotTable
+from onnxslim_snacs.ir.types import Axis, IntArray, Split
+
+#: No model met so far needs more than four; the bound keeps a hostile one from taking forever.
+MAX_VIEWS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One live factor for each split.
+
+    Attributes:
+        choice: for each split the position of its live factor, -1 if none can live.
+    """
+
+    choice: tuple[int, ...]
+
+
+def components(size: int, a: IntArray, b: IntArray) -> IntArray:
+    """(size,) the number of the connected component of each of `size` things tied pairwise."""
+    if size == 0:
+        return np.empty(0, dtype=np.int64)
+    ties = coo_matrix((np.ones(len(a), dtype=np.int8), (a, b)), shape=(size, size))
+    return connected_components(ties, directed=False)[1].astype(np.int64)
+
+
+def factor_slots(table: SlotTable, split: Split, factor: int) -> IntArray:
+    """(fine extent,) the slot of factor `factor` that each slot of the fine axis belongs to."""
+    extents = [table.extent(axis) for axis in split.factors]
+    index = np.arange(int(np.prod(extents)), dtype=np.int64)
+    inner = int(np.prod(extents[factor + 1 :]))
+    return table.slots(split.factors[factor], (index // inner) % extents[factor])
+
+
+def choose_views(
+    table: SlotTable, splits: Sequence[Split], axis_class: IntArray, dead: set[Axis]
+) -> list[View]:
+    """The views that together let every factor live that can live.
+
+    Args:
+        table: the slots.
+        splits: all splits.
+        axis_class: (axes,) class of each axis under ties; splits whose factors fall into one class
+            have to choose alike.
+        dead: factors that are pinned whatever is chosen.
+    """
+    if not splits:
+        return [View(())]
+    candidates = [
+        [k for k, f in enumerate(split.factors) if f not in dead and table.extent(f) > 1]
+        for split in splits
+    ]
+    classes = [[int(axis_class[table.numbers[f]]) for f in split.factors] for split in splits]
+    fine_class = [int(axis_class[table.numbers[split.fine]]) for split in splits]
+    extents = [tuple(table.extent(f) for f in split.factors) for split in splits]
+    by_class: dict[int, list[int]] = {}
+    for s, row in enumerate(classes):
+        for c in row:
+            by_class.setdefault(c, []).append(s)
+    by_fine: dict[tuple[int, tuple[int, ...]], list[int]] = {}
+    for s, c in enumerate(fine_class):
+        by_fine.setdefault((c, extents[s]), []).append(s)
+
+    covered: set[tuple[int, int]] = set()
+    views: list[View] = []
+    while len(views) < MAX_VIEWS:
+        choice = [-1] * len(splits)
+        fresh = False
+        for s in range(len(splits)):
+            if choice[s] >= 0 or not candidates[s]:
+                continue
+            open_factors = [k for k in candidates[s] if (s, k) not in covered]
+            fresh = fresh or bool(open_factors)
+            pending = [(s, (open_factors or candidates[s])[0])]
+            while pending:
+                t, k = pending.pop()
+                if choice[t] >= 0 or k not in candidates[t]:
+                    continue
+                choice[t] = k
+                covered.add((t, k))
+                live = classes[t][k]
+                pending.extend(
+                    (u, classes[u].index(live)) for u in by_class[live] if choice[u] < 0
+                )
+                pending.extend(
+                    (u, k) for u in by_fine[fine_class[t], extents[t]] if choice[u] < 0
+                )
+        if views and not fresh:
+            break
+        views.append(View(tuple(choice)))
+    return views

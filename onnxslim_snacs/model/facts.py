@@ -1,0 +1,292 @@
+"""Shapes and values of all tensors, found by running the model on inputs of two sizes.
+
+Shape inference stops wherever an exporter computes a shape at run time, so the model itself is
+asked: two small runs in ONNX Runtime, with different sizes for every dynamic dimension, give every
+shape, and every integer vector that follows from shapes.  What differs between the runs is dynamic;
+what agrees is fact.  Where the model cannot be run (an operator that ONNX Runtime does not know),
+static shape inference has to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, ValueInfoProto, helper
+
+from onnxslim_snacs.errors import InputRefused, UsageError, foreign
+from onnxslim_snacs.model.graph import ModelGraph, captured, node_constant
+from onnxslim_snacs.model.session import probe_session
+
+#: An extent: a number, or None where it changes with the input (batch, sequence, image size).
+Dim = int | None
+Shape = tuple[Dim, ...]
+Sizes = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What is known of a model's tensors without looking at any data.
+
+    Attributes:
+        graph: the model.
+        shapes: for each sample size, tensor -> shape.
+        values: for each sample size, tensor -> value, for small tensors that follow from shapes and
+            constants alone.
+        ran: whether the shapes come from running the model.
+        note: why it could not be run, else "".
+    """
+
+    graph: ModelGraph
+    shapes: tuple[dict[str, tuple[int, ...]], ...]
+    values: tuple[dict[str, NDArray[Any]], ...]
+    static: dict[str, Shape]
+    weights: frozenset[str]
+    ran: bool
+    note: str = ""
+    _cache: dict[str, NDArray[Any] | None] = field(default_factory=dict)
+
+    def shape(self, tensor: str) -> Shape | None:
+        """The tensor's shape; None entries are dynamic, None altogether if unknown."""
+        initializer = self.graph.initializers.get(tensor)
+        if initializer is not None:
+            return tuple(initializer.dims)
+        seen = self.samples(tensor)
+        if not seen or len({len(s) for s in seen}) != 1:
+            return self.static.get(tensor) if not seen else None
+        return tuple(d[0] if len(set(d)) == 1 else None for d in zip(*seen, strict=True))
+
+    def samples(self, tensor: str) -> tuple[tuple[int, ...], ...]:
+        """The tensor's shape under each sample size; () if unknown."""
+        initializer = self.graph.initializers.get(tensor)
+        if initializer is not None:
+            return (tuple(initializer.dims),) * max(1, len(self.shapes))
+        found = tuple(run[tensor] for run in self.shapes if tensor in run)
+        return found if len(found) == len(self.shapes) else ()
+
+    def value(self, tensor: str) -> NDArray[Any] | None:
+        """The tensor's value where it is the same for every input, else None."""
+        if tensor not in self._cache:
+            self._cache[tensor] = self._value(tensor)
+        return self._cache[tensor]
+
+    def _value(self, tensor: str) -> NDArray[Any] | None:
+        if tensor in self.graph.initializers:
+            return self.graph.array(tensor)
+        seen = [run[tensor] for run in self.values if tensor in run]
+        if seen and len(seen) == len(self.values) and all(_same(seen[0], v) for v in seen):
+            return seen[0]
+        if tensor in self.weights:
+            return _evaluate(self, tensor)
+        return None
+
+    def partial(self, tensor: str) -> tuple[int | None, ...] | None:
+        """The entries of an integer vector, None where one changes with the input's size."""
+        value = self.value(tensor)
+        if value is not None and value.ndim <= 1 and value.dtype.kind in "iu":
+            return tuple(int(v) for v in value.reshape(-1))
+        seen = [run[tensor] for run in self.values if tensor in run]
+        if not seen or len({v.shape for v in seen}) != 1 or seen[0].ndim != 1:
+            return None
+        rows = np.stack(seen)
+        return tuple(
+            int(column[0]) if (column == column[0]).all() else None for column in rows.T
+        )
+
+    def is_weight(self, tensor: str) -> bool:
+        """Whether the tensor follows from initializers and Constant nodes alone."""
+        return tensor in self.weights
+
+
+def _same(a: NDArray[Any], b: NDArray[Any]) -> bool:
+    return a.shape == b.shape and bool(np.array_equal(a, b))
+
+
+def _evaluate(facts: ModelFacts, tensor: str) -> NDArray[Any] | None:
+    """Value of a tensor that follows from constants, by the reference implementation."""
+    from onnx.reference import ReferenceEvaluator
+
+    node = facts.graph.nodes[facts.graph.producer[tensor]]
+    if node.op_type == "Constant":
+        return node_constant(node)
+    feeds = {name: facts.value(name) for name in node.input if name}
+    if any(value is None for value in feeds.values()):
+        return None
+    opsets = [helper.make_opsetid(d, v) for d, v in facts.graph.opsets.items()]
+    inputs = [helper.make_value_info(name, onnx.TypeProto()) for name in feeds]
+    outputs = [helper.make_value_info(name, onnx.TypeProto()) for name in node.output if name]
+    graph = helper.make_graph([node], "constant", inputs, outputs)
+    try:
+        runner = ReferenceEvaluator(helper.make_model(graph, opset_imports=opsets))
+        result = runner.run([tensor], feeds)
+    except Exception:  # whatever the reference cannot do is simply not known
+        return None
+    return np.asarray(result[0])
+
+
+def read_facts(
+    graph: ModelGraph, input_shapes: Sizes | None = None, threads: int = 1
+) -> ModelFacts:
+    """Find out shapes and values.
+
+    Args:
+        graph: the model.
+        input_shapes: sizes for inputs whose dimensions are dynamic and cannot be guessed.
+        threads: threads for the two runs.
+
+    Raises:
+        InputRefused: `input_shapes` names an input that is not there, or contradicts the model.
+    """
+    constant, weights = _constant_tensors(graph)
+    runs, note = _probe(graph, constant, dict(input_shapes or {}), threads)
+    return ModelFacts(
+        graph=graph,
+        shapes=tuple(shapes for shapes, _ in runs),
+        values=tuple(values for _, values in runs),
+        static={} if runs else _inferred(graph, input_shapes or {}),
+        weights=weights,
+        ran=bool(runs),
+        note=note,
+    )
+
+
+def _constant_tensors(graph: ModelGraph) -> tuple[frozenset[str], frozenset[str]]:
+    """Tensors that follow from shapes and constants, and those that follow from constants alone."""
+    by_shape = set(graph.initializers)
+    weights = set(graph.initializers)
+    for node in graph.nodes:
+        if any(a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for a in node.attribute):
+            continue
+        inputs = [name for name in (*node.input, *captured(node)) if name]
+        random = node.op_type.startswith("Random") or node.op_type in ("Bernoulli", "Multinomial")
+        if random or (not inputs and node.op_type != "Constant"):
+            continue
+        if node.op_type in ("Shape", "Size") or all(name in by_shape for name in inputs):
+            by_shape.update(node.output)
+        if all(name in weights for name in inputs):
+            weights.update(node.output)
+    return frozenset(by_shape), frozenset(weights)
+
+
+def _probe(
+    graph: ModelGraph, constant: frozenset[str], given: Sizes, threads: int
+) -> tuple[list[tuple[dict[str, tuple[int, ...]], dict[str, NDArray[Any]]]], str]:
+    """Run the model on inputs of two sizes; ([], reason) if it does not run."""
+    try:
+        session = probe_session(graph, constant, threads)
+    except UsageError:
+        raise
+    except Exception as error:  # an operator that ONNX Runtime does not know, a broken graph
+        return [], foreign(error)
+    reason = ""
+    for sizes in candidate_sizes(graph, given):
+        try:
+            runs = [session.probe(random_inputs(graph, one, seed=0)) for one in sizes]
+        except Exception as error:
+            reason = foreign(error)
+            continue
+        return runs, ""
+    return [], reason
+
+
+def candidate_sizes(graph: ModelGraph, given: Sizes) -> list[list[dict[str, tuple[int, ...]]]]:
+    """Input sizes to try, each a list of one (all static) or two (something dynamic) assignments.
+
+    Batch is 2 and 3; a dynamic image side is tried as 64 and 96, 224 and 256, 32 and 48; anything else dynamic
+    as 8 and 12.  Where no pair runs, one assignment alone is tried, with every unknown as 1.
+    """
+    unknown = set(given) - set(graph.inputs)
+    if unknown:
+        raise InputRefused(
+            f"input shape given for {sorted(unknown)}, but the model's inputs are "
+            f"{list(graph.inputs)}"
+        )
+    infos = [v for v in graph.graph.input if v.name in set(graph.inputs)]
+    if not any(_is_dynamic(v) and v.name not in given for v in infos):
+        whole = {v.name: tuple(given.get(v.name) or _static_dims(v)) for v in infos}
+        bigger = {
+            v.name: tuple(
+                s + 1 if k == 0 and d is None and s >= 1 else s
+                for k, (d, s) in enumerate(zip(_dims(v), whole[v.name], strict=True))
+            )
+            for v in infos
+        }
+        if given and bigger != whole:
+            return [[whole, bigger], [whole]]
+        return [[whole]]
+    pairs = []
+    for sides in ((64, 96), (224, 256), (32, 48), (8, 12)):
+        for batch in ((2, 3), (1, 1)):
+            pair = [
+                {
+                    v.name: tuple(given.get(v.name) or _sized(v, batch[k], sides[k], (8, 12)[k]))
+                    for v in infos
+                }
+                for k in (0, 1)
+            ]
+            pairs.append(pair if pair[0] != pair[1] else pair[:1])
+    ones = {v.name: tuple(given.get(v.name) or _sized(v, 1, 1, 1)) for v in infos}
+    return [*pairs, [ones]]
+
+
+def _dims(info: ValueInfoProto) -> list[int | None]:
+    return [
+        d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None
+        for d in info.type.tensor_type.shape.dim
+    ]
+
+
+def _is_dynamic(info: ValueInfoProto) -> bool:
+    return None in _dims(info)
+
+
+def _static_dims(info: ValueInfoProto) -> tuple[int, ...]:
+    return tuple(d or 1 for d in _dims(info))
+
+
+def _sized(info: ValueInfoProto, batch: int, side: int, other: int) -> tuple[int, ...]:
+    dims = _dims(info)
+    image = len(dims) >= 4
+    return tuple(
+        d if d is not None else batch if k == 0 else side if image else other
+        for k, d in enumerate(dims)
+    )
+
+
+def random_inputs(
+    graph: ModelGraph, sizes: Sizes, seed: int
+) -> dict[str, NDArray[Any]]:
+    """Seeded inputs: normal for floats, zeros and ones for integers (they may be indices)."""
+    rng = np.random.default_rng(seed)
+    feeds: dict[str, NDArray[Any]] = {}
+    for info in graph.graph.input:
+        if info.name not in sizes:
+            continue
+        kind = info.type.tensor_type.elem_type
+        dtype = helper.tensor_dtype_to_np_dtype(kind)
+        shape = sizes[info.name]
+        if kind in (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE):
+            feeds[info.name] = rng.standard_normal(shape).astype(dtype)
+        elif kind == TensorProto.STRING:
+            feeds[info.name] = np.full(shape, "", dtype=object)
+        else:
+            feeds[info.name] = rng.integers(0, 2, size=shape).astype(dtype)
+    return feeds
+
+
+def _inferred(graph: ModelGraph, given: Sizes) -> dict[str, Shape]:
+    """Shapes by ONNX's static inference, for models that cannot be run."""
+    try:
+        model = onnx.shape_inference.infer_shapes(graph.proto, data_prop=True)
+    except Exception:  # inference is best effort: without it the tensors stay unknown
+        return {}
+    infos: Sequence[ValueInfoProto] = (
+        *model.graph.value_info, *model.graph.input, *model.graph.output
+    )
+    return {
+        v.name: tuple(_dims(v)) for v in infos if v.type.tensor_type.HasField("shape")
+    }

@@ -1,0 +1,147 @@
+"""ONNX Runtime sessions: how a model is handed over, on which provider, and what comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto, ValueInfoProto, helper
+
+from onnxslim_snacs.errors import UsageError
+from onnxslim_snacs.model.graph import ModelGraph
+
+_SMALL = 4096
+_NOT_TENSORS = ("Sequence", "Optional", "SplitToSequence", "ConcatFromSequence", "ZipMap")
+
+
+def import_onnxruntime() -> Any:
+    """ONNX Runtime, which is an extra because its CPU and GPU packages are one module.
+
+    Raises:
+        UsageError: neither is installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise UsageError(
+            "ONNX Runtime is not installed: pip install 'onnxslim-snacs[cpu]' or "
+            "'onnxslim-snacs[gpu]'"
+        ) from error
+    onnxruntime.set_default_logger_severity(4)
+    return onnxruntime
+
+
+@dataclass(frozen=True, slots=True)
+class SessionConfig:
+    """How to run a model.
+
+    Attributes:
+        provider: "cpu" or "cuda"; see `resolve_provider` for "auto".
+        threads: threads within an operator; fixed, because results depend on it.
+        level: ONNX Runtime's graph optimisation, 0 (none), 1 (basic), 2 (extended), 3 (all).
+    """
+
+    provider: str = "cpu"
+    threads: int = 1
+    level: int = 3
+
+
+def resolve_provider(wanted: str) -> str:
+    """The provider to use: "cuda" or "cpu" for "auto", depending on what is there.
+
+    Raises:
+        UsageError: CUDA is asked for and not there, or the name is not known.
+    """
+    if wanted not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"--provider {wanted}: expected auto, cpu or cuda")
+    has_cuda = "CUDAExecutionProvider" in import_onnxruntime().get_available_providers()
+    if wanted == "cuda" and not has_cuda:
+        raise UsageError(
+            "--provider cuda: this ONNX Runtime has no CUDA provider; install onnxslim-snacs[gpu]"
+        )
+    return "cuda" if wanted != "cpu" and has_cuda else "cpu"
+
+
+def create_session(
+    model: ModelProto, config: SessionConfig, base_dir: Path | None = None
+) -> Any:
+    """A session over a model in memory."""
+    ort = import_onnxruntime()
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = config.threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    levels = ort.GraphOptimizationLevel
+    options.graph_optimization_level = (
+        levels.ORT_DISABLE_ALL,
+        levels.ORT_ENABLE_BASIC,
+        levels.ORT_ENABLE_EXTENDED,
+        levels.ORT_ENABLE_ALL,
+    )[config.level]
+    providers = ["CPUExecutionProvider"]
+    if config.provider == "cuda":
+        providers.insert(0, "CUDAExecutionProvider")
+    return ort.InferenceSession(model.SerializeToString(), options, providers=providers)
+
+
+@dataclass(frozen=True)
+class ProbeSession:
+    """A session that answers with the shape of every tensor and the value of constant ones.
+
+    Attributes:
+        session: ONNX Runtime's session.
+        shaped: tensors asked for their shape only.
+        valued: tensors asked for their value.
+    """
+
+    session: Any
+    shaped: tuple[str, ...]
+    valued: tuple[str, ...]
+
+    def probe(
+        self, feeds: Mapping[str, NDArray[Any]]
+    ) -> tuple[dict[str, tuple[int, ...]], dict[str, NDArray[Any]]]:
+        """Run once; (tensor -> shape, tensor -> value)."""
+        outputs = [_shape_name(name) for name in self.shaped]
+        results = self.session.run([*outputs, *self.valued], dict(feeds))
+        cut = len(outputs)
+        shapes = {
+            name: tuple(int(d) for d in result)
+            for name, result in zip(self.shaped, results[:cut], strict=True)
+        }
+        values = {n: np.asarray(v) for n, v in zip(self.valued, results[cut:], strict=True)}
+        shapes.update((name, np.shape(value)) for name, value in (*values.items(), *feeds.items()))
+        return shapes, {name: value for name, value in values.items() if value.size <= _SMALL}
+
+
+def _shape_name(tensor: str) -> str:
+    return f"{tensor}\0shape"
+
+
+def probe_session(graph: ModelGraph, valued: frozenset[str], threads: int) -> ProbeSession:
+    """Instrument a model so that it reports shapes instead of activations.
+
+    Args:
+        graph: the model.
+        valued: tensors that follow from shapes and constants alone: their value is reported.
+        threads: threads within an operator.
+    """
+    light = ModelProto()
+    light.CopyFrom(graph.proto)
+    shaped, asked = list(graph.inputs), [n for n in valued if n not in graph.initializers]
+    for node in graph.nodes:
+        if not node.op_type.startswith(_NOT_TENSORS):
+            shaped.extend(name for name in node.output if name and name not in valued)
+    light.graph.node.extend(
+        helper.make_node("Shape", [name], [_shape_name(name)]) for name in shaped
+    )
+    del light.graph.output[:]
+    light.graph.output.extend(
+        ValueInfoProto(name=name) for name in (*map(_shape_name, shaped), *sorted(asked))
+    )
+    session = create_session(light, SessionConfig(threads=threads, level=0), graph.base_dir)
+    return ProbeSession(session, tuple(shaped), tuple(sorted(asked)))
