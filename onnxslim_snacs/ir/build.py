@@ -84,13 +84,16 @@ class DependencyGraph:
 
 
 def build_graph(
-    stated: Iterable[Stated], extent_of: Callable[[Axis], int | None]
+    stated: Iterable[Stated],
+    extent_of: Callable[[Axis], int | None],
+    is_weight: Callable[[str], bool],
 ) -> DependencyGraph:
     """Resolve the facts of a model into groups.
 
     Args:
         stated: the facts, in the order of the nodes.
         extent_of: the extent of a real axis, None where it is dynamic or unknown.
+        is_weight: whether a tensor follows from constants alone; a group without any is dropped.
     """
     table = SlotTable()
     facts = tuple(stated)
@@ -106,7 +109,7 @@ def build_graph(
         found.add(label, pin >= 0)
         labels.append(label)
         pinned.append(pin)
-    groups = collect_groups(found)
+    groups = collect_groups(found, is_weight)
     return DependencyGraph(
         groups=groups,
         pins=_explain(facts, sinks, table, labels, pinned),

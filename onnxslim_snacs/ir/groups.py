@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -59,11 +60,12 @@ def _mix(values: _Hash) -> _Hash:
         return z ^ (z >> np.uint64(31))
 
 
-def collect_groups(found: GroupCandidates) -> tuple[Group, ...]:
+def collect_groups(
+    found: GroupCandidates, is_weight: Callable[[str], bool]
+) -> tuple[Group, ...]:
     """Group the units by the multiset of axes on which they lie.
 
-    Units that touch no real tensor, and groups that lie on one axis only of a tensor that nothing
-    else depends on, are left out by the caller's facts: they never arise from a tie.
+    Units that lie on no weight are left out: nothing would get smaller without them.
     """
     groups: list[tuple[int, Group]] = []
     for slots, lengths, kind in found.runs:
@@ -73,7 +75,7 @@ def collect_groups(found: GroupCandidates) -> tuple[Group, ...]:
             matrix = slots[starts[members][:, None] + np.arange(lengths[members[0]])]
             matrix = matrix[np.argsort(matrix[:, 0], kind="stable")]
             group = _group(found, matrix)
-            if group is not None:
+            if group is not None and any(is_weight(m.axis.tensor) for m in group.members):
                 groups.append((int(matrix[0, 0]), group))
     groups.sort(key=lambda item: item[0])
     return tuple(

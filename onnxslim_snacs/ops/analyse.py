@@ -1,0 +1,111 @@
+"""From a model to its dependency IR: every node states its facts, the graph adds its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from onnxslim_snacs.errors import foreign
+from onnxslim_snacs.ir.build import DependencyGraph, Stated, build_graph
+from onnxslim_snacs.ir.types import Axis, Fact, Pin
+from onnxslim_snacs.model.facts import ModelFacts, Sizes, read_facts
+from onnxslim_snacs.model.graph import ModelGraph, captured
+from onnxslim_snacs.ops import OPERATORS
+from onnxslim_snacs.ops.node import OpNode
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """A model with everything that is known of it before any data is seen.
+
+    Attributes:
+        graph: the model.
+        facts: shapes and values.
+        nodes: its nodes as the rules see them.
+        ir: the dependency IR.
+    """
+
+    graph: ModelGraph
+    facts: ModelFacts
+    nodes: tuple[OpNode, ...]
+    ir: DependencyGraph
+
+
+def analyse(
+    graph: ModelGraph,
+    *,
+    allow_inexact: bool = False,
+    input_shapes: Sizes | None = None,
+    protect: Iterable[str] = (),
+) -> Analysis:
+    """Build the dependency IR of a model.
+
+    Args:
+        graph: the model.
+        allow_inexact: let normalisations lose channels, which changes what they compute.
+        input_shapes: sizes for inputs whose dynamic dimensions cannot be guessed.
+        protect: names of tensors or nodes whose channels have to stay.
+    """
+    facts = read_facts(graph, input_shapes)
+    nodes = tuple(
+        OpNode(
+            key=str(k),
+            proto=proto,
+            facts=facts,
+            opset=graph.opsets.get("" if proto.domain == "ai.onnx" else proto.domain, 1),
+            allow_inexact=allow_inexact,
+        )
+        for k, proto in enumerate(graph.nodes)
+    )
+    stated = [*graph_facts(graph, facts), *node_facts(nodes), *protections(nodes, set(protect))]
+
+    def extent_of(axis: Axis) -> int | None:
+        shape = facts.shape(axis.tensor)
+        return shape[axis.dim] if shape is not None else None
+
+    return Analysis(graph, facts, nodes, build_graph(stated, extent_of, facts.is_weight))
+
+
+def graph_facts(graph: ModelGraph, facts: ModelFacts) -> Iterator[Stated]:
+    """What the outside world sees of the graph stays as it is."""
+    for names, reason in ((graph.inputs, "graph input"), (graph.outputs, "graph output")):
+        for name in names:
+            for pin in pin_all(facts, [name], reason):
+                yield Stated(-1, foreign(name), "graph", pin)
+
+
+def node_facts(nodes: Iterable[OpNode]) -> Iterator[Stated]:
+    """The facts that each node's rule states."""
+    for number, node in enumerate(nodes):
+        for fact in _facts_of(node):
+            yield Stated(number, foreign(node.name), node.op, fact)
+
+
+def _facts_of(node: OpNode) -> Iterable[Fact]:
+    rule = OPERATORS.get(node.op)
+    around = [n for n in (*node.inputs, *node.outputs, *captured(node.proto)) if n]
+    if rule is None:
+        return pin_all(node.facts, around, f"operator {node.op} has no rule")
+    unknown = [n for n in (*node.inputs, *node.outputs) if n and node.facts.shape(n) is None]
+    if unknown:
+        reason = f"the shape of {foreign(unknown[0])} is not known"
+        return pin_all(node.facts, around, reason)
+    return rule.propagate(node)
+
+
+def pin_all(facts: ModelFacts, tensors: Iterable[str], reason: str) -> Iterator[Pin]:
+    """Pins on every axis of every given tensor."""
+    for tensor in tensors:
+        shape = facts.shape(tensor)
+        for dim in range(len(shape) if shape is not None else 0):
+            yield Pin(Axis(tensor, dim), reason)
+
+
+def protections(nodes: Iterable[OpNode], names: set[str]) -> Iterator[Stated]:
+    """Pins for what the user wants to keep."""
+    for number, node in enumerate(nodes):
+        tensors = [n for n in (*node.inputs, *node.outputs) if n in names]
+        if node.name in names:
+            tensors = [o for o in node.outputs if o]
+        for pin in pin_all(node.facts, tensors, "protected by the user"):
+            yield Stated(number, foreign(node.name), node.op, pin)

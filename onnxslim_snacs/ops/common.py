@@ -1,0 +1,38 @@
+"""Facts that several operator families state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from onnxslim_snacs.ir.types import Axis, Fact, Pin, Tie
+from onnxslim_snacs.ops.node import OpNode, Shape, known
+
+
+def pin_structural(axes: Iterable[Axis], reason: str) -> Iterator[Pin]:
+    """Pins on axes that are no channel axes by their nature (pixels, taps, time steps)."""
+    for axis in axes:
+        yield Pin(axis, reason, structural=True)
+
+
+def same_axes(node: OpNode, source: int, dims: Sequence[int], output: int = 0) -> Iterator[Fact]:
+    """Output axis d is input axis d, for every d in `dims`."""
+    for dim in dims:
+        yield Tie(node.in_axis(source, dim), node.out_axis(dim, output))
+
+
+def broadcast(node: OpNode, inputs: Sequence[int], output: int = 0) -> Iterator[Fact]:
+    """Numpy broadcasting: axes of equal extent are tied from the right, extent 1 is free."""
+    out = known(node.out_shape(output))
+    for index in inputs:
+        if node.has_input(index):
+            yield from broadcast_one(node, index, out, output)
+
+
+def broadcast_one(node: OpNode, index: int, out: Shape, output: int = 0) -> Iterator[Fact]:
+    """The ties of one input with a broadcast output."""
+    shape = known(node.in_shape(index))
+    shift = len(out) - len(shape)
+    for dim, extent in enumerate(shape):
+        if extent == 1 and out[dim + shift] != 1:
+            continue
+        yield Tie(node.in_axis(index, dim), node.out_axis(dim + shift, output))
