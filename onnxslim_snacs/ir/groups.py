@@ -87,12 +87,9 @@ def collect_groups(
 def _group(found: GroupCandidates, matrix: IntArray) -> Group | None:
     """A group from its (units, slots per unit) matrix; None if it lies on no real axis."""
     table, columns = found.table, found.axis_of[matrix[0]]
-    members = []
-    for number in dict.fromkeys(columns.tolist()):
-        axis = table.axes[number]
-        if not is_virtual(axis):
-            index = matrix[:, columns == number] - table.offsets[number]
-            members.append(GroupAxis(axis, index))
-    if not members:
-        return None
-    return Group("", str(members[0].axis), len(matrix), tuple(members))
+    members = tuple(
+        GroupAxis(table.axes[number], matrix[:, columns == number] - table.offsets[number])
+        for number in dict.fromkeys(columns.tolist())
+    )
+    label = next((m.axis for m in members if not is_virtual(m.axis)), None)
+    return None if label is None else Group("", str(label), len(matrix), members)

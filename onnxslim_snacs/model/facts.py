@@ -37,6 +37,9 @@ class ModelFacts:
         shapes: for each sample size, tensor -> shape.
         values: for each sample size, tensor -> value, for small tensors that follow from shapes and
             constants alone.
+        static: shapes by static inference, where the model could not be run.
+        weights: tensors that follow from constants alone.
+        by_shape: tensors that follow from constants and shapes alone.
         ran: whether the shapes come from running the model.
         note: why it could not be run, else "".
     """
@@ -46,6 +49,7 @@ class ModelFacts:
     values: tuple[dict[str, NDArray[Any]], ...]
     static: dict[str, Shape]
     weights: frozenset[str]
+    by_shape: frozenset[str]
     ran: bool
     note: str = ""
     _cache: dict[str, NDArray[Any] | None] = field(default_factory=dict)
@@ -96,6 +100,10 @@ class ModelFacts:
         return tuple(
             int(column[0]) if (column == column[0]).all() else None for column in rows.T
         )
+
+    def follows_from_shapes(self, tensor: str) -> bool:
+        """Whether the tensor follows from constants and the inputs' sizes alone."""
+        return tensor in self.by_shape
 
     def is_weight(self, tensor: str) -> bool:
         """Whether the tensor follows from initializers and Constant nodes alone."""
@@ -149,6 +157,7 @@ def read_facts(
         values=tuple(values for _, values in runs),
         static={} if runs else _inferred(graph, input_shapes or {}),
         weights=weights,
+        by_shape=constant,
         ran=bool(runs),
         note=note,
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from onnx import TensorProto
+
 from onnxslim_snacs.errors import foreign
 from onnxslim_snacs.ir.build import DependencyGraph, Stated, build_graph
 from onnxslim_snacs.ir.types import Axis, Fact, Pin
@@ -29,6 +31,14 @@ class Analysis:
     facts: ModelFacts
     nodes: tuple[OpNode, ...]
     ir: DependencyGraph
+
+    @property
+    def is_half(self) -> bool:
+        """Whether any weight has less than single precision."""
+        return any(
+            t.data_type in (TensorProto.FLOAT16, TensorProto.BFLOAT16)
+            for t in self.graph.graph.initializer
+        )
 
 
 def analyse(

@@ -1,0 +1,64 @@
+"""What stays, axis by axis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from onnxslim_snacs.ir.build import DependencyGraph
+from onnxslim_snacs.ir.types import Axis, BoolArray, IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class KeepMap:
+    """The kept slots of every axis that loses some.
+
+    Attributes:
+        kept: axis -> its kept slots in ascending order; axes that lose nothing are absent.
+    """
+
+    kept: Mapping[Axis, IntArray]
+
+    def index(self, axis: Axis) -> IntArray | None:
+        """The kept slots of an axis in ascending order; None if all are kept."""
+        return self.kept.get(axis)
+
+    def extent(self, axis: Axis, before: int) -> int:
+        """How many of the `before` slots are kept."""
+        kept = self.kept.get(axis)
+        return before if kept is None else len(kept)
+
+    def touches(self, tensors: Iterable[str]) -> bool:
+        """Whether any of the tensors loses a slot on any axis."""
+        cut = {axis.tensor for axis in self.kept}
+        return any(tensor in cut for tensor in tensors)
+
+
+def keep_map(ir: DependencyGraph, kept: Mapping[str, BoolArray]) -> KeepMap:
+    """Turn decisions on units into kept slots.
+
+    Args:
+        ir: the dependency IR.
+        kept: group id -> (units,) whether each unit stays; groups that are absent stay whole.
+
+    Raises:
+        ValueError: a group is not known, has another number of units, or would lose every unit.
+    """
+    groups = {group.id: group for group in ir.groups}
+    masks: dict[Axis, BoolArray] = {}
+    for name, stays in kept.items():
+        group = groups.get(name)
+        if group is None:
+            raise ValueError(f"group {name}: the model has no such group")
+        if len(stays) != group.units:
+            raise ValueError(f"group {name}: expected {group.units} units, got {len(stays)}")
+        if not stays.any():
+            raise ValueError(f"group {name}: at least one unit has to stay")
+        if stays.all():
+            continue
+        for member in group.members:
+            mask = masks.setdefault(member.axis, np.ones(ir.table.extent(member.axis), dtype=bool))
+            mask[member.index[~stays].reshape(-1)] = False
+    return KeepMap({axis: np.flatnonzero(mask) for axis, mask in masks.items()})

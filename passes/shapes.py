@@ -1,0 +1,84 @@
+"""Shape arithmetic after a cut: what exporters compute at run time has to come out right again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxslim_snacs.ir.keep import KeepMap
+from onnxslim_snacs.ops.analyse import Analysis
+from onnxslim_snacs.ops.node import OpNode, SetDims
+
+
+def new_dims(node: OpNode, edit: SetDims) -> NDArray[Any] | None:
+    """A shape vector with some entries replaced, as a constant.
+
+    Entries that are known only at run time become -1 or 0 where Reshape allows it.
+
+    Returns:
+        The vector, or None if no constant can say it.
+    """
+    entries: list[int | None] | None = _entries(node, edit.index)
+    if entries is None:
+        return None
+    for position, number in edit.entries.items():
+        entries[position] = number
+    unknown = [position for position, number in enumerate(entries) if number is None]
+    if unknown and not edit.reshape:
+        return None
+    for position in list(unknown):
+        if _copies(node, position):
+            entries[position] = 0
+            unknown.remove(position)
+    if len(unknown) > 1 or (unknown and -1 in entries):
+        return None
+    for position in unknown:
+        entries[position] = -1
+    return np.array(entries, dtype=np.int64)
+
+
+def _entries(node: OpNode, index: int) -> list[int | None] | None:
+    partial = node.facts.partial(node.inputs[index])
+    return None if partial is None else list(partial)
+
+
+def _copies(node: OpNode, position: int) -> bool:
+    """Whether Reshape's 0 (copy the input's extent) says what stands at this position."""
+    if node.attr("allowzero", 0):
+        return False
+    before, after = node.facts.samples(node.inputs[0]), node.facts.samples(node.outputs[0])
+    return all(
+        position < len(b) and b[position] == a[position] for b, a in zip(before, after, strict=True)
+    )
+
+
+def frozen_inputs(
+    analysis: Analysis, keep: KeepMap, replaced: set[tuple[int, int]]
+) -> Iterator[tuple[int, int, NDArray[Any]]]:
+    """Constants for numbers that the model derives from extents that the cut changes.
+
+    A head dimension read off a tensor and turned into a scale must keep its old value: wherever
+    arithmetic on such an extent leaves the world of shapes, its known value is put in.
+
+    Yields:
+        (position of the node, position of its input, value).
+    """
+    tainted: set[str] = set()
+    for position, node in enumerate(analysis.nodes):
+        reads_extent = node.op in ("Shape", "Size")
+        if reads_extent and keep.touches(node.inputs[:1]):
+            tainted.update(node.outputs)
+            continue
+        hot = [k for k, name in enumerate(node.inputs) if name in tainted]
+        if not hot or reads_extent:
+            continue
+        if all(node.facts.follows_from_shapes(name) for name in node.outputs if name):
+            tainted.update(node.outputs)
+            continue
+        for index in hot:
+            value = node.facts.value(node.inputs[index])
+            if value is not None and (position, index) not in replaced:
+                yield position, index, value
