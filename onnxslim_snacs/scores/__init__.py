@@ -1,1 +1,14 @@
-"""snacs-onnx."""
+"""Criteria: one file for each, one line for each here."""
+
+from onnxslim_snacs.scores import magnitude, random
+from onnxslim_snacs.scores.criterion import Criterion
+
+#: Every criterion, by the name that the user types.
+CRITERIA: dict[str, Criterion] = {
+    c.name: c
+    for c in (
+        magnitude.L1,
+        magnitude.L2,
+        random.CRITERION,
+    )
+}

@@ -1,0 +1,95 @@
+"""Options as frozen values; the command line's options are their fields."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from onnxslim_snacs.errors import UsageError
+
+#: What a budget may be about.
+TARGETS = ("params", "macs", "bytes", "latency")
+
+
+@dataclass(frozen=True, slots=True)
+class DataConfig:
+    """Where calibration data comes from.
+
+    Attributes:
+        path: .npz, .npy, a folder, `module:function`, or None for seeded random inputs.
+        samples: how many samples to use at the most; None for all.
+        mean: per-channel mean of images, in units of 0 ... 1.
+        std: per-channel standard deviation of images, in units of 0 ... 1.
+        size: height and width to which images are resized; None takes the model's own.
+        layout: "NCHW" or "NHWC".
+        input_shapes: sizes for inputs whose dynamic dimensions cannot be guessed.
+    """
+
+    path: str | None = None
+    samples: int | None = None
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    size: tuple[int, int] | None = None
+    layout: str = "NCHW"
+    input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CompressConfig:
+    """What `compress` is asked to do.
+
+    Attributes:
+        data: calibration data.
+        target: budget -> share of the original to keep; several have to hold at once.
+        ratio: instead, the share of the units of every group to remove.
+        max_drop: tolerated drop for the automatic decision (the default when neither of the others
+            is given): share of changed top-1 answers, or relative output error.
+        criterion: name of the criterion.
+        as_released: the released SNACS formulas instead of ours.
+        groups: SNACS's filter groups per layer; None for single filters.
+        recover: how accuracy is recovered after the cut.
+        allow_inexact: let normalisations lose channels.
+        protect: glob patterns of node and tensor names that keep all their channels.
+        multiple_of: kept channels are rounded up to a multiple of this.
+        seed: for everything that is drawn.
+        threads: threads of ONNX Runtime; fixed, because results depend on it.
+        provider: auto, cpu or cuda.
+    """
+
+    data: DataConfig = field(default_factory=DataConfig)
+    target: Mapping[str, float] = field(default_factory=dict)
+    ratio: float | None = None
+    max_drop: float = 0.01
+    criterion: str = "snacs"
+    as_released: bool = False
+    groups: int | None = None
+    recover: str = "none"
+    allow_inexact: bool = False
+    protect: tuple[str, ...] = ()
+    multiple_of: int = 1
+    seed: int = 0
+    threads: int = 1
+    provider: str = "auto"
+
+
+def check_config(config: CompressConfig) -> None:
+    """Make sure that the options make sense together.
+
+    Raises:
+        UsageError: they do not.
+    """
+    for name, share in config.target.items():
+        if name not in TARGETS:
+            raise UsageError(f"--target {name}: expected one of {', '.join(TARGETS)}")
+        if not 0.0 < share <= 1.0:
+            raise UsageError(f"--target {name}={share:g}: the share to keep lies in (0, 1]")
+    if config.target and config.ratio is not None:
+        raise UsageError("--target and --ratio exclude each other")
+    if config.ratio is not None and not 0.0 <= config.ratio < 1.0:
+        raise UsageError(f"--ratio {config.ratio:g}: the share to remove lies in [0, 1)")
+    if not 0.0 <= config.max_drop < 1.0:
+        raise UsageError(f"--max-drop {config.max_drop:g}: expected a number in [0, 1)")
+    if config.multiple_of < 1 or config.threads < 1:
+        raise UsageError("--multiple-of and --threads have to be at least 1")
+    if config.recover != "none":
+        raise UsageError(f"--recover {config.recover}: expected none")

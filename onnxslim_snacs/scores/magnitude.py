@@ -1,0 +1,61 @@
+"""Norms of the weights that make a channel (Li et al. 2017, L1; He et al. 2018, L2).
+
+A unit lies on several producers (all branches that are added on a residual stream, say): each
+producer's norms are divided by their mean over the group, and the mean over the producers counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxslim_snacs.ir.types import Axis, Group
+from onnxslim_snacs.ops.analyse import Analysis
+from onnxslim_snacs.scores.criterion import Criterion, ScoreContext, ScoreResult
+
+
+def l1(context: ScoreContext) -> ScoreResult:
+    """Sum of absolute weights of each unit's filters."""
+    return ScoreResult(_scores(context.analysis, order=1))
+
+
+def l2(context: ScoreContext) -> ScoreResult:
+    """Euclidean norm of each unit's filters."""
+    return ScoreResult(_scores(context.analysis, order=2))
+
+
+def _scores(analysis: Analysis, order: int) -> dict[str, NDArray[np.float64]]:
+    producers = list(producing_axes(analysis))
+    return {group.id: _group_score(analysis, group, producers, order) for group in analysis.ir.groups}
+
+
+def producing_axes(analysis: Analysis) -> Iterator[Axis]:
+    """The axes of weights that make channels, each once."""
+    seen: set[Axis] = set()
+    for _, sink in analysis.ir.sinks:
+        axis = sink.weight_out
+        if axis is not None and axis not in seen and analysis.facts.is_weight(axis.tensor):
+            seen.add(axis)
+            yield axis
+
+
+def _group_score(
+    analysis: Analysis, group: Group, producers: list[Axis], order: int
+) -> NDArray[np.float64]:
+    """(units,) mean over the group's producers of relative norms; ones if it has no producer."""
+    parts = []
+    for axis in producers:
+        index = group.on(axis)
+        weight = analysis.facts.value(axis.tensor) if index is not None else None
+        if index is None or weight is None or weight.dtype.kind != "f":
+            continue
+        flat = np.abs(np.moveaxis(weight.astype(np.float64), axis.dim, 0).reshape(weight.shape[axis.dim], -1))
+        power = (flat**order).sum(axis=1)[index].sum(axis=1) ** (1 / order)
+        parts.append(power / (power.mean() or 1.0))
+    return np.mean(parts, axis=0) if parts else np.ones(group.units)
+
+
+L1 = Criterion("l1", "L1 norm of a unit's filters (Li et al. 2017)", l1, needs_data=False)
+L2 = Criterion("l2", "L2 norm of a unit's filters", l2, needs_data=False)
