@@ -158,9 +158,10 @@ def _set_attribute(node: NodeProto, edit: SetAttribute) -> None:
 def _set_input(draft: _Draft, position: int, index: int, value: NDArray[Any]) -> None:
     """Give one input of one node another constant, under its own name if nobody else reads it."""
     node = draft.model.graph.node[position]
-    name = node.input[index]
     draft.replaced.add((position, index))
-    if draft.uses(name) == 1:
+    node.input.extend([""] * (index + 1 - len(node.input)))
+    name = node.input[index]
+    if name and draft.uses(name) == 1:
         for tensor in draft.model.graph.initializer:
             if tensor.name == name:
                 _write_tensor(tensor, value)
@@ -169,7 +170,8 @@ def _set_input(draft: _Draft, position: int, index: int, value: NDArray[Any]) ->
         if maker is not None and draft.model.graph.node[maker].op_type == "Constant":
             _write_constant(draft.model.graph.node[maker], value)
             return
-    draft.maybe_dead.add(name)
+    if name:
+        draft.maybe_dead.add(name)
     node.input[index] = _add_initializer(draft, f"{node.output[0]}_cut_{index}", value)
 
 

@@ -1,6 +1,6 @@
 """Operator rules: one file for each family, one line for each family here."""
 
-from onnxslim_snacs.ops import conv, elementwise, matmul, norm
+from onnxslim_snacs.ops import conv, elementwise, matmul, norm, reshape, transpose
 from onnxslim_snacs.ops.registry import Family, merge
 
 #: Every operator that has a rule.  To add a family: write its file, add its line.
@@ -10,5 +10,7 @@ OPERATORS: Family = merge(
         elementwise.RULES,
         matmul.RULES,
         norm.RULES,
+        reshape.RULES,
+        transpose.RULES,
     ]
 )

@@ -36,3 +36,17 @@ def broadcast_one(node: OpNode, index: int, out: Shape, output: int = 0) -> Iter
         if extent == 1 and out[dim + shift] != 1:
             continue
         yield Tie(node.in_axis(index, dim), node.out_axis(dim + shift, output))
+
+
+def pin_operand(node: OpNode, index: int) -> Iterator[Pin]:
+    """Pins on an input that spells out numbers (a shape, bounds, amounts) and holds no channels."""
+    shape = node.in_shape(index)
+    for dim in range(len(shape) if shape is not None else 0):
+        yield Pin(node.in_axis(index, dim), f"operand of {node.op}", structural=True)
+
+
+def pin_tensors(node: OpNode, tensors: Iterable[str], reason: str) -> Iterator[Pin]:
+    """Pins on every axis of every given tensor of the node."""
+    for tensor in tensors:
+        for dim in range(len(known(node.facts.shape(tensor))) if tensor else 0):
+            yield Pin(Axis(tensor, dim), reason)

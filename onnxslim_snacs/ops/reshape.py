@@ -1,0 +1,166 @@
+"""Reshape and Flatten: axes are merged and split in row-major order.
+
+Wherever the running products of input and output extents agree, under every sample size, one
+segment ends and the next begins.  Within a segment all running products of both sides, in ascending
+order, give the finest common factors: (6, 4) -> (3, 8) is (3, 2, 4) on both sides, so that 6 = 3*2
+and 8 = 2*4 are splits and 3 and 4 are ties.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from math import prod
+
+from onnxslim_snacs.ir.types import Axis, Extent, Fact, Pin, Split, Tie, virtual_axis
+from onnxslim_snacs.model.facts import ModelFacts
+from onnxslim_snacs.ops.common import pin_operand, pin_structural, pin_tensors
+from onnxslim_snacs.ops.node import Edit, Keep, OpNode, SetDims, known
+from onnxslim_snacs.ops.registry import Family, OpRule
+
+#: One extent (or running product) for each sample size.
+Extents = tuple[int, ...]
+#: An axis with its extents.
+Member = tuple[Axis, Extents]
+
+DYNAMIC = "split or merged with an extent that changes with the input"
+
+
+def propagate(node: OpNode) -> Iterable[Fact]:
+    """Reshape and Flatten: segments of axes with equal products."""
+    yield from pin_operand(node, 1)
+    before, after = members(node.facts, node.inputs[0]), members(node.facts, node.outputs[0])
+    if before is None or after is None or any(0 in e for _, e in (*before, *after)):
+        tensors = (node.inputs[0], node.outputs[0])
+        yield from pin_tensors(node, tensors, "the shape is not known or empty")
+        return
+    ones = [axis for axis, extents in (*before, *after) if set(extents) == {1}]
+    yield from pin_structural(ones, "axis of extent 1")
+    left, right = _without_ones(before), _without_ones(after)
+    for number, (a, b) in enumerate(_segments(left, right)):
+        yield from _segment(node, number, a, b)
+
+
+def members(facts: ModelFacts, tensor: str) -> list[Member] | None:
+    """The axes of a tensor with their extents under every sample size; None if not known."""
+    seen = facts.samples(tensor)
+    if not seen:
+        shape = known(facts.shape(tensor))
+        if None in shape:
+            return None
+        seen = (tuple(extent or 0 for extent in shape),)
+    return [(Axis(tensor, dim), extents) for dim, extents in enumerate(zip(*seen, strict=True))]
+
+
+def _without_ones(axes: Sequence[Member]) -> list[Member]:
+    return [member for member in axes if set(member[1]) != {1}]
+
+
+def _running(axes: Sequence[Member]) -> list[Extents]:
+    """Products of the extents up to and including each axis."""
+    products: list[Extents] = []
+    for _, extents in axes:
+        last = products[-1] if products else (1,) * len(extents)
+        products.append(tuple(p * e for p, e in zip(last, extents, strict=True)))
+    return products
+
+
+def _segments(
+    before: Sequence[Member], after: Sequence[Member]
+) -> Iterator[tuple[Sequence[Member], Sequence[Member]]]:
+    """The shortest runs of input axes and output axes with the same product."""
+    ends = {product: k + 1 for k, product in enumerate(_running(after))}
+    i = j = 0
+    for k, product in enumerate(_running(before)):
+        if product in ends:
+            yield before[i : k + 1], after[j : ends[product]]
+            i, j = k + 1, ends[product]
+
+
+def _segment(
+    node: OpNode, number: int, before: Sequence[Member], after: Sequence[Member]
+) -> Iterator[Fact]:
+    """The facts of one segment by its finest common factors."""
+    products = sorted({*_running(before), *_running(after)})
+    one = (1,) * len(products[0])
+    factors = [_ratio(high, low) for low, high in zip([one, *products], products, strict=False)]
+    if any(factor is None for factor in factors):
+        yield from _coarse_segment(node, number, before, after)
+        return
+    position = {one: 0} | {product: k + 1 for k, product in enumerate(products)}
+    sides = [_spans(side, position) for side in (before, after)]
+    owner: dict[int, Axis] = {}
+    for axis, start, stop in (*sides[0], *sides[1]):
+        if stop - start == 1 and start not in owner:
+            owner[start] = axis
+    for k, factor in enumerate(factors):
+        if k not in owner:
+            owner[k] = virtual_axis(node.key, f"factor {number}.{k}")
+            if factor is not None and len(set(factor)) == 1:
+                yield Extent(owner[k], factor[0])
+    for axis, start, stop in (*sides[0], *sides[1]):
+        if stop - start > 1:
+            yield Split(axis, tuple(owner[k] for k in range(start, stop)))
+        elif owner[start] != axis:
+            yield Tie(owner[start], axis)
+
+
+def _ratio(high: Extents, low: Extents) -> Extents | None:
+    """The quotients, None unless all are whole."""
+    if any(h % v for h, v in zip(high, low, strict=True)):
+        return None
+    return tuple(h // v for h, v in zip(high, low, strict=True))
+
+
+def _spans(axes: Sequence[Member], position: dict[Extents, int]) -> list[tuple[Axis, int, int]]:
+    """For each axis the range of factors of which it is the product."""
+    stops = [position[product] for product in _running(axes)]
+    return [
+        (axis, start, stop)
+        for (axis, _), start, stop in zip(axes, [0, *stops], stops, strict=False)
+    ]
+
+
+def _coarse_segment(
+    node: OpNode, number: int, before: Sequence[Member], after: Sequence[Member]
+) -> Iterator[Fact]:
+    """Both sides split one common fine axis, for extents without common factors."""
+    extents = [extents for _, extents in (*before, *after)]
+    if any(len(set(e)) > 1 for e in extents):
+        for axis, _ in (*before, *after):
+            yield Pin(axis, DYNAMIC)
+        return
+    fine = virtual_axis(node.key, f"segment {number}")
+    yield Extent(fine, prod(e[0] for _, e in before))
+    yield Split(fine, tuple(axis for axis, _ in before))
+    yield Split(fine, tuple(axis for axis, _ in after))
+
+
+def shrink_reshape(node: OpNode, keep: Keep) -> Iterable[Edit]:
+    """Entries that spell out an extent that has changed get the new number."""
+    shape = known(node.out_shape())
+    partial = node.facts.partial(node.inputs[1])
+    entries: dict[int, int] = {}
+    for dim, old in enumerate(shape):
+        axis, entry = node.out_axis(dim), partial[dim] if partial else None
+        changed = keep.index(axis) is not None or entry == 0
+        if old is None or not changed:
+            continue
+        extent = keep.extent(axis, old)
+        if not _still_right(node, keep, dim, extent, entry):
+            entries[dim] = extent
+    if entries:
+        yield SetDims(1, entries, reshape=not node.attr("allowzero", 0))
+
+
+def _still_right(node: OpNode, keep: Keep, dim: int, extent: int, entry: int | None) -> bool:
+    """Whether -1 (what is left over) or 0 (as in the input) says the new extent already."""
+    if entry == 0 and not node.attr("allowzero", 0):
+        old = known(node.in_shape(0))[dim]
+        return old is not None and keep.extent(node.in_axis(0, dim), old) == extent
+    return entry == -1
+
+
+RULES: Family = {
+    "Reshape": OpRule(propagate, shrink_reshape),
+    "Flatten": OpRule(propagate),
+}
