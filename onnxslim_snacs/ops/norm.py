@@ -140,7 +140,7 @@ def propagate_skip_layer(node: OpNode) -> Iterable[Fact]:
 
 
 def propagate_embed_layer(node: OpNode) -> Iterable[Fact]:
-    """EmbedLayerNormalization: ids (batch, time), tables (rows, hidden), out (batch, ..., hidden)."""
+    """EmbedLayerNormalization: ids (batch, time), tables (rows, hidden), out (b, t, hidden)."""
     hidden = node.out_axis(2)
     for index in range(2, 5):
         if node.has_input(index):
