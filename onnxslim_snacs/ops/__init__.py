@@ -1,6 +1,16 @@
 """Operator rules: one file for each family, one line for each family here."""
 
-from onnxslim_snacs.ops import conv, elementwise, matmul, norm, reshape, transpose
+from onnxslim_snacs.ops import (
+    conv,
+    elementwise,
+    matmul,
+    norm,
+    pool,
+    rearrange,
+    reshape,
+    resize,
+    transpose,
+)
 from onnxslim_snacs.ops.registry import Family, merge
 
 #: Every operator that has a rule.  To add a family: write its file, add its line.
@@ -10,7 +20,10 @@ OPERATORS: Family = merge(
         elementwise.RULES,
         matmul.RULES,
         norm.RULES,
+        pool.RULES,
+        rearrange.RULES,
         reshape.RULES,
+        resize.RULES,
         transpose.RULES,
     ]
 )
