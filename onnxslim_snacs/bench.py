@@ -38,7 +38,7 @@ def compare_latency(
     feeds: Mapping[str, NDArray[Any]],
     config: SessionConfig,
     *,
-    base_dir: Path | None = None,
+    base_dirs: tuple[Path | None, Path | None] = (None, None),
     seconds: float = 2.0,
     least_runs: int = 15,
 ) -> Latency:
@@ -49,11 +49,14 @@ def compare_latency(
         after: the second model.
         feeds: one input set that both take.
         config: provider, threads and optimisation level.
-        base_dir: where external data of `before` lies.
+        base_dirs: where external data of the two lies.
         seconds: for how long to go on after the least number of runs.
         least_runs: pairs to run in any case, after two that do not count.
     """
-    sessions = [create_session(before, config, base_dir), create_session(after, config, base_dir)]
+    sessions = [
+        create_session(model, config, base_dir)
+        for model, base_dir in zip((before, after), base_dirs, strict=True)
+    ]
     inputs = dict(feeds)
     for session in sessions * 2:
         session.run(None, inputs)

@@ -46,7 +46,6 @@ def analyse(
     *,
     allow_inexact: bool = False,
     input_shapes: Sizes | None = None,
-    protect: Iterable[str] = (),
 ) -> Analysis:
     """Build the dependency IR of a model.
 
@@ -54,7 +53,6 @@ def analyse(
         graph: the model.
         allow_inexact: let normalisations lose channels, which changes what they compute.
         input_shapes: sizes for inputs whose dynamic dimensions cannot be guessed.
-        protect: names of tensors or nodes whose channels have to stay.
     """
     facts = read_facts(graph, input_shapes)
     nodes = tuple(
@@ -67,7 +65,7 @@ def analyse(
         )
         for k, proto in enumerate(graph.nodes)
     )
-    stated = [*graph_facts(graph, facts), *node_facts(nodes), *protections(nodes, set(protect))]
+    stated = [*graph_facts(graph, facts), *node_facts(nodes)]
 
     def extent_of(axis: Axis) -> int | None:
         shape = facts.shape(axis.tensor)
@@ -110,12 +108,3 @@ def pin_all(facts: ModelFacts, tensors: Iterable[str], reason: str) -> Iterator[
         for dim in range(len(shape) if shape is not None else 0):
             yield Pin(Axis(tensor, dim), reason)
 
-
-def protections(nodes: Iterable[OpNode], names: set[str]) -> Iterator[Stated]:
-    """Pins for what the user wants to keep."""
-    for number, node in enumerate(nodes):
-        tensors = [n for n in (*node.inputs, *node.outputs) if n in names]
-        if node.name in names:
-            tensors = [o for o in node.outputs if o]
-        for pin in pin_all(node.facts, tensors, "protected by the user"):
-            yield Stated(number, foreign(node.name), node.op, pin)

@@ -28,15 +28,19 @@ class Constraints:
         multiple_of: kept counts are rounded up to a multiple of this.
         limits: group id -> largest share of its units that may go; absent means all but one.
         protected: group id -> (units,) units that may not go.
+        frozen: groups that the user protects altogether.
     """
 
     multiple_of: int = 1
     limits: Mapping[str, float] = field(default_factory=dict)
     protected: Mapping[str, BoolArray] = field(default_factory=dict)
+    frozen: frozenset[str] = frozenset()
 
 
 def most_removable(group: Group, constraints: Constraints) -> int:
     """How many units of a group may go at the most."""
+    if group.id in constraints.frozen:
+        return 0
     guarded = constraints.protected.get(group.id)
     floor = 1 if guarded is None else max(1, int(guarded.sum()))
     share = constraints.limits.get(group.id, 1.0)

@@ -1,0 +1,109 @@
+"""Why a slot is pinned: the shortest chain of ties from it to a pin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import breadth_first_order
+
+from onnxslim_snacs.ir.build import DependencyGraph, Stated, pin_reason
+from onnxslim_snacs.ir.table import joined
+from onnxslim_snacs.ir.types import Axis, IntArray, Pin, Split, is_virtual
+from onnxslim_snacs.ir.views import factor_slots
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One step of the chain.
+
+    Attributes:
+        axis: where the chain is.
+        because: how it got there, or why it ends.
+    """
+
+    axis: str
+    because: str
+
+
+def chain_to_pin(ir: DependencyGraph, tensor: str, rank: int) -> tuple[tuple[Link, ...], ...]:
+    """For each axis of a tensor that is pinned, the ties that lead to the pin.
+
+    Args:
+        ir: the dependency IR.
+        tensor: the tensor.
+        rank: how many axes it has.
+
+    Returns:
+        A chain for each axis; a single link where an axis is free or has no slots.
+    """
+    return tuple(_chain(ir, Axis(tensor, dim)) for dim in range(rank))
+
+
+def _chain(ir: DependencyGraph, axis: Axis) -> tuple[Link, ...]:
+    if axis not in ir.table:
+        return (Link(str(axis), "has no slots: nothing depends on it, or its extent is dynamic"),)
+    label, pinned = ir.labels[0], ir.pinned[0]
+    slots = ir.table.slots(axis)
+    stuck = slots[pinned[label[slots]] >= 0]
+    if not len(stuck):
+        return (Link(str(axis), "is free to be pruned"),)
+    cause = int(pinned[label[stuck[0]]])
+    goals = _slots_of(ir, ir.stated[cause])
+    path, sources = _shortest(ir, int(stuck[0]), goals)
+    axes = ir.table.axis_of_slots()
+    links = [Link(str(axis), f"{len(stuck)} of {len(slots)} slots are pinned")]
+    for slot, source in zip(path[1:], sources, strict=True):
+        item = ir.stated[source]
+        name = ir.table.axes[int(axes[slot])]
+        shown = f"a factor inside {item.name}" if is_virtual(name) else str(name)
+        links.append(Link(shown, f"tied by {item.name} ({item.op})"))
+    reason = pin_reason(ir.stated[cause])
+    links.append(Link(reason.axis, f"pinned by {reason.node} ({reason.op}): {reason.reason}"))
+    return tuple(links)
+
+
+def _slots_of(ir: DependencyGraph, item: Stated) -> IntArray:
+    """The slots that a statement pins."""
+    fact = item.fact
+    if isinstance(fact, Pin):
+        return ir.table.slots(fact.axis, fact.index)
+    ends = [getattr(fact, name, None) for name in ("a", "b", "fine")]
+    ends += list(getattr(fact, "factors", ()))
+    return joined(ir.table.slots(axis) for axis in ends if axis is not None and axis in ir.table)
+
+
+def _shortest(ir: DependencyGraph, start: int, goals: IntArray) -> tuple[list[int], list[int]]:
+    """Slots from `start` to the nearest goal, and the statement behind each step."""
+    a, b, source = [ir.ties.a], [ir.ties.b], [ir.ties.source]
+    known = [
+        (number, item.fact)
+        for number, item in enumerate(ir.stated)
+        if isinstance(item.fact, Split)
+        and all(axis in ir.table for axis in (item.fact.fine, *item.fact.factors))
+    ]
+    for (number, split), choice in zip(known, ir.views[0].choice, strict=True):
+        if choice >= 0:
+            fine = ir.table.slots(split.fine)
+            a.append(fine)
+            b.append(factor_slots(ir.table, split, choice))
+            source.append(np.full(len(fine), number, dtype=np.int64))
+    left, right, by = joined(a), joined(b), joined(source)
+    size = ir.table.size
+    graph = coo_matrix((np.ones(len(left), dtype=np.int8), (left, right)), shape=(size, size))
+    order, before = breadth_first_order(graph.tocsr(), start, directed=False)
+    reached = order[np.isin(order, goals)]
+    if not len(reached):
+        return [start], []
+    path = [int(reached[0])]
+    while path[-1] != start:
+        path.append(int(before[path[-1]]))
+    path.reverse()
+    return path, [_tie_between(left, right, by, x, y) for x, y in zip(path, path[1:], strict=False)]
+
+
+def _tie_between(left: IntArray, right: IntArray, by: IntArray, x: int, y: int) -> int:
+    """The first statement that ties two slots."""
+    tied = ((left == x) & (right == y)) | ((left == y) & (right == x))
+    return int(by[np.flatnonzero(tied)[0]])

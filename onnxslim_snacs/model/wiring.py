@@ -1,0 +1,123 @@
+"""Names of a graph: each written once, and before it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from onnx import FunctionProto, GraphProto, ModelProto, NodeProto
+
+from onnxslim_snacs.errors import InputRefused, foreign
+from onnxslim_snacs.model.graph import captured, subgraphs
+
+_Scopes = Sequence[set[str]]
+
+
+def check_wiring(model: ModelProto) -> None:
+    """Check that every name is written once, before it is read, in the graph and all bodies.
+
+    ONNX Runtime takes graphs that break this, and silently chooses one of two writers.
+
+    Raises:
+        InputRefused: the graph is empty, a name has two writers or none, or nodes form a cycle.
+    """
+    if not model.graph.node:
+        raise InputRefused("the model has no nodes: is this the right file?")
+    if not model.graph.output:
+        raise InputRefused("the model has no outputs, so nothing in it is needed")
+    _check_graph(model.graph, ())
+    for function in model.functions:
+        _check_function(function)
+
+
+def _check_graph(graph: GraphProto, outer: _Scopes) -> None:
+    inputs = _unique([v.name for v in graph.input], "input")
+    stored = [t.name for t in graph.initializer]
+    stored += [t.values.name for t in graph.sparse_initializer]
+    known = inputs | _unique(stored, "initializer")
+    _check_nodes(graph.node, known, outer)
+    for value in graph.output:
+        _require(value.name, f"output {foreign(value.name)} of the graph", known, outer)
+
+
+def _check_function(function: FunctionProto) -> None:
+    known = _unique(list(function.input), "input")
+    _check_nodes(function.node, known, ())
+    for name in function.output:
+        _require(name, f"output {foreign(name)} of function {foreign(function.name)}", known, ())
+
+
+def _check_nodes(nodes: Sequence[NodeProto], known: set[str], outer: _Scopes) -> None:
+    """Walk the nodes in order; `known` grows by what they write."""
+    for node in nodes:
+        for name in node.input:
+            if name and not _is_known(name, known, outer):
+                raise InputRefused(_why_unknown(node, name, nodes))
+        for body in subgraphs(node):
+            for name in captured_names(body, node):
+                if not _is_known(name, known, outer):
+                    raise InputRefused(_why_unknown(node, name, nodes))
+            _check_graph(body, (*outer, known))
+        for name in node.output:
+            if name and name in known:
+                raise InputRefused(
+                    f"{describe(node)} writes {foreign(name)}, which is written already: "
+                    "every tensor has one writer"
+                )
+            if name:
+                known.add(name)
+
+
+def _unique(names: list[str], what: str) -> set[str]:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise InputRefused(f"two {what}s have the name {foreign(name)}")
+        if not name:
+            raise InputRefused(f"an {what} has no name")
+        seen.add(name)
+    return seen
+
+
+def _is_known(name: str, known: set[str], outer: _Scopes) -> bool:
+    return name in known or any(name in scope for scope in outer)
+
+
+def _require(name: str, what: str, known: set[str], outer: _Scopes) -> None:
+    if not _is_known(name, known, outer):
+        raise InputRefused(f"{what} is written by no node")
+
+
+def describe(node: NodeProto) -> str:
+    """A node for a message."""
+    name = node.name or next((o for o in node.output if o), "")
+    return f"node {foreign(name)} ({foreign(node.op_type)})"
+
+
+def _why_unknown(node: NodeProto, name: str, nodes: Sequence[NodeProto]) -> str:
+    read = f"{describe(node)} reads {foreign(name)}"
+    if not any(name in other.output for other in nodes):
+        return f"{read}, which no node writes and which is no input or initializer"
+    if _has_cycle(nodes):
+        return f"{read} from a node that needs the first one's result: the graph has a cycle"
+    return f"{read} before it is written: the nodes are not in topological order"
+
+
+def _has_cycle(nodes: Sequence[NodeProto]) -> bool:
+    """Whether some nodes can never run (Kahn's algorithm)."""
+    writer = {name: k for k, node in enumerate(nodes) for name in node.output if name}
+    needs = [
+        {writer[name] for name in (*node.input, *captured(node)) if name in writer}
+        for node in nodes
+    ]
+    readers: list[list[int]] = [[] for _ in nodes]
+    for k, sources in enumerate(needs):
+        for source in sources:
+            readers[source].append(k)
+    waiting = [len(sources) for sources in needs]
+    ready = [k for k, count in enumerate(waiting) if count == 0]
+    for k in ready:
+        for reader in readers[k]:
+            waiting[reader] -= 1
+            if waiting[reader] == 0:
+                ready.append(reader)
+    return len(ready) < len(nodes)

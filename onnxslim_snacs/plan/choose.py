@@ -1,0 +1,139 @@
+"""From scores and a budget to what is kept: a fixed ratio, a target, or a tolerated drop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from onnxslim_snacs.errors import NothingToPrune
+from onnxslim_snacs.ir.types import Group
+from onnxslim_snacs.plan.decide import (
+    Allocation,
+    Constraints,
+    Kept,
+    Scores,
+    by_quantile,
+    solve,
+    staggered,
+    uniform,
+)
+
+Price = Callable[[Kept], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A decision and how it came about.
+
+    Attributes:
+        kept: group id -> (units,) whether each unit stays.
+        price: what the budget's price came to; 1 is the target itself.
+        exceeded: groups that had to go beyond their limit, with the limit and the share removed.
+        tried: (share to remove, drop) of the automatic decision's attempts.
+    """
+
+    kept: Kept
+    price: float | None = None
+    exceeded: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    tried: tuple[tuple[float, float], ...] = ()
+
+
+def by_ratio(
+    groups: tuple[Group, ...], scores: Scores, ratio: float, constraints: Constraints
+) -> Choice:
+    """Remove the share `ratio` of every group, whatever the limits say: the user has asked."""
+    kept = uniform(groups, scores, ratio, replace(constraints, limits={}))
+    return Choice(kept, exceeded=exceeded_limits(groups, kept, constraints))
+
+
+def by_target(
+    groups: tuple[Group, ...],
+    scores: Scores,
+    price: Price,
+    constraints: Constraints,
+    *,
+    globally: bool,
+    steps: int = 40,
+) -> Choice:
+    """Meet a budget: within the limits if they allow it, else beyond them in proportion.
+
+    Args:
+        groups: what can be pruned.
+        scores: the criterion's scores.
+        price: decision -> cost relative to the budget (1 meets it).
+        constraints: multiples, limits and protected units.
+        globally: rank all units together instead of taking one share of every group.
+        steps: bisection steps.
+
+    Raises:
+        NothingToPrune: the budget lies beyond what can be removed.
+    """
+    allocation: Allocation = by_quantile if globally else staggered
+    try:
+        kept, cost = solve(
+            lambda share: allocation(groups, scores, share, constraints), price, 1.0, steps=steps
+        )
+        return Choice(kept, cost)
+    except NothingToPrune:
+        if not constraints.limits and not constraints.protected:
+            raise
+    kept, cost = solve(
+        lambda share: allocation(groups, scores, 1.0, relaxed(constraints, share)),
+        price,
+        1.0,
+        steps=steps,
+    )
+    return Choice(kept, cost, exceeded_limits(groups, kept, constraints))
+
+
+def relaxed(constraints: Constraints, share: float) -> Constraints:
+    """Limits moved by `share` of the way to "all but one"; protection ends half way."""
+    limits = {name: limit + share * (1.0 - limit) for name, limit in constraints.limits.items()}
+    protected = constraints.protected if share < 0.5 else {}
+    return replace(constraints, limits=limits, protected=protected)
+
+
+def by_drop(
+    groups: tuple[Group, ...],
+    scores: Scores,
+    judge: Callable[[Kept], float],
+    max_drop: float,
+    constraints: Constraints,
+    *,
+    globally: bool,
+    steps: int = 9,
+) -> Choice:
+    """The deepest cut within the limits whose drop is tolerated, by bisection on the quantile."""
+    allocation: Allocation = by_quantile if globally else staggered
+    tried: list[tuple[float, float]] = []
+
+    def drop(share: float) -> float:
+        loss = judge(allocation(groups, scores, share, constraints))
+        tried.append((share, loss))
+        return loss
+
+    low, high = 0.0, 1.0
+    if drop(1.0) <= max_drop:
+        low = 1.0
+    for _ in range(0 if low == 1.0 else steps):
+        middle = (low + high) / 2
+        if drop(middle) <= max_drop:
+            low = middle
+        else:
+            high = middle
+    return Choice(allocation(groups, scores, low, constraints), tried=tuple(tried))
+
+
+def exceeded_limits(
+    groups: tuple[Group, ...], kept: Kept, constraints: Constraints
+) -> dict[str, tuple[float, float]]:
+    """Groups that lost more than their limit: id -> (limit, share removed)."""
+    found = {}
+    for group in groups:
+        limit = constraints.limits.get(group.id, 1.0)
+        removed = float(np.mean(~kept[group.id]))
+        if removed > limit + 1e-9:
+            found[group.id] = (limit, removed)
+    return found

@@ -1,0 +1,93 @@
+"""The report of a run as plain data."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from onnxslim_snacs.drift import Drift
+from onnxslim_snacs.ir.types import PinReason
+from onnxslim_snacs.plan.cost import Cost
+from onnxslim_snacs.verify import Proof
+
+
+@dataclass(frozen=True, slots=True)
+class GroupReport:
+    """One group.
+
+    Attributes:
+        id: its name.
+        label: the axis that a person would name it by.
+        axes: every axis on which it lies.
+        units: how many units it had.
+        kept: how many stay.
+        params: weights that would go with all its units.
+        macs: multiply-accumulates that would go with all its units.
+    """
+
+    id: str
+    label: str
+    axes: tuple[str, ...]
+    units: int
+    kept: int
+    params: int
+    macs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a run did, and what it may not do and why.
+
+    Attributes:
+        model: path of the input.
+        output: path of the output, None if none was written.
+        before: cost of the original.
+        after: cost of the result.
+        groups: every group.
+        pins: why the rest cannot be pruned.
+        proof: outcome of the proof.
+        drift: distance from the original on samples that the decision has not seen.
+        criterion: name of the criterion.
+        notes: what the criterion and the decision have to tell.
+        warnings: what the user should know.
+        timings: seconds by stage.
+        provider: cpu or cuda.
+        seed: for everything that was drawn.
+        versions: of this package and those that it stands on.
+    """
+
+    model: str
+    output: str | None
+    before: Cost
+    after: Cost
+    groups: tuple[GroupReport, ...]
+    pins: tuple[PinReason, ...]
+    proof: Proof | None
+    drift: Drift | None
+    criterion: str
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    timings: Mapping[str, float] = field(default_factory=dict)
+    provider: str = "cpu"
+    seed: int = 0
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+def report_to_json(report: Report) -> str:
+    """The report as JSON; infinities and NaN become null."""
+    return json.dumps(_plain(asdict(report)), indent=1, default=str) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    return value

@@ -1,0 +1,93 @@
+"""Reports for people."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from onnxslim_snacs.errors import foreign
+from onnxslim_snacs.ir.types import PinReason
+from onnxslim_snacs.report.report import GroupReport, Report
+
+_SHOWN = 40
+
+
+def print_report(report: Report, console: Console) -> None:
+    """The result of `compress` as a table."""
+    table = Table(title=f"{escape(foreign(report.model))}", title_justify="left")
+    for column, justify in (("", "left"), ("before", "right"), ("after", "right"), ("kept", "right")):
+        table.add_column(column, justify="right" if justify == "right" else "left")
+    for name in ("params", "macs", "bytes"):
+        before, after = getattr(report.before, name), getattr(report.after, name)
+        table.add_row(name, f"{before:,}", f"{after:,}", share(after, before))
+    units = sum(g.units for g in report.groups), sum(g.kept for g in report.groups)
+    table.add_row("units", f"{units[0]:,}", f"{units[1]:,}", share(units[1], units[0]))
+    drift = report.drift
+    if drift is not None and drift.accuracy_before is not None and drift.accuracy_after is not None:
+        table.add_row("top-1", f"{drift.accuracy_before:.4f}", f"{drift.accuracy_after:.4f}", "")
+    console.print(table)
+    if drift is not None:
+        console.print(drift_line(report))
+    if report.proof is not None:
+        console.print(
+            f"proof ({report.proof.oracle}): {'passed' if report.proof.passed else 'FAILED'}, "
+            f"max relative difference {report.proof.max_rel_diff:.2g}"
+        )
+    print_pins(report.pins, console)
+    for warning in report.warnings:
+        console.print(f"[yellow]warning:[/yellow] {escape(warning)}")
+    total = sum(report.timings.values())
+    stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in report.timings.items())
+    console.print(f"{total:.1f} s ({stages})")
+    if report.output:
+        console.print(f"written: {escape(foreign(report.output))}")
+
+
+def drift_line(report: Report) -> str:
+    """One sentence on the distance from the original."""
+    drift = report.drift
+    assert drift is not None
+    parts = [f"relative error {drift.rel_error:.3f}"]
+    if drift.top1_agreement is not None and drift.standard_error is not None:
+        parts.append(f"top-1 agreement {drift.top1_agreement:.4f} ± {drift.standard_error:.4f}")
+    return f"on {drift.samples} held-out samples: {', '.join(parts)}"
+
+
+def print_groups(groups: Iterable[GroupReport], console: Console) -> None:
+    """The groups of a model."""
+    rows = list(groups)
+    table = Table(title=f"{len(rows)} groups", title_justify="left")
+    for column in ("group", "units", "kept", "axes", "params", "MACs"):
+        table.add_column(column, justify="left" if column == "group" else "right")
+    for group in rows:
+        table.add_row(
+            escape(foreign(f"{group.id} {group.label}")),
+            str(group.units),
+            str(group.kept),
+            str(len(group.axes)),
+            f"{group.params:,}",
+            f"{group.macs:,}",
+        )
+    console.print(table)
+
+
+def print_pins(pins: Iterable[PinReason], console: Console) -> None:
+    """Why the rest cannot be pruned, one line for each cause."""
+    counted = Counter((p.op, p.reason) for p in pins)
+    example = {(p.op, p.reason): p for p in reversed(list(pins))}
+    for number, ((op, reason), count) in enumerate(counted.items()):
+        if number == _SHOWN:
+            console.print(f"... and {len(counted) - _SHOWN} more reasons")
+            return
+        pin = example[op, reason]
+        more = f" and {count - 1} more" if count > 1 else ""
+        console.print(f"pinned: {escape(foreign(pin.axis))}{more} ({escape(op)}): {escape(reason)}")
+
+
+def share(part: float, whole: float) -> str:
+    """`part` of `whole` in per cent."""
+    return f"{100 * part / whole:.1f} %" if whole else "-"

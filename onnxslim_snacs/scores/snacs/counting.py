@@ -1,0 +1,133 @@
+"""Count hash cells for all pairs at once and sum their contributions to the information.
+
+For one bucket k of Z the counts of all (child, parent) pairs are one matrix product of indicator
+matrices.  Z differs by parent, but little: over the samples that fall into bucket k for *any* parent
+of a block, the parent's side is masked by its own membership, which makes the counts exact.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import numpy.typing as npt
+
+from onnxslim_snacs.scores.snacs.hashing import Buckets
+
+_PARENT_BLOCK = 128
+_BLOCK_CELLS = 1 << 18  # float32 cells of one block: it and its work arrays stay in a core's cache
+_TINY = np.float32(1e-6)  # keeps 0/0 of cells without mass at 0
+
+
+def pair_information(
+    x: Buckets,
+    y: Buckets,
+    z: Buckets,
+    *,
+    edges_only: bool = False,
+    cell_weights: npt.NDArray[np.float32] | None = None,
+    threads: int | None = None,
+) -> npt.NDArray[np.float64]:
+    """Estimate the conditional information of every pair from bucket numbers.
+
+    With n = N_ijk and e = N_ik N_jk / N_k the full sum 1 - (2/N) sum_n 1/(1 + w) of snacs.md 2.2
+    equals (1/2N) sum over all cells of (n - e)^2 / (n + e); the released estimator drops the cells
+    with n = 0.  Counts are exact, so the result does not depend on the number of threads.
+
+    Args:
+        x: buckets of the children, axes (child, sample).
+        y: buckets of the parents, axes (parent, sample).
+        z: buckets of each parent's complement, axes (parent, sample).
+        edges_only: sum over the observed cells only, as released.
+        cell_weights: phi of each cell, axes (x bucket, y bucket, z bucket), or None for 1.
+        threads: worker threads; None: one for each core that this process may use, at most 8.
+
+    Returns:
+        Information in [0, 1], axes (child, parent).
+    """
+    kinds = int(x.max()) + 1
+    indicators = _one_hot(x, kinds)
+    starts = range(0, len(y), _PARENT_BLOCK)
+
+    def block(start: int) -> npt.NDArray[np.float64]:
+        stop = start + _PARENT_BLOCK
+        return _block_information(
+            indicators, kinds, y[start:stop], z[start:stop], edges_only, cell_weights
+        )
+
+    with ThreadPoolExecutor(threads or default_threads()) as pool:
+        return np.concatenate(list(pool.map(block, starts)), axis=1)
+
+
+def default_threads() -> int:
+    """Give the number of worker threads: the cores this process may use, at most 8."""
+    usable = getattr(os, "sched_getaffinity", None)
+    return min(8, len(usable(0)) if usable else os.cpu_count() or 1)
+
+
+def _one_hot(x: Buckets, kinds: int) -> npt.NDArray[np.float32]:
+    """Spread bucket numbers into 0/1 columns, axes (sample, child x bucket)."""
+    hot = x.T[:, :, None] == np.arange(kinds, dtype=np.uint8)
+    return hot.reshape(x.shape[1], -1).astype(np.float32)
+
+
+def _block_information(
+    indicators: npt.NDArray[np.float32],
+    kinds: int,
+    y: Buckets,
+    z: Buckets,
+    edges_only: bool,
+    cell_weights: npt.NDArray[np.float32] | None,
+) -> npt.NDArray[np.float64]:
+    """Sum the contributions of one block of parents, axes (child, parent)."""
+    samples, columns = indicators.shape
+    parents, y_kinds = len(y), int(y.max()) + 1
+    total = np.zeros((columns // kinds, parents))
+    step = max(1, _BLOCK_CELLS // (kinds * y_kinds * parents)) * kinds
+    for bucket in range(int(z.max()) + 1):
+        member = z == bucket
+        rows = np.flatnonzero(member.any(axis=0))
+        member, chosen = member[:, rows], y[:, rows]
+        parent_side = np.concatenate(
+            [((chosen == kind) & member).astype(np.float32) for kind in range(y_kinds)]
+        )  # (y bucket x parent, sample)
+        child_side = indicators[rows].T  # (child x x bucket, sample)
+        y_counts = np.maximum(parent_side.sum(axis=1).reshape(y_kinds, parents), _TINY)
+        z_counts = np.maximum(np.count_nonzero(member, axis=1), 1).astype(np.float32)
+        weights = None if cell_weights is None else cell_weights[:kinds, :y_kinds, bucket]
+        for start in range(0, columns, step):
+            counts = (child_side[start : start + step] @ parent_side.T).reshape(
+                -1, y_kinds, parents
+            )
+            cells = _cell_terms(counts, y_counts, z_counts, edges_only)
+            cells = cells.reshape(-1, kinds, y_kinds, parents)
+            if weights is not None:
+                cells = cells * weights[None, :, :, None]
+            children = slice(start // kinds, (start + step) // kinds)
+            total[children] += cells.sum(axis=(1, 2))
+    return total / (2.0 * samples)
+
+
+def _cell_terms(
+    counts: npt.NDArray[np.float32],
+    y_counts: npt.NDArray[np.float32],
+    z_counts: npt.NDArray[np.float32],
+    edges_only: bool,
+) -> npt.NDArray[np.float32]:
+    """Give (n - e)^2 / (n + e) of every cell, axes (child x x bucket, y bucket, parent)."""
+    x_share = np.maximum(counts.sum(axis=1) / z_counts, _TINY)
+    terms = x_share[:, None, :] * y_counts[None]  # expected counts e
+    mass = counts + terms
+    np.subtract(counts, terms, out=terms)
+    np.multiply(terms, terms, out=terms)
+    np.divide(terms, mass, out=terms)
+    if edges_only:
+        np.multiply(terms, counts > 0, out=terms)
+    return terms
+
+
+def mean_over(matrices: Iterable[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
+    """Average matrices of one shape."""
+    return np.mean(list(matrices), axis=0)

@@ -1,0 +1,120 @@
+"""Size, work and time of two models side by side."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from onnxslim_snacs.activations.sources import open_source
+from onnxslim_snacs.bench import Latency, compare_latency
+from onnxslim_snacs.config import DataConfig
+from onnxslim_snacs.errors import InputRefused, foreign
+from onnxslim_snacs.ir.keep import KeepMap
+from onnxslim_snacs.model.load import load_model
+from onnxslim_snacs.model.session import SessionConfig, resolve_provider
+from onnxslim_snacs.ops.analyse import analyse
+from onnxslim_snacs.plan.cost import Cost, cost_model
+from onnxslim_snacs.report.tables import share
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two models side by side.
+
+    Attributes:
+        names: their paths.
+        before: cost of the first.
+        after: cost of the second.
+        files: bytes of the two files.
+        latency: their times, measured in alternation.
+        threads: threads of ONNX Runtime.
+        provider: where they ran.
+    """
+
+    names: tuple[str, str]
+    before: Cost
+    after: Cost
+    files: tuple[int, int]
+    latency: Latency
+    threads: int
+    provider: str
+
+
+def side_by_side(
+    before: Path,
+    after: Path,
+    data: DataConfig,
+    *,
+    batch: int = 1,
+    threads: int = 1,
+    provider: str = "auto",
+) -> Comparison:
+    """Compare two models with the same interface.
+
+    Args:
+        before: the first model.
+        after: the second model.
+        data: where inputs come from.
+        batch: samples in a run, if the model leaves that open.
+        threads: threads of ONNX Runtime.
+        provider: auto, cpu or cuda.
+
+    Raises:
+        InputRefused: the models do not take the same inputs.
+    """
+    first, second = load_model(before), load_model(after)
+    if first.inputs != second.inputs:
+        raise InputRefused(
+            f"{foreign(after)}: inputs {list(second.inputs)}, expected {list(first.inputs)}"
+        )
+    where = resolve_provider(provider)
+    source = open_source(data, first, seed=0)
+    feeds = next(iter(source.batches(batch))).inputs
+    costs = [
+        cost_model(analyse(graph, input_shapes=data.input_shapes)).cost(KeepMap({}))
+        for graph in (first, second)
+    ]
+    latency = compare_latency(
+        first.proto,
+        second.proto,
+        feeds,
+        SessionConfig(provider=where, threads=threads),
+        base_dirs=(first.base_dir, second.base_dir),
+    )
+    sizes = (before.stat().st_size, after.stat().st_size)
+    return Comparison(
+        (str(before), str(after)), costs[0], costs[1], sizes, latency, threads, where
+    )
+
+
+def to_json(result: Comparison) -> str:
+    """The comparison as JSON."""
+    return json.dumps(asdict(result), indent=1) + "\n"
+
+
+def print_comparison(result: Comparison, console: Console) -> None:
+    """The comparison as a table."""
+    table = Table()
+    for column in ("", *(escape(foreign(Path(n).name)) for n in result.names), "kept"):
+        table.add_column(column, justify="right" if column else "left")
+    for name in ("params", "macs"):
+        a, b = getattr(result.before, name), getattr(result.after, name)
+        table.add_row(name, f"{a:,}", f"{b:,}", share(b, a))
+    table.add_row("file bytes", *(f"{s:,}" for s in result.files), share(*reversed(result.files)))
+    times = result.latency
+    table.add_row(
+        "latency ms",
+        f"{1e3 * times.before:.3f}",
+        f"{1e3 * times.after:.3f}",
+        f"{100 * times.ratio:.1f} %",
+    )
+    console.print(table)
+    console.print(
+        f"latency: median of {times.runs} alternating runs, {result.threads} thread(s), "
+        f"{result.provider}; speed-up {1 / times.ratio:.2f}x"
+    )
