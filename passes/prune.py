@@ -27,7 +27,7 @@ from onnxslim_snacs.ops.node import (
     SetDims,
     SetInput,
 )
-from onnxslim_snacs.passes.shapes import frozen_inputs, new_dims
+from onnxslim_snacs.passes.shapes import frozen_inputs, new_dims, operand_dtype
 from onnxslim_snacs.passes.tidy import remove_dead_nodes
 
 
@@ -192,7 +192,8 @@ def _set_dims(draft: _Draft, position: int, node: OpNode, edit: SetDims) -> None
         return
     old = node.inputs[edit.index]
     size = node.facts.samples(old)[0][0]
-    mask, add = np.ones(size, dtype=np.int64), np.zeros(size, dtype=np.int64)
+    kind = operand_dtype(node, edit.index)
+    mask, add = np.ones(size, dtype=kind), np.zeros(size, dtype=kind)
     for entry, number in edit.entries.items():
         mask[entry], add[entry] = 0, number
     stem = f"{node.outputs[0]}_cut_{edit.index}"

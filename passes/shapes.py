@@ -37,7 +37,15 @@ def new_dims(node: OpNode, edit: SetDims) -> NDArray[Any] | None:
         return None
     for position in unknown:
         entries[position] = -1
-    return np.array(entries, dtype=np.int64)
+    return np.array(entries, dtype=operand_dtype(node, edit.index))
+
+
+def operand_dtype(node: OpNode, index: int) -> np.dtype[Any]:
+    """Element type of a shape-like input: the inputs of Slice have to agree in it."""
+    name = node.inputs[index]
+    value = node.facts.value(name)
+    seen = [value] if value is not None else [run[name] for run in node.facts.values if name in run]
+    return seen[0].dtype if seen else np.dtype(np.int64)
 
 
 def _entries(node: OpNode, index: int) -> list[int | None] | None:
