@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
 
 from onnx import FunctionProto, ModelProto, NodeProto
 
 from onnxslim_snacs.errors import InputRefused, LimitExceeded, foreign
-from onnxslim_snacs.model.graph import ModelGraph, subgraphs
+from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.limits import DEFAULT_LIMITS, Limits
+from onnxslim_snacs.model.walk import all_nodes
 
 _Key = tuple[str, str, str]
-
-
-def all_nodes(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
-    """The nodes and those of the bodies within them."""
-    for node in nodes:
-        yield node
-        for body in subgraphs(node):
-            yield from all_nodes(body.node)
 
 
 def check_size(model: ModelProto, limits: Limits = DEFAULT_LIMITS) -> None:
@@ -103,14 +95,15 @@ class _Counts:
 
 
 def _function_key(function: FunctionProto) -> _Key:
-    return _domain(function.domain), function.name, function.overload
+    return plain_domain(function.domain), function.name, function.overload
 
 
 def _call_key(node: NodeProto) -> _Key:
-    return _domain(node.domain), node.op_type, node.overload
+    return plain_domain(node.domain), node.op_type, node.overload
 
 
-def _domain(domain: str) -> str:
+def plain_domain(domain: str) -> str:
+    """A domain with one spelling for ONNX's own operators."""
     return "" if domain == "ai.onnx" else domain
 
 

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper
 from onnxslim_snacs.errors import InputRefused, foreign
 from onnxslim_snacs.model.external import is_external, locate, read_chunks
 
-_PACKED_BITS = {
+_PACKED_BITS: dict[int, int] = {
     TensorProto.UINT4: 4,
     TensorProto.INT4: 4,
     TensorProto.FLOAT4E2M1: 4,
@@ -30,6 +30,8 @@ _TYPED_FIELDS = (
     "double_data",
     "uint64_data",
 )
+#: Where a tensor can hold its data.
+DATA_FIELDS = (*_TYPED_FIELDS, "raw_data", "external_data", "data_location")
 _SLICE = 1 << 20
 
 
@@ -42,7 +44,7 @@ class _FloatLayout:
     mantissa: int
 
 
-_FLOATS = {
+_FLOATS: dict[int, _FloatLayout] = {
     TensorProto.FLOAT: _FloatLayout("<u4", 0x7F80_0000, 0x007F_FFFF),
     TensorProto.DOUBLE: _FloatLayout("<u8", 0x7FF0 << 48, (1 << 52) - 1),
     TensorProto.FLOAT16: _FloatLayout("<u2", 0x7C00, 0x03FF),
@@ -67,7 +69,7 @@ def element_count(tensor: TensorProto) -> int:
     if any(d < 0 for d in tensor.dims):
         raise _refuse(tensor, f"has a negative dimension: {_dims(tensor)}")
     # in Python's integers: in 64 bits, dimensions can be made to wrap around to a small product
-    count = math.prod(tensor.dims)
+    count: int = math.prod(tensor.dims)
     if count >= 1 << 60:
         raise _refuse(tensor, f"has dimensions that no memory can hold: {_dims(tensor)}")
     return count

@@ -2,14 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto
 
 from onnxslim_snacs.errors import InputRefused, foreign
 from onnxslim_snacs.model.graph import captured, subgraphs
+from onnxslim_snacs.model.walk import every_node, stored_tensors
 
 _Scopes = Sequence[set[str]]
+
+
+def check_names(model: ModelProto) -> None:
+    """Check that every name is text; Protocol Buffers hands over as bytes what is not UTF-8.
+
+    Raises:
+        InputRefused: a name is not valid UTF-8.
+    """
+    if not all(isinstance(name, str) for name in _names(model)):
+        raise InputRefused("a name in the model is not valid UTF-8: the file is damaged")
+
+
+def _names(model: ModelProto) -> Iterator[object]:
+    yield from (o.domain for o in model.opset_import)
+    yield from _value_names(model.graph)
+    for function in model.functions:
+        yield from (function.name, function.domain, function.overload)
+        yield from (*function.input, *function.output, *(o.domain for o in function.opset_import))
+    for node in every_node(model):
+        yield from (node.name, node.op_type, node.domain, node.overload)
+        yield from (*node.input, *node.output, *(a.name for a in node.attribute))
+        for body in subgraphs(node):
+            yield from _value_names(body)
+    for _, tensor in stored_tensors(model):
+        yield tensor.name
+        for entry in tensor.external_data:
+            yield from (entry.key, entry.value)
+
+
+def _value_names(graph: GraphProto) -> Iterator[object]:
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        yield value.name
+        yield from (d.dim_param for d in value.type.tensor_type.shape.dim)
 
 
 def check_wiring(model: ModelProto) -> None:
@@ -53,9 +87,6 @@ def _check_nodes(nodes: Sequence[NodeProto], known: set[str], outer: _Scopes) ->
             if name and not _is_known(name, known, outer):
                 raise InputRefused(_why_unknown(node, name, nodes))
         for body in subgraphs(node):
-            for name in captured_names(body, node):
-                if not _is_known(name, known, outer):
-                    raise InputRefused(_why_unknown(node, name, nodes))
             _check_graph(body, (*outer, known))
         for name in node.output:
             if name and name in known:
