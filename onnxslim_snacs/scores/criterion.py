@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxslim_snacs.activations.sources import CalibrationSource
 from onnxslim_snacs.ir.types import BoolArray
 from onnxslim_snacs.model.session import SessionConfig
 from onnxslim_snacs.ops.analyse import Analysis
+
+if TYPE_CHECKING:
+    from onnxslim_snacs.activations.sources import CalibrationSource
 
 Progress = Callable[[str, int, int], None]
 

@@ -18,7 +18,7 @@ from onnxslim_snacs.scores.snacs.hashing import Buckets
 
 _PARENT_BLOCK = 128
 _BLOCK_CELLS = 1 << 18  # float32 cells of one block: it and its work arrays stay in a core's cache
-_TINY = np.float32(1e-6)  # keeps 0/0 of cells without mass at 0
+_TINY = np.float32(1e-12)  # keeps the 0/0 of cells without mass at 0
 
 
 def pair_information(
@@ -93,38 +93,43 @@ def _block_information(
         parent_side = np.concatenate(
             [((chosen == kind) & member).astype(np.float32) for kind in range(y_kinds)]
         )  # (y bucket x parent, sample)
+        y_counts = parent_side.sum(axis=1, keepdims=True)
+        parent_side /= np.maximum(y_counts, 1.0)
+        y_counts = y_counts.reshape(y_kinds, parents)
+        y_shares = y_counts / np.maximum(y_counts.sum(axis=0), 1.0)  # P(y | z)
         child_side = indicators[rows].T  # (child x x bucket, sample)
-        y_counts = np.maximum(parent_side.sum(axis=1).reshape(y_kinds, parents), _TINY)
-        z_counts = np.maximum(np.count_nonzero(member, axis=1), 1).astype(np.float32)
         weights = None if cell_weights is None else cell_weights[:kinds, :y_kinds, bucket]
         for start in range(0, columns, step):
-            counts = (child_side[start : start + step] @ parent_side.T).reshape(
-                -1, y_kinds, parents
-            )
-            cells = _cell_terms(counts, y_counts, z_counts, edges_only)
+            shares = child_side[start : start + step] @ parent_side.T  # P(x | y, z)
+            cells = _cell_terms(shares.reshape(-1, y_kinds, parents), y_shares, edges_only)
             cells = cells.reshape(-1, kinds, y_kinds, parents)
             if weights is not None:
-                cells = cells * weights[None, :, :, None]
-            children = slice(start // kinds, (start + step) // kinds)
-            total[children] += cells.sum(axis=(1, 2))
+                cells *= weights[:, :, None]
+            terms = np.einsum("cijp,jp->cp", cells, y_counts)
+            total[start // kinds : (start + step) // kinds] += terms
     return total / (2.0 * samples)
 
 
 def _cell_terms(
-    counts: npt.NDArray[np.float32],
-    y_counts: npt.NDArray[np.float32],
-    z_counts: npt.NDArray[np.float32],
-    edges_only: bool,
+    shares: npt.NDArray[np.float32], y_shares: npt.NDArray[np.float32], edges_only: bool
 ) -> npt.NDArray[np.float32]:
-    """Give (n - e)^2 / (n + e) of every cell, axes (child x x bucket, y bucket, parent)."""
-    x_share = np.maximum(counts.sum(axis=1) / z_counts, _TINY)
-    terms = x_share[:, None, :] * y_counts[None]  # expected counts e
-    mass = counts + terms
-    np.subtract(counts, terms, out=terms)
+    """Give (q - r)^2 / (q + r) with q = P(x | y, z), r = P(x | z).
+
+    Args:
+        shares: q, axes (child x x bucket, y bucket, parent).
+        y_shares: P(y | z), axes (y bucket, parent).
+        edges_only: zero the cells with q = 0.
+
+    Returns:
+        The terms, axes as of `shares`.
+    """
+    expected = np.maximum(np.einsum("mjp,jp->mp", shares, y_shares), _TINY)[:, None, :]
+    mass = shares + expected
+    terms = shares - expected
     np.multiply(terms, terms, out=terms)
     np.divide(terms, mass, out=terms)
     if edges_only:
-        np.multiply(terms, counts > 0, out=terms)
+        np.multiply(terms, shares > 0, out=terms)
     return terms
 
 
