@@ -119,7 +119,7 @@ def _cut_tensors(draft: _Draft) -> None:
 
 def _write_tensor(tensor: Any, array: NDArray[Any]) -> None:
     """Give a TensorProto new contents, keeping its name, type and doc string."""
-    fresh = numpy_helper.from_array(np.ascontiguousarray(array), tensor.name)
+    fresh = numpy_helper.from_array(np.asarray(array, order="C"), tensor.name)
     fresh.doc_string = tensor.doc_string
     fresh.data_type = tensor.data_type
     tensor.CopyFrom(fresh)
@@ -177,7 +177,7 @@ def _set_input(draft: _Draft, position: int, index: int, value: NDArray[Any]) ->
 
 def _add_initializer(draft: _Draft, name: str, value: NDArray[Any]) -> str:
     graph = draft.model.graph
-    graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+    graph.initializer.append(numpy_helper.from_array(np.asarray(value, order="C"), name))
     if draft.model.ir_version < 4:  # such files list every initializer among the inputs too
         kind = helper.np_dtype_to_tensor_dtype(value.dtype)
         graph.input.append(helper.make_tensor_value_info(name, kind, value.shape))
