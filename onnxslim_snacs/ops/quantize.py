@@ -1,0 +1,213 @@
+"""Quantisation by scale and zero point, and the integer products.
+
+QuantizeLinear and DequantizeLinear: data, scale and zero point, which are scalars, run along
+`axis`, or have a value for each block of it.  The integer products (ConvInteger, MatMulInteger,
+QLinearConv ...) are read as the float operator on their data, weight and bias.
+
+A removed slot has to count as zero where it is summed over, and integer zero means zero only where
+the zero point is 0: the proof's zeros go onto whichever operand has that, mostly the weight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from onnx import NodeProto
+
+from onnxslim_snacs.ir.types import Axis, Fact, Pin, Sink, Tie
+from onnxslim_snacs.ops import conv, matmul
+from onnxslim_snacs.ops.common import broadcast, same_axes
+from onnxslim_snacs.ops.node import OpNode, known
+from onnxslim_snacs.ops.registry import Family, OpRule
+
+
+def propagate_linear(node: OpNode) -> Iterable[Fact]:
+    """QuantizeLinear and DequantizeLinear."""
+    shape = known(node.in_shape(0))
+    yield from same_axes(node, 0, range(len(shape)))
+    axis = int(node.attr("axis", 1))
+    for index in (1, 2):
+        if not node.has_input(index):
+            continue
+        rank = len(known(node.in_shape(index)))
+        if rank == 1 and shape:
+            yield from _along(node, index, node.in_axis(0, axis))
+        elif rank > 1:
+            yield from _blocks(node, index, axis % len(shape))
+
+
+def _blocks(node: OpNode, index: int, axis: int) -> Iterator[Fact]:
+    """Scales with the rank of the data: one for each block of slots on `axis`."""
+    for dim in range(len(known(node.in_shape(0)))):
+        if dim != axis:
+            yield Tie(node.in_axis(index, dim), node.in_axis(0, dim))
+            continue
+        yield Pin(node.in_axis(0, dim), "quantised in blocks of neighbours")
+        yield Pin(node.in_axis(index, dim), "a scale for each block of neighbours")
+
+
+def _along(node: OpNode, index: int, axis: Axis) -> Iterator[Fact]:
+    """A scale or zero point: one for all, or one for each slot of `axis`."""
+    shape = known(node.in_shape(index)) if index >= 0 and node.has_input(index) else ()
+    if all(extent == 1 for extent in shape):
+        return
+    if len(shape) == 1:
+        yield Tie(node.in_axis(index, 0), axis)
+        return
+    yield Pin(axis, "scales of more than one axis")
+    yield from (
+        Pin(node.in_axis(index, d), "scales of more than one axis") for d in range(len(shape))
+    )
+
+
+def propagate_dynamic(node: OpNode) -> Iterable[Fact]:
+    """DynamicQuantizeLinear: the scale follows the range of the data.
+
+    The range always holds zero, and zero becomes the zero point, so zeros are as good as nothing.
+    """
+    rank = len(known(node.in_shape(0)))
+    yield from same_axes(node, 0, range(rank))
+    yield from (Sink(node.in_axis(0, dim), 0) for dim in range(rank))
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where an integer product has its operands.
+
+    Attributes:
+        read: the rule of the float operator that it is read as.
+        operands: positions of data, weight and bias.
+        data: positions of the data's scale and zero point, -1 where there is none.
+        weight: the same for the weight.
+        out: the same for the output.
+    """
+
+    read: Callable[[OpNode], Iterable[Fact]]
+    operands: tuple[int, ...]
+    data: tuple[int, int]
+    weight: tuple[int, int]
+    out: tuple[int, int] = (-1, -1)
+
+
+_LAYOUTS = {
+    "ConvInteger": Layout(conv.propagate_conv, (0, 1), (-1, 2), (-1, 3)),
+    "MatMulInteger": Layout(matmul.propagate_matmul, (0, 1), (-1, 2), (-1, 3)),
+    "QLinearConv": Layout(conv.propagate_conv, (0, 3, 8), (1, 2), (4, 5), (6, 7)),
+    "QLinearMatMul": Layout(matmul.propagate_matmul, (0, 3), (1, 2), (4, 5), (6, 7)),
+    "com.microsoft::QGemm": Layout(matmul.propagate_gemm, (0, 3, 6), (1, 2), (4, 5), (7, 8)),
+    "com.microsoft::MatMulIntegerToFloat": Layout(
+        matmul.propagate_matmul, (0, 1, 6), (2, 4), (3, 5)
+    ),
+}
+
+
+def propagate_product(node: OpNode) -> Iterable[Fact]:
+    """An integer product, read as a float one."""
+    layout = _LAYOUTS[node.op]
+    plain = _as_float(node, layout.operands)
+    sinks: list[Sink] = []
+    for fact in layout.read(plain):
+        if isinstance(fact, Sink):
+            sinks.append(fact)
+        else:
+            yield fact
+    for sink in sinks:
+        yield from _summed(node, sink, layout)
+    yield from _scales(node, layout)
+
+
+def _as_float(node: OpNode, operands: Sequence[int]) -> OpNode:
+    """The same node with data, weight and bias alone among its inputs."""
+    proto = NodeProto()
+    proto.CopyFrom(node.proto)
+    del proto.input[:]
+    proto.input.extend(node.inputs[k] for k in operands if node.has_input(k))
+    return OpNode(node.key, proto, node.facts, node.opset, node.allow_inexact)
+
+
+def _summed(node: OpNode, sink: Sink, layout: Layout) -> Iterator[Fact]:
+    """Zeros go where the zero point is 0."""
+    data, weight = layout.operands[sink.input], sink.weight_input
+    weight = None if weight is None else layout.operands[weight]
+    points = {layout.operands[0]: layout.data[1], layout.operands[1]: layout.weight[1]}
+    if weight is not None and sink.weight is not None and _is_zero(node, points[weight]):
+        yield Sink(sink.weight, weight)
+    elif _is_zero(node, points[data]):
+        yield Sink(sink.axis, data, sink.weight, weight, sink.weight_out, sink.out, sink.groups)
+    elif not _just_quantised(node, data, points[data]):
+        yield Pin(sink.axis, "neither operand has the zero point 0")
+
+
+def _is_zero(node: OpNode, index: int) -> bool:
+    if index < 0 or not node.has_input(index):
+        return True
+    value = node.in_value(index)
+    return value is not None and not value.any()
+
+
+def _just_quantised(node: OpNode, data: int, point: int) -> bool:
+    """Whether DynamicQuantizeLinear, which sees to the zeros, makes data and zero point."""
+    graph = node.facts.graph
+    makers = {graph.producer.get(node.inputs[k]) for k in (data, point)}
+    maker = makers.pop() if len(makers) == 1 else None
+    return maker is not None and graph.nodes[maker].op_type == "DynamicQuantizeLinear"
+
+
+def _scales(node: OpNode, layout: Layout) -> Iterator[Fact]:
+    """Scales and zero points of the operands, along their output axes."""
+    convolution = layout.read is conv.propagate_conv
+    data, weight = layout.operands[:2]
+    convolution = layout.read is conv.propagate_conv
+    if layout.read is matmul.propagate_matmul and len(layout.operands) > 2:
+        yield from _along(node, layout.operands[2], node.out_axis(-1))
+    for places, axis in (
+        (layout.data, node.in_axis(data, 1 if convolution else _free(node, data))),
+        (layout.weight, node.in_axis(weight, 0 if convolution else _free(node, weight))),
+        (layout.out, node.out_axis(1 if convolution else -1)),
+    ):
+        for index in places:
+            yield from _along(node, index, axis)
+
+
+def _free(node: OpNode, operand: int) -> int:
+    """The axis of a matrix operand that is not summed over."""
+    first = operand == 0
+    transposed = node.attr("transA" if first else "transB", 0)
+    rank = len(known(node.in_shape(operand)))
+    return -1 if rank == 1 or first == bool(transposed) else -2
+
+
+def propagate_dynamic_matmul(node: OpNode) -> Iterable[Fact]:
+    """DynamicQuantizeMatMul: float data, quantised on the way; integer weight, its scale, bias."""
+    yield from matmul.propagate_matmul(_as_float(node, (0, 1)))
+    for index in (2, 3, 4):
+        yield from _along(node, index, node.in_axis(1, -1))
+
+
+def propagate_binary(node: OpNode) -> Iterable[Fact]:
+    """QLinearAdd and QLinearMul: two operands with a scale and a zero point each."""
+    yield from broadcast(node, (0, 3))
+
+
+def propagate_unary(node: OpNode) -> Iterable[Fact]:
+    """QLinearSigmoid and QLinearLeakyRelu: data with a scale and a zero point."""
+    yield from same_axes(node, 0, range(len(known(node.in_shape(0)))))
+
+
+RULES: Family = {
+    "QuantizeLinear": OpRule(propagate_linear),
+    "DequantizeLinear": OpRule(propagate_linear),
+    "DynamicQuantizeLinear": OpRule(propagate_dynamic),
+    "ConvInteger": OpRule(propagate_product, conv.shrink),
+    "QLinearConv": OpRule(propagate_product, conv.shrink),
+    "MatMulInteger": OpRule(propagate_product),
+    "QLinearMatMul": OpRule(propagate_product),
+    "com.microsoft::QGemm": OpRule(propagate_product),
+    "com.microsoft::MatMulIntegerToFloat": OpRule(propagate_product),
+    "com.microsoft::DynamicQuantizeMatMul": OpRule(propagate_dynamic_matmul),
+    "com.microsoft::QLinearAdd": OpRule(propagate_binary),
+    "com.microsoft::QLinearMul": OpRule(propagate_binary),
+    "com.microsoft::QLinearSigmoid": OpRule(propagate_unary),
+    "com.microsoft::QLinearLeakyRelu": OpRule(propagate_unary),
+}
