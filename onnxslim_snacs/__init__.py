@@ -1,1 +1,54 @@
-"""snacs-onnx."""
+"""Make trained networks physically smaller when all you have is the .onnx file.
+
+>>> from onnxslim_snacs import CompressConfig, DataConfig, compress
+>>> config = CompressConfig(data=DataConfig("calibration.npz"), target={"macs": 0.5})
+>>> done = compress("model.onnx", config, out="model.slim.onnx")  # doctest: +SKIP
+>>> done.report.after.macs / done.report.before.macs  # doctest: +SKIP
+0.4987
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from onnxslim_snacs.config import CompressConfig, DataConfig
+    from onnxslim_snacs.errors import SnacsError
+    from onnxslim_snacs.inspection import inspect
+    from onnxslim_snacs.pipeline import apply_plan, compress, verify_files
+    from onnxslim_snacs.plan.plan import Plan
+    from onnxslim_snacs.report.report import Report
+
+__version__ = "0.1.0"
+
+#: Public name -> module; imported on first use, so that `snacs-onnx --help` answers at once.
+_HOMES = {
+    "CompressConfig": "config",
+    "DataConfig": "config",
+    "Plan": "plan.plan",
+    "Report": "report.report",
+    "SnacsError": "errors",
+    "apply_plan": "pipeline",
+    "compress": "pipeline",
+    "inspect": "inspection",
+    "verify_files": "pipeline",
+}
+
+__all__ = [
+    "CompressConfig",
+    "DataConfig",
+    "Plan",
+    "Report",
+    "SnacsError",
+    "apply_plan",
+    "compress",
+    "inspect",
+    "verify_files",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -54,15 +54,15 @@ InputShape = Annotated[
         help="Sizes of an input whose dynamic dimensions cannot be guessed (repeatable).",
     ),
 ]
-Inexact = Annotated[
-    bool, typer.Option("--allow-inexact", help="Let normalisations lose channels.")
-]
+Inexact = Annotated[bool, typer.Option("--allow-inexact", help="Let normalisations lose channels.")]
 
 
 @app.command()
 def compress(
     model: Model,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="Default: MODEL.slim.onnx.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Default: MODEL.slim.onnx.")
+    ] = None,
     data: Data = None,
     samples: Annotated[int | None, typer.Option(help="Use at most so many samples.")] = None,
     mean: Annotated[str | None, typer.Option(help="Of images, e.g. 0.485,0.456,0.406.")] = None,
@@ -132,8 +132,8 @@ def compress(
         threads=threads,
         provider=provider,
     )
-    from onnxslim_snacs.compress import compress as run
     from onnxslim_snacs.model.text import write_text
+    from onnxslim_snacs.pipeline import compress as run
     from onnxslim_snacs.plan.plan import plan_to_json
     from onnxslim_snacs.report import print_report, report_to_json
 
@@ -167,8 +167,8 @@ def inspect(
     json: Json = False,
 ) -> None:
     """What can be pruned, what cannot, and why."""
-    from onnxslim_snacs.inspect import inspect as run
-    from onnxslim_snacs.inspect import inspection_to_json, print_inspection
+    from onnxslim_snacs.inspection import inspect as run
+    from onnxslim_snacs.inspection import inspection_to_json, print_inspection
 
     result = run(model, input_shapes=_shapes(input_shape), allow_inexact=allow_inexact, why=why)
     if json:
@@ -181,14 +181,16 @@ def inspect(
 def apply(
     model: Model,
     plan: Annotated[Path, typer.Argument(metavar="PLAN.json", help="The plan.")],
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="Default: MODEL.slim.onnx.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Default: MODEL.slim.onnx.")
+    ] = None,
     input_shape: InputShape = None,
     threads: Threads = 1,
     json: Json = False,
     force: Force = False,
 ) -> None:
     """Replay a plan: the same file, byte for byte."""
-    from onnxslim_snacs.compress import apply_plan
+    from onnxslim_snacs.pipeline import apply_plan
     from onnxslim_snacs.plan.plan import load_plan
     from onnxslim_snacs.report import print_report, report_to_json
 
@@ -216,7 +218,7 @@ def verify(
     import json as encoder
     from dataclasses import asdict
 
-    from onnxslim_snacs.compress import verify_files
+    from onnxslim_snacs.pipeline import verify_files
     from onnxslim_snacs.plan.plan import load_plan
     from onnxslim_snacs.verify import require
 

@@ -1,4 +1,4 @@
-"""How far a model has moved from the original: on the same samples, with the original as teacher."""
+"""How far a model has moved from the original, which is its teacher on the same samples."""
 
 from __future__ import annotations
 

@@ -87,9 +87,7 @@ def side_by_side(
         base_dirs=(first.base_dir, second.base_dir),
     )
     sizes = (before.stat().st_size, after.stat().st_size)
-    return Comparison(
-        (str(before), str(after)), costs[0], costs[1], sizes, latency, threads, where
-    )
+    return Comparison((str(before), str(after)), costs[0], costs[1], sizes, latency, threads, where)
 
 
 def to_json(result: Comparison) -> str:

@@ -82,9 +82,7 @@ def masked_original(analysis: Analysis, keep: KeepMap) -> ModelProto:
     return model
 
 
-def _mask_nodes(
-    source: str, masked: str, mask: NDArray[np.bool_], kind: int
-) -> list[NodeProto]:
+def _mask_nodes(source: str, masked: str, mask: NDArray[np.bool_], kind: int) -> list[NodeProto]:
     """Nodes that copy `source` where the mask is set and write zeros elsewhere."""
     constant = numpy_helper.from_array(mask.astype(np.float32))
     return [
@@ -181,8 +179,11 @@ def witnesses(analysis: Analysis, keep: KeepMap, pruned: ModelProto) -> list[str
         name
         for node in reversed(analysis.nodes)
         for name in node.outputs
-        if name in known and name not in cut and name not in outputs
-        and facts.samples(name) and not facts.follows_from_shapes(name)
+        if name in known
+        and name not in cut
+        and name not in outputs
+        and facts.samples(name)
+        and not facts.follows_from_shapes(name)
     ]
     return found[:WITNESSES]
 

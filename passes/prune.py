@@ -52,7 +52,8 @@ def prune(analysis: Analysis, keep: KeepMap) -> ModelProto:
             for edit in _edits(node, keep):
                 _apply(draft, position, node, edit)
     for position, index, value in frozen_inputs(analysis, keep, draft.replaced):
-        _set_input(draft, position, index, value)
+        name = analysis.nodes[position].inputs[index]
+        _set_input(draft, position, index, cut_array(value, name, keep))
     _splice(draft)
     _cut_value_infos(draft)
     remove_dead_nodes(model, draft.maybe_dead)

@@ -80,7 +80,8 @@ def check(model: ModelProto, *, full: bool = False) -> None:
 
 def small_integers(rng: np.random.Generator, shape: Any) -> NDArray[Any]:
     """Integers in -2 ... 2 without 0: every channel matters, and sums stay exact."""
-    return rng.choice(np.array([-2, -1, 1, 2]), size=shape)
+    values: NDArray[Any] = rng.choice(np.array([-2, -1, 1, 2]), size=shape)
+    return values
 
 
 def random_keep(analysis: Analysis, ratio: float, seed: int) -> KeepMap:
@@ -105,7 +106,11 @@ def integer_feeds(analysis: Analysis, seed: int) -> dict[str, NDArray[Any]]:
         seen = facts.samples(info.name)
         shape = seen[0] if seen else candidate_sizes(graph, {})[0][0][info.name]
         dtype = helper.tensor_dtype_to_np_dtype(info.type.tensor_type.elem_type)
-        whole = rng.integers(0, 2, size=shape) if dtype.kind in "iub" else rng.integers(-3, 4, size=shape)
+        whole = (
+            rng.integers(0, 2, size=shape)
+            if dtype.kind in "iub"
+            else rng.integers(-3, 4, size=shape)
+        )
         feeds[info.name] = whole.astype(dtype)
     return feeds
 
@@ -120,7 +125,11 @@ def read(model: ModelProto, **options: Any) -> Analysis:
 
 
 def assert_exact(
-    analysis: Analysis, keep: KeepMap, seed: int = 0, levels: tuple[int, ...] = (0, 3), rtol: float = 0.0
+    analysis: Analysis,
+    keep: KeepMap,
+    seed: int = 0,
+    levels: tuple[int, ...] = (0, 3),
+    rtol: float = 0.0,
 ) -> ModelProto:
     """The cut model must equal the masked original; bit for bit unless rtol is given."""
     pruned = prune(analysis, keep)

@@ -192,7 +192,10 @@ def _dead_factors(
     pinned = np.zeros(int(base.max(initial=-1)) + 1, dtype=bool)
     pinned[base[pin_slots]] = True
     return {
-        axis for split, _ in splits for axis in split.factors if pinned[base[table.slots(axis)]].all()
+        axis
+        for split, _ in splits
+        for axis in split.factors
+        if pinned[base[table.slots(axis)]].all()
     }
 
 

@@ -60,9 +60,7 @@ def _mix(values: _Hash) -> _Hash:
         return z ^ (z >> np.uint64(31))
 
 
-def collect_groups(
-    found: GroupCandidates, is_weight: Callable[[str], bool]
-) -> tuple[Group, ...]:
+def collect_groups(found: GroupCandidates, is_weight: Callable[[str], bool]) -> tuple[Group, ...]:
     """Group the units by the multiset of axes on which they lie.
 
     Units that lie on no weight are left out: nothing would get smaller without them.

@@ -38,7 +38,8 @@ def components(size: int, a: IntArray, b: IntArray) -> IntArray:
     if size == 0:
         return np.empty(0, dtype=np.int64)
     ties = coo_matrix((np.ones(len(a), dtype=np.int8), (a, b)), shape=(size, size))
-    return connected_components(ties, directed=False)[1].astype(np.int64)
+    labels: IntArray = connected_components(ties, directed=False)[1].astype(np.int64)
+    return labels
 
 
 def factor_slots(table: SlotTable, split: Split, factor: int) -> IntArray:
@@ -96,12 +97,8 @@ def choose_views(
                 choice[t] = k
                 covered.add((t, k))
                 live = classes[t][k]
-                pending.extend(
-                    (u, classes[u].index(live)) for u in by_class[live] if choice[u] < 0
-                )
-                pending.extend(
-                    (u, k) for u in by_fine[fine_class[t], extents[t]] if choice[u] < 0
-                )
+                pending.extend((u, classes[u].index(live)) for u in by_class[live] if choice[u] < 0)
+                pending.extend((u, k) for u in by_fine[fine_class[t], extents[t]] if choice[u] < 0)
         if views and not fresh:
             break
         views.append(View(tuple(choice)))

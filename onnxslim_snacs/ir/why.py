@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy.sparse import coo_matrix
@@ -100,7 +101,7 @@ def _shortest(ir: DependencyGraph, start: int, goals: IntArray) -> tuple[list[in
     while path[-1] != start:
         path.append(int(before[path[-1]]))
     path.reverse()
-    return path, [_tie_between(left, right, by, x, y) for x, y in zip(path, path[1:], strict=False)]
+    return path, [_tie_between(left, right, by, x, y) for x, y in pairwise(path)]
 
 
 def _tie_between(left: IntArray, right: IntArray, by: IntArray, x: int, y: int) -> int:

@@ -97,9 +97,7 @@ class ModelFacts:
         if not seen or len({v.shape for v in seen}) != 1 or seen[0].ndim != 1:
             return None
         rows = np.stack(seen)
-        return tuple(
-            int(column[0]) if (column == column[0]).all() else None for column in rows.T
-        )
+        return tuple(int(column[0]) if (column == column[0]).all() else None for column in rows.T)
 
     def follows_from_shapes(self, tensor: str) -> bool:
         """Whether the tensor follows from constants and the inputs' sizes alone."""
@@ -130,21 +128,21 @@ def _evaluate(facts: ModelFacts, tensor: str) -> NDArray[Any] | None:
     graph = helper.make_graph([node], "constant", inputs, outputs)
     try:
         runner = ReferenceEvaluator(helper.make_model(graph, opset_imports=opsets))
-        result = runner.run([tensor], feeds)
+        result: Any = runner.run([tensor], feeds)
     except Exception:  # whatever the reference cannot do is simply not known
         return None
     return np.asarray(result[0])
 
 
 def read_facts(
-    graph: ModelGraph, input_shapes: Sizes | None = None, threads: int = 1
+    graph: ModelGraph, input_shapes: Sizes | None = None, threads: int = 0
 ) -> ModelFacts:
     """Find out shapes and values.
 
     Args:
         graph: the model.
         input_shapes: sizes for inputs whose dimensions are dynamic and cannot be guessed.
-        threads: threads for the two runs.
+        threads: threads for the two runs; 0 takes every core, for shapes do not depend on it.
 
     Raises:
         InputRefused: `input_shapes` names an input that is not there, or contradicts the model.
@@ -168,7 +166,10 @@ def _constant_tensors(graph: ModelGraph) -> tuple[frozenset[str], frozenset[str]
     by_shape = set(graph.initializers)
     weights = set(graph.initializers)
     for node in graph.nodes:
-        if any(a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for a in node.attribute):
+        if any(
+            a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+            for a in node.attribute
+        ):
             continue
         inputs = [name for name in (*node.input, *captured(node)) if name]
         random = node.op_type.startswith("Random") or node.op_type in ("Bernoulli", "Multinomial")
@@ -205,8 +206,8 @@ def _probe(
 def candidate_sizes(graph: ModelGraph, given: Sizes) -> list[list[dict[str, tuple[int, ...]]]]:
     """Input sizes to try, each a list of one (all static) or two (something dynamic) assignments.
 
-    Batch is 2 and 3; a dynamic image side is tried as 64 and 96, 224 and 256, 32 and 48; anything else dynamic
-    as 8 and 12.  Where no pair runs, one assignment alone is tried, with every unknown as 1.
+    Batch is 2 and 3; a dynamic image side is tried as 64 and 96, 224 and 256, 32 and 48; anything
+    else dynamic as 8 and 12.  Where no pair runs, one assignment alone is tried, with every unknown as 1.
     """
     unknown = set(given) - set(graph.inputs)
     if unknown:
@@ -266,9 +267,7 @@ def _sized(info: ValueInfoProto, batch: int, side: int, other: int) -> tuple[int
     )
 
 
-def random_inputs(
-    graph: ModelGraph, sizes: Sizes, seed: int
-) -> dict[str, NDArray[Any]]:
+def random_inputs(graph: ModelGraph, sizes: Sizes, seed: int) -> dict[str, NDArray[Any]]:
     """Seeded inputs: normal for floats, zeros and ones for integers (they may be indices)."""
     rng = np.random.default_rng(seed)
     feeds: dict[str, NDArray[Any]] = {}
@@ -294,8 +293,8 @@ def _inferred(graph: ModelGraph, given: Sizes) -> dict[str, Shape]:
     except Exception:  # inference is best effort: without it the tensors stay unknown
         return {}
     infos: Sequence[ValueInfoProto] = (
-        *model.graph.value_info, *model.graph.input, *model.graph.output
+        *model.graph.value_info,
+        *model.graph.input,
+        *model.graph.output,
     )
-    return {
-        v.name: tuple(_dims(v)) for v in infos if v.type.tensor_type.HasField("shape")
-    }
+    return {v.name: tuple(_dims(v)) for v in infos if v.type.tensor_type.HasField("shape")}

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from onnxslim_snacs.ir.types import Axis, Fact, Pin, Tie
-from onnxslim_snacs.ops.node import OpNode, Shape, known
+from onnxslim_snacs.model.facts import Shape
+from onnxslim_snacs.ops.node import OpNode, known
 
 
 def pin_structural(axes: Iterable[Axis], reason: str) -> Iterator[Pin]:

@@ -13,6 +13,7 @@ from onnx import NodeProto, helper
 from onnxslim_snacs.ir.types import Axis, IntArray
 from onnxslim_snacs.model.facts import ModelFacts, Shape
 
+
 @dataclass(frozen=True, slots=True)
 class OpNode:
     """A node with what is known of its surroundings.
@@ -44,12 +45,14 @@ class OpNode:
     @property
     def inputs(self) -> Sequence[str]:
         """Names of the inputs; "" for one that is left out."""
-        return self.proto.input
+        names: Sequence[str] = self.proto.input
+        return names
 
     @property
     def outputs(self) -> Sequence[str]:
         """Names of the outputs; "" for one that is left out."""
-        return self.proto.output
+        names: Sequence[str] = self.proto.output
+        return names
 
     def has_input(self, index: int) -> bool:
         """Whether input `index` is given."""

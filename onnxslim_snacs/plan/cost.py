@@ -80,7 +80,9 @@ class CostModel:
 
     def cost(self, keep: KeepMap) -> Cost:
         """The price of what is kept."""
-        return Cost(*(round(sum(t.value(keep) for t in ts)) for ts in (self.params, self.macs, self.bytes)))
+        return Cost(
+            *(round(sum(t.value(keep) for t in ts)) for ts in (self.params, self.macs, self.bytes))
+        )
 
 
 def cost_model(analysis: Analysis) -> CostModel:
@@ -108,7 +110,7 @@ def cost_model(analysis: Analysis) -> CostModel:
     return CostModel(tuple(params), tuple(macs), tuple(size))
 
 
-def _width(kind: int, dtype: np.dtype) -> float:  # type: ignore[type-arg]
+def _width(kind: int, dtype: np.dtype) -> float:
     return 0.5 if kind in (TensorProto.INT4, TensorProto.UINT4) else float(dtype.itemsize)
 
 

@@ -84,7 +84,9 @@ def fingerprint(graph: ModelGraph) -> str:
         line = (node.domain, node.op_type, *node.input, ">", *node.output)
         digest.update("\0".join(line).encode("utf-8", "surrogatepass") + b"\n")
     for name in sorted(graph.initializers):
-        digest.update(f"{name}\0{tuple(graph.initializers[name].dims)}\n".encode("utf-8", "surrogatepass"))
+        digest.update(
+            f"{name}\0{tuple(graph.initializers[name].dims)}\n".encode("utf-8", "surrogatepass")
+        )
     return digest.hexdigest()
 
 

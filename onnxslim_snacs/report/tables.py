@@ -19,7 +19,12 @@ _SHOWN = 40
 def print_report(report: Report, console: Console) -> None:
     """The result of `compress` as a table."""
     table = Table(title=f"{escape(foreign(report.model))}", title_justify="left")
-    for column, justify in (("", "left"), ("before", "right"), ("after", "right"), ("kept", "right")):
+    for column, justify in (
+        ("", "left"),
+        ("before", "right"),
+        ("after", "right"),
+        ("kept", "right"),
+    ):
         table.add_column(column, justify="right" if justify == "right" else "left")
     for name in ("params", "macs", "bytes"):
         before, after = getattr(report.before, name), getattr(report.after, name)

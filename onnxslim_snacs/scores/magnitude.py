@@ -28,7 +28,9 @@ def l2(context: ScoreContext) -> ScoreResult:
 
 def _scores(analysis: Analysis, order: int) -> dict[str, NDArray[np.float64]]:
     producers = list(producing_axes(analysis))
-    return {group.id: _group_score(analysis, group, producers, order) for group in analysis.ir.groups}
+    return {
+        group.id: _group_score(analysis, group, producers, order) for group in analysis.ir.groups
+    }
 
 
 def producing_axes(analysis: Analysis) -> Iterator[Axis]:
@@ -51,7 +53,9 @@ def _group_score(
         weight = analysis.facts.value(axis.tensor) if index is not None else None
         if index is None or weight is None or weight.dtype.kind != "f":
             continue
-        flat = np.abs(np.moveaxis(weight.astype(np.float64), axis.dim, 0).reshape(weight.shape[axis.dim], -1))
+        flat = np.abs(
+            np.moveaxis(weight.astype(np.float64), axis.dim, 0).reshape(weight.shape[axis.dim], -1)
+        )
         power = (flat**order).sum(axis=1)[index].sum(axis=1) ** (1 / order)
         parts.append(power / (power.mean() or 1.0))
     return np.mean(parts, axis=0) if parts else np.ones(group.units)

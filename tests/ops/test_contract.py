@@ -54,7 +54,7 @@ def test_nothing_cut_is_nothing_changed(fixture: Fixture) -> None:
 
 @pytest.mark.parametrize("op", sorted(OPERATORS))
 def test_every_rule_has_a_fixture(op: str) -> None:
-    covered = set()
+    covered: set[str] = set()
     for fixture in ALL:
         pending = [fixture.model.graph]
         while pending:

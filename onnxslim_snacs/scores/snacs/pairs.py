@@ -61,7 +61,11 @@ def connection_strength(analysis: Analysis, sink: Sink) -> NDArray[np.float64] |
     if parents is None or children is None:
         return None
     rest = tuple(d for d in range(weight.ndim) if d not in (sink.weight.dim, sink.weight_out.dim))
-    matrix = np.abs(weight.astype(np.float64)).mean(axis=rest) if rest else np.abs(weight).astype(np.float64)
+    matrix = (
+        np.abs(weight.astype(np.float64)).mean(axis=rest)
+        if rest
+        else np.abs(weight).astype(np.float64)
+    )
     if sink.weight_out.dim > sink.weight.dim:
         matrix = matrix.T
     return spread_groups(matrix, children, parents, sink.groups)

@@ -18,7 +18,6 @@ from onnxslim_snacs.drift import Answers, Drift, answers, drift
 from onnxslim_snacs.errors import NothingToPrune, UsageError
 from onnxslim_snacs.ir.keep import KeepMap, keep_map
 from onnxslim_snacs.ir.types import Group, is_virtual
-from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.load import load_model
 from onnxslim_snacs.model.save import save_model
 from onnxslim_snacs.model.session import SessionConfig, resolve_provider
@@ -154,7 +153,7 @@ def protected_groups(analysis: Analysis, patterns: Sequence[str]) -> frozenset[s
     """
     tensors: set[str] = set()
     for pattern in patterns:
-        found = set()
+        found: set[str] = set()
         for node in analysis.nodes:
             whole = bool(node.proto.name) and fnmatchcase(node.proto.name, pattern)
             found.update(o for o in node.outputs if whole or fnmatchcase(o, pattern))
@@ -236,7 +235,7 @@ def decide(
     def price(kept: Kept) -> float:
         after = costs.cost(keep_map(analysis.ir, kept))
         return max(
-            getattr(after, name) / max(1, getattr(before, name)) / share
+            float(getattr(after, name)) / max(1, getattr(before, name)) / share
             for name, share in shares.items()
         )
 
@@ -363,15 +362,11 @@ def apply_plan(
         require(proof)
     if out is not None:
         save_model(model, Path(out), source=Path(path), overwrite=overwrite)
-    report = make_report(
-        analysis, cost_model(analysis), keep, proof, None, path=str(path), out=out
-    )
+    report = make_report(analysis, cost_model(analysis), keep, proof, None, path=str(path), out=out)
     return Compressed(model, plan, replace(report, timings=clock.seconds))
 
 
-def verify_files(
-    before: Path | str, after: Path | str, plan: Plan, *, threads: int = 1
-) -> Proof:
+def verify_files(before: Path | str, after: Path | str, plan: Plan, *, threads: int = 1) -> Proof:
     """The proof on its own, for two files and the plan that leads from one to the other."""
     graph, other = load_model(Path(before)), load_model(Path(after))
     analysis = analyse(graph, allow_inexact=plan.allow_inexact)
