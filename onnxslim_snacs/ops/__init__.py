@@ -2,6 +2,7 @@
 
 from onnxslim_snacs.ops import (
     concat,
+    contrib,
     conv,
     elementwise,
     expand,
@@ -28,6 +29,7 @@ from onnxslim_snacs.ops.registry import Family, merge
 OPERATORS: Family = merge(
     [
         concat.RULES,
+        contrib.RULES,
         conv.RULES,
         elementwise.RULES,
         expand.RULES,
