@@ -11,19 +11,17 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 REQUIRE_SHARED = "SNACS_REQUIRE_SHARED"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip tests that need the real models where there are none, unless they are required."""
-    if SHARED.is_dir() or os.environ.get(REQUIRE_SHARED):
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs the real models where there are none, or fail if they are required."""
+    if SHARED.is_dir() or not item.get_closest_marker("shared"):
         return
     reason = f"no real models at {os.path.relpath(SHARED)} (they lie beside a checkout)"
-    for item in items:
-        if item.get_closest_marker("shared"):
-            item.add_marker(pytest.mark.skip(reason=reason))
+    if os.environ.get(REQUIRE_SHARED):
+        pytest.fail(f"{REQUIRE_SHARED} is set, but there are {reason}")
+    pytest.skip(reason)
 
 
 @pytest.fixture
 def shared() -> Path:
     """The folder with the real models and data."""
-    if not SHARED.is_dir():
-        pytest.fail(f"{REQUIRE_SHARED} is set, but there is no folder {os.path.relpath(SHARED)}")
     return SHARED

@@ -1,1 +1,1 @@
-"""snacs-onnx."""
+"""The ONNX file itself: safe loading, facts, sessions, atomic saving."""

@@ -1,0 +1,1 @@
+"""The dependency IR: axes, slots, ties, pins, units and groups; it knows nothing of operators."""
