@@ -17,7 +17,7 @@ from onnxslim_snacs.errors import InternalError
 from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.ir.types import Axis, virtual_axis
 from onnxslim_snacs.model.graph import captured, node_constant
-from onnxslim_snacs.ops import OPERATORS
+from onnxslim_snacs.ops import OPERATORS, chains
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.ops.node import (
     Edit,
@@ -47,10 +47,15 @@ def prune(analysis: Analysis, keep: KeepMap) -> ModelProto:
         return model
     draft = _Draft(analysis, keep, model)
     _cut_tensors(draft)
+    inside = {position for chain in analysis.chains for position in chain.nodes}
     for position, node in enumerate(analysis.nodes):
-        if _touched(node, keep):
+        if position not in inside and _touched(node, keep):
             for edit in _edits(node, keep):
                 _apply(draft, position, node, edit)
+    for chain in analysis.chains:
+        if keep.touches(chain.tensors):
+            for position, edit in chains.shrink(chain, keep):
+                _apply(draft, position, analysis.nodes[position], edit)
     for position, index, value in frozen_inputs(analysis, keep, draft.replaced):
         name = analysis.nodes[position].inputs[index]
         _set_input(draft, position, index, cut_array(value, name, keep))

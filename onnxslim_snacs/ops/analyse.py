@@ -13,6 +13,7 @@ from onnxslim_snacs.ir.types import Axis, Fact, Pin
 from onnxslim_snacs.model.facts import ModelFacts, Sizes, read_facts
 from onnxslim_snacs.model.graph import ModelGraph, captured
 from onnxslim_snacs.ops import OPERATORS
+from onnxslim_snacs.ops.chains import Chain, find_chains, propagate
 from onnxslim_snacs.ops.node import OpNode
 
 
@@ -25,12 +26,14 @@ class Analysis:
         facts: shapes and values.
         nodes: its nodes as the rules see them.
         ir: the dependency IR.
+        chains: movement nodes that are treated together.
     """
 
     graph: ModelGraph
     facts: ModelFacts
     nodes: tuple[OpNode, ...]
     ir: DependencyGraph
+    chains: tuple[Chain, ...] = ()
 
     @property
     def is_half(self) -> bool:
@@ -65,13 +68,14 @@ def analyse(
         )
         for k, proto in enumerate(graph.nodes)
     )
-    stated = [*graph_facts(graph, facts), *node_facts(nodes)]
+    chains = find_chains(graph, nodes)
+    stated = [*graph_facts(graph, facts), *node_facts(nodes, chains)]
 
     def extent_of(axis: Axis) -> int | None:
         shape = facts.shape(axis.tensor)
         return shape[axis.dim] if shape is not None else None
 
-    return Analysis(graph, facts, nodes, build_graph(stated, extent_of, facts.is_weight))
+    return Analysis(graph, facts, nodes, build_graph(stated, extent_of, facts.is_weight), chains)
 
 
 def graph_facts(graph: ModelGraph, facts: ModelFacts) -> Iterator[Stated]:
@@ -82,10 +86,16 @@ def graph_facts(graph: ModelGraph, facts: ModelFacts) -> Iterator[Stated]:
                 yield Stated(-1, foreign(name), "graph", pin)
 
 
-def node_facts(nodes: Iterable[OpNode]) -> Iterator[Stated]:
-    """The facts that each node's rule states."""
+def node_facts(nodes: Iterable[OpNode], chains: Iterable[Chain] = ()) -> Iterator[Stated]:
+    """The facts that each node's rule states, or the chain to which it belongs."""
+    last = {max(chain.nodes): chain for chain in chains}
+    inside = {position for chain in last.values() for position in chain.nodes}
     for number, node in enumerate(nodes):
-        for fact in _facts_of(node):
+        if number in last:
+            facts: Iterable[Fact] = propagate(last[number])
+        else:
+            facts = () if number in inside else _facts_of(node)
+        for fact in facts:
             yield Stated(number, foreign(node.name), node.op, fact)
 
 
@@ -107,4 +117,3 @@ def pin_all(facts: ModelFacts, tensors: Iterable[str], reason: str) -> Iterator[
         shape = facts.shape(tensor)
         for dim in range(len(shape) if shape is not None else 0):
             yield Pin(Axis(tensor, dim), reason)
-

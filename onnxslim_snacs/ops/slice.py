@@ -61,7 +61,7 @@ def propagate_slice(node: OpNode) -> Iterable[Fact]:
     """Slots are tied along the picked indices; slots that are not picked go nowhere."""
     for operand in range(1, len(node.inputs)):
         yield from pin_operand(node, operand)
-    bounds = _bounds(node)
+    bounds = slice_bounds(node)
     if bounds is None:
         yield from pin_tensors(node, (node.inputs[0], node.outputs[0]), "sliced on unknown axes")
         return
@@ -79,7 +79,7 @@ def propagate_slice(node: OpNode) -> Iterable[Fact]:
             yield Tie(source, target, index, None)
 
 
-def _bounds(node: OpNode) -> dict[int, Bounds] | None:
+def slice_bounds(node: OpNode) -> dict[int, Bounds] | None:
     """What happens to each sliced axis (attributes before opset 10, inputs since)."""
     if node.has_input(1):
         starts, ends, axes, steps = (_entries(node, k) for k in (1, 2, 3, 4))
@@ -110,7 +110,7 @@ def _entries(node: OpNode, operand: int) -> list[int | None] | None:
 
 def shrink_slice(node: OpNode, keep: Keep) -> Iterable[Edit]:
     """New bounds where the kept slots still follow each other evenly, else a Gather."""
-    bounds = _bounds(node) or {}
+    bounds = slice_bounds(node) or {}
     even: dict[int, Bounds] = {}
     uneven: dict[int, IntArray] = {}
     for dim, bound in bounds.items():
