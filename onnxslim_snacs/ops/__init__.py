@@ -1,6 +1,8 @@
 """Operator rules: one file for each family, one line for each family here."""
 
 from onnxslim_snacs.ops import (
+    attention,
+    attention_packed,
     concat,
     contrib,
     conv,
@@ -18,6 +20,7 @@ from onnxslim_snacs.ops import (
     reduce,
     reshape,
     resize,
+    rotary,
     scatter,
     slice,
     source,
@@ -28,6 +31,8 @@ from onnxslim_snacs.ops.registry import Family, merge
 #: Every operator that has a rule.  To add a family: write its file, add its line.
 OPERATORS: Family = merge(
     [
+        attention.RULES,
+        attention_packed.RULES,
         concat.RULES,
         contrib.RULES,
         conv.RULES,
@@ -45,6 +50,7 @@ OPERATORS: Family = merge(
         reduce.RULES,
         reshape.RULES,
         resize.RULES,
+        rotary.RULES,
         scatter.RULES,
         slice.RULES,
         source.RULES,
