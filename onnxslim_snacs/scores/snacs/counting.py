@@ -1,18 +1,19 @@
 """Count hash cells for all pairs at once and sum their contributions to the information.
 
-For one bucket k of Z the counts of all (child, parent) pairs are one matrix product of indicator
-matrices.  Z differs by parent, but little: over the samples that fall into bucket k for *any* parent
-of a block, the parent's side is masked by its own membership, which makes the counts exact.
+For one bucket k of Z the counts of all (child, parent) pairs are one product of indicator matrices.
+Z differs by parent, but little: the product runs over the samples that fall into bucket k for *any*
+parent of a block, and masking each parent's side by its own membership makes the counts exact.
 """
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import ThreadpoolController
 
 from onnxslim_snacs.scores.snacs.hashing import Buckets
 
@@ -34,7 +35,8 @@ def pair_information(
 
     With n = N_ijk and e = N_ik N_jk / N_k the full sum 1 - (2/N) sum_n 1/(1 + w) of snacs.md 2.2
     equals (1/2N) sum over all cells of (n - e)^2 / (n + e); the released estimator drops the cells
-    with n = 0.  Counts are exact, so the result does not depend on the number of threads.
+    with n = 0.  Written with q = P(x | y, z) = n / N_jk and r = P(x | z), a cell's term is
+    N_jk (q - r)^2 / (q + r).  The result does not depend on the number of threads.
 
     Args:
         x: buckets of the children, axes (child, sample).
@@ -57,8 +59,15 @@ def pair_information(
             indicators, kinds, y[start:stop], z[start:stop], edges_only, cell_weights
         )
 
-    with ThreadPoolExecutor(threads or default_threads()) as pool:
+    # many small products side by side: BLAS threads inside them would only wait for each other
+    with _blas().limit(limits=1), ThreadPoolExecutor(threads or default_threads()) as pool:
         return np.concatenate(list(pool.map(block, starts)), axis=1)
+
+
+@functools.cache
+def _blas() -> ThreadpoolController:
+    """Find numpy's BLAS once; looking through the loaded libraries takes milliseconds."""
+    return ThreadpoolController()
 
 
 def default_threads() -> int:
@@ -69,8 +78,7 @@ def default_threads() -> int:
 
 def _one_hot(x: Buckets, kinds: int) -> npt.NDArray[np.float32]:
     """Spread bucket numbers into 0/1 columns, axes (sample, child x bucket)."""
-    hot = x.T[:, :, None] == np.arange(kinds, dtype=np.uint8)
-    return hot.reshape(x.shape[1], -1).astype(np.float32)
+    return np.eye(kinds, dtype=np.float32)[x.T].reshape(x.shape[1], -1)
 
 
 def _block_information(
@@ -107,7 +115,8 @@ def _block_information(
                 cells *= weights[:, :, None]
             terms = np.einsum("cijp,jp->cp", cells, y_counts)
             total[start // kinds : (start + step) // kinds] += terms
-    return total / (2.0 * samples)
+    total /= 2.0 * samples
+    return total
 
 
 def _cell_terms(
@@ -125,14 +134,9 @@ def _cell_terms(
     """
     expected = np.maximum(np.einsum("mjp,jp->mp", shares, y_shares), _TINY)[:, None, :]
     mass = shares + expected
-    terms = shares - expected
+    terms: npt.NDArray[np.float32] = shares - expected
     np.multiply(terms, terms, out=terms)
     np.divide(terms, mass, out=terms)
     if edges_only:
         np.multiply(terms, shares > 0, out=terms)
     return terms
-
-
-def mean_over(matrices: Iterable[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
-    """Average matrices of one shape."""
-    return np.mean(list(matrices), axis=0)

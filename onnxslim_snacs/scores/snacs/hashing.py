@@ -12,12 +12,14 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import csr_array
 
 FloatRows: TypeAlias = npt.NDArray[np.float32]  # (units, samples)
 Buckets: TypeAlias = npt.NDArray[np.uint8]  # (units, samples)
 
 MAX_BUCKETS = 256
-_DEAD = 1e-4  # EDGE's floor: a coordinate with less spread than this carries nothing but rounding
+_DEAD = 1e-6  # spread, as a share of the largest magnitude, that float32 sums may leave by rounding
+_GRID = np.float32(4096.0)  # steps per standard deviation of a projection
 
 
 def standardised_rows(activations: npt.ArrayLike) -> FloatRows:
@@ -94,12 +96,10 @@ def hash_units(
         return quantile_buckets(rows, buckets)
     size = int(np.diff(starts, append=len(rows)).max())
     count, levels = split_levels(buckets, size)
-    weights = rng.standard_normal((count, len(rows), 1)).astype(np.float32)
-    projected = np.stack(
-        [np.add.reduceat(rows * weight, starts, axis=0) for weight in weights]
-    )  # (projection, group, sample)
+    weights = rng.standard_normal((count, len(rows))).astype(np.float32)
+    projected = np.stack([_weighted_sums(rows, weight, starts) for weight in weights])
     projected = np.einsum("qgn,gqr->rgn", projected, _decorrelation(projected.transpose(1, 0, 2)))
-    return _combine([quantile_buckets(_alive(values), levels) for values in projected], levels)
+    return _combine([quantile_buckets(_snapped(values), levels) for values in projected], levels)
 
 
 def hash_complements(
@@ -129,10 +129,8 @@ def hash_complements(
     projected = (projected @ mix).astype(np.float32)
     digits = []
     for whole, weight in zip(projected.T, weights.T, strict=True):
-        own = rows * weight[:, None]
-        if groups < channels:
-            own = np.add.reduceat(own, starts, axis=0)
-        digits.append(quantile_buckets(_alive(whole[None] - own), levels))
+        own = _weighted_sums(rows, weight, starts)
+        digits.append(quantile_buckets(_snapped(whole - own), levels))
     return _combine(digits, levels)
 
 
@@ -167,6 +165,18 @@ def singleton_share(buckets: Buckets) -> float:
     return float(np.count_nonzero(counts == 1) / (units * samples))
 
 
+def _weighted_sums(
+    rows: FloatRows, weights: npt.NDArray[np.float32], starts: npt.NDArray[np.intp]
+) -> FloatRows:
+    """Sum weight * row within each group, axes (group, sample)."""
+    if len(starts) == len(rows):
+        return rows * weights[:, None]
+    ends = np.append(starts, len(rows))
+    mixing = csr_array((weights, np.arange(len(rows)), ends), shape=(len(starts), len(rows)))
+    sums: FloatRows = mixing @ rows
+    return sums
+
+
 def _combine(digits: list[Buckets], levels: int) -> Buckets:
     """Read one bucket number off the digits of several projections, first digit leading."""
     total = np.zeros_like(digits[0])
@@ -175,10 +185,14 @@ def _combine(digits: list[Buckets], levels: int) -> Buckets:
     return total
 
 
-def _alive(values: FloatRows) -> FloatRows:
-    """Zero the rows whose spread is rounding only, lest noise be cut into equal buckets."""
-    spread = np.ptp(values, axis=1, keepdims=True)
-    return np.where(spread > _DEAD, values, np.float32(0.0)).astype(np.float32, copy=False)
+def _snapped(values: FloatRows) -> FloatRows:
+    """Round projections of variance 1, in place, to a grid far above their rounding errors.
+
+    A channel subtracted from a sum leaves dust, which must neither break ties nor fill buckets
+    where nothing else is left.
+    """
+    values *= _GRID
+    return np.rint(values, out=values)
 
 
 def _decorrelation(projected: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:

@@ -142,16 +142,15 @@ def _scaled(arrays: list[npt.NDArray[np.float64]]) -> list[npt.NDArray[np.float6
     low = min((float(array.min()) for array in filled), default=0.0)
     high = max((float(array.max()) for array in filled), default=1.0)
     width = high - low if high > low else 1.0
-    return [
-        ((array - low) / width).reshape(*array.shape[:2], -1).mean(axis=2) for array in arrays
-    ]
+    return [((array - low) / width).reshape(*array.shape[:2], -1).mean(axis=2) for array in arrays]
 
 
 def _centred(buckets: int) -> npt.NDArray[np.float64]:
     """Give |2b - (B - 1)| / (B - 1) for every bucket; 1 where there is a single bucket."""
     if buckets == 1:
         return np.ones(1)
-    return np.abs(2.0 * np.arange(buckets) - (buckets - 1)) / (buckets - 1)
+    distance: npt.NDArray[np.float64] = np.abs(2.0 * np.arange(buckets) - (buckets - 1))
+    return distance / (buckets - 1)
 
 
 def _z_norms(buckets: int, dimensions: int) -> npt.NDArray[np.float64]:

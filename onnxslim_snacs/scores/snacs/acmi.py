@@ -1,0 +1,185 @@
+"""The hash estimator of the adaptive conditional mutual information (snacs.md 2.2)."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from onnxslim_snacs.scores.snacs.counting import default_threads, pair_information
+from onnxslim_snacs.scores.snacs.hashing import (
+    Buckets,
+    FloatRows,
+    group_starts,
+    hash_complements,
+    hash_units,
+    singleton_share,
+    standardised_rows,
+)
+from onnxslim_snacs.scores.snacs.phi import cell_factors
+from onnxslim_snacs.scores.snacs.quality import ConnectivityQuality, against_null, spread_over
+
+Groups = tuple[int, int] | None
+
+_NULL_CHILDREN = 64
+
+
+@dataclass(frozen=True, slots=True)
+class HashOptions:
+    """Settings of the hash estimator.
+
+    Attributes:
+        form: "full" sums over all cells and estimates the Henze-Penrose information; "edges"
+            sums over the observed cells only, as released.
+        cell_phi: part of phi that depends on the hash cell: "one", "act", "act_sq", "e_act".
+        groups: (children, parents) counts of contiguous channel groups; None: one per filter.
+        buckets: buckets of X and of Y.
+        z_buckets: upper bound on the buckets of Z.
+        cell_samples: mean samples that a cell (x, y, z) must hold; Z gets fewer buckets otherwise.
+        singleton_bound: largest share of samples that may be alone in their Z bucket.
+        draws: seeded draws of the projections, averaged.
+        seed: seed of the draws and of the null.
+        threads: worker threads; None: the cores at hand.
+    """
+
+    form: Literal["full", "edges"] = "full"
+    cell_phi: str = "one"
+    groups: Groups = None
+    buckets: int = 4
+    z_buckets: int = 16
+    cell_samples: float = 4.0
+    singleton_bound: float = 0.5
+    draws: int = 6
+    seed: int = 0
+    threads: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Hashed:
+    """One draw: axes (group, sample) each."""
+
+    x: Buckets
+    y: Buckets
+    z: Buckets
+
+
+def acmi_hash(
+    x: npt.ArrayLike, y: npt.ArrayLike, options: HashOptions | None = None
+) -> tuple[npt.NDArray[np.float64], ConnectivityQuality]:
+    """Estimate I(X_c ; Y_p | all other Y) for every pair of groups.
+
+    Args:
+        x: pooled outputs of the consumer, axes (sample, child).
+        y: pooled channels of the tensor that it reads, axes (sample, parent).
+        options: settings; None for the defaults.
+
+    Returns:
+        Information with axes (child group, parent group), in Henze-Penrose units from 0 to 1 for
+        the full form, and what is known about its quality.
+    """
+    options = options or HashOptions()
+    x_rows, y_rows = standardised_rows(x), standardised_rows(y)
+    z_buckets = choose_z_buckets(y_rows, options)
+    with ThreadPoolExecutor(options.threads or default_threads()) as pool:
+        draws = list(
+            pool.map(
+                lambda draw: _hash(x_rows, y_rows, z_buckets, options, draw), range(options.draws)
+            )
+        )
+    outside = len(y_rows) - len(y_rows) // len(draws[0].y)
+    cell_weights = cell_factors(options.cell_phi, options.buckets, z_buckets, outside)
+
+    def estimate(hashed: _Hashed) -> npt.NDArray[np.float64]:
+        return pair_information(
+            hashed.x,
+            hashed.y,
+            hashed.z,
+            edges_only=options.form == "edges",
+            cell_weights=cell_weights,
+            threads=options.threads,
+        )
+
+    first = estimate(draws[0])
+    mean = sum((estimate(hashed) for hashed in draws[1:]), start=first) / len(draws)
+    children = spread_over(len(first), _NULL_CHILDREN)
+    compared = against_null(first[children], estimate(_null(draws[0], children, options)))
+    quality = ConnectivityQuality(
+        "hash",
+        x_rows.shape[1],
+        len(draws),
+        z_buckets,
+        float(np.mean([singleton_share(hashed.z) for hashed in draws])),
+        float(mean.mean()),
+        *compared,
+    )
+    return mean, quality
+
+
+def choose_z_buckets(y_rows: FloatRows, options: HashOptions) -> int:
+    """Halve the buckets of Z until cells hold enough samples and few samples are alone.
+
+    Args:
+        y_rows: standardised parents, axes (parent, sample).
+        options: the bounds.
+
+    Returns:
+        Number of buckets to ask for, at least 1.
+    """
+    samples = y_rows.shape[1]
+    starts = group_starts(len(y_rows), _count(options, 1))
+    count = options.z_buckets
+    while count > 1 and samples < options.cell_samples * options.buckets**2 * count:
+        count //= 2
+    while count > 1:
+        z = hash_complements(y_rows, starts, count, _rng(options, 0))
+        if singleton_share(z) <= options.singleton_bound:
+            break
+        count //= 2
+    return count
+
+
+def permuted_within(values: Buckets, strata: Buckets, rng: np.random.Generator) -> Buckets:
+    """Shuffle every row among the samples that share a bucket: Y becomes independent of X given Z.
+
+    Args:
+        values: axes (unit, sample).
+        strata: buckets to stay within, axes (unit, sample).
+        rng: source of the shuffle.
+
+    Returns:
+        The shuffled values, axes (unit, sample).
+    """
+    ordered = np.argsort(strata, axis=1, kind="stable")
+    shuffled = np.argsort(strata + rng.random(strata.shape, dtype=np.float32), axis=1)
+    result = np.empty_like(values)
+    np.put_along_axis(result, ordered, np.take_along_axis(values, shuffled, axis=1), axis=1)
+    return result
+
+
+def _hash(
+    x_rows: FloatRows, y_rows: FloatRows, z_buckets: int, options: HashOptions, draw: int
+) -> _Hashed:
+    """Hash everything once for one draw."""
+    rng = _rng(options, draw)
+    x_starts = group_starts(len(x_rows), _count(options, 0))
+    y_starts = group_starts(len(y_rows), _count(options, 1))
+    z = hash_complements(y_rows, y_starts, z_buckets, rng)
+    x = hash_units(x_rows, x_starts, options.buckets, rng)
+    return _Hashed(x, hash_units(y_rows, y_starts, options.buckets, rng), z)
+
+
+def _null(hashed: _Hashed, children: npt.NDArray[np.intp], options: HashOptions) -> _Hashed:
+    """Destroy the dependence of X and Y given Z for some of the children."""
+    rng = np.random.default_rng([options.seed, options.draws])
+    return _Hashed(hashed.x[children], permuted_within(hashed.y, hashed.z, rng), hashed.z)
+
+
+def _rng(options: HashOptions, draw: int) -> np.random.Generator:
+    return np.random.default_rng([options.seed, draw])
+
+
+def _count(options: HashOptions, side: int) -> int | None:
+    return None if options.groups is None else options.groups[side]

@@ -1,0 +1,193 @@
+"""The operating limit of a producer -> consumer pair (snacs.md 4.1 and part A, point 4).
+
+The pooled output of a convolution or linear layer is linear in the pooled input patches, so the
+outputs without the weakest connections follow from one matrix product per step of the sweep; the
+network runs no further time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from onnxslim_snacs.scores.snacs.classifier import fit_rbf_ridge
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+SHARES: FloatArray = np.arange(1, 97, 5) / 100.0
+TOLERATED = 0.7
+_FOLDS = 2
+_CLASSES_PER_FOLD = 2
+
+
+@dataclass(frozen=True, slots=True)
+class PooledLayer:
+    """What the sweep needs of one producer -> consumer pair.
+
+    Attributes:
+        patches: pooled input patches, axes (sample, parent, kernel position); float32 or float64.
+        weights: axes (child, parent, kernel position).
+        bias: axis (child), or None.
+    """
+
+    patches: npt.NDArray[np.floating]
+    weights: npt.NDArray[np.floating]
+    bias: npt.NDArray[np.floating] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingLimit:
+    """Upper share of connections that may be removed from a layer pair.
+
+    Attributes:
+        gamma: the limit, 0 to 1.
+        shares: removed shares of the sweep, axis (step).
+        scores: accuracy, or 1 - relative error without labels, at each share, axis (step).
+    """
+
+    gamma: float
+    shares: FloatArray
+    scores: FloatArray
+
+
+Rule = Callable[[FloatArray, FloatArray], float]
+Removal = Callable[[FloatArray, float], BoolArray]
+Activation = Callable[[FloatArray], FloatArray]
+
+
+def first_crossing(shares: FloatArray, scores: FloatArray) -> float:
+    """Give the last share before the scores first fall below max - 0.7 (max - min)."""
+    below = np.flatnonzero(scores < _line(scores))
+    last = below[0] if below.size else len(scores)
+    return float(shares[last - 1]) if last else 0.0
+
+
+def last_above(shares: FloatArray, scores: FloatArray) -> float:
+    """Give the largest share whose score is on or above the line, as the release does."""
+    return float(shares[np.flatnonzero(scores >= _line(scores))[-1]])
+
+
+def removed_lowest(rho: FloatArray, share: float) -> BoolArray:
+    """Mark the floor(share * connections) lowest scores; of equal ones the first by index.
+
+    Args:
+        rho: axes (child, parent).
+        share: 0 to 1.
+
+    Returns:
+        Mask of the removed connections, axes (child, parent).
+    """
+    mask = np.zeros(rho.size, dtype=np.bool_)
+    mask[np.argsort(rho, axis=None, kind="stable")[: int(share * rho.size + 1e-9)]] = True
+    return mask.reshape(rho.shape)
+
+
+def removed_at_cutoff(rho: FloatArray, share: float) -> BoolArray:
+    """Mark as the release does: all scores <= the round(share * U)-th of U distinct scores."""
+    distinct = np.unique(rho)
+    cutoff = distinct[min(round(share * len(distinct)), len(distinct) - 1)]
+    mask: BoolArray = rho <= cutoff
+    return mask
+
+
+def unchanged(outputs: FloatArray) -> FloatArray:
+    """Take pooled pre-activations as they are."""
+    return outputs
+
+
+def rectified(outputs: FloatArray) -> FloatArray:
+    """Clamp pooled outputs at 0, as the release does before it classifies."""
+    return np.maximum(outputs, 0.0)
+
+
+def operating_limit(
+    layer: PooledLayer,
+    rho: FloatArray,
+    labels: npt.ArrayLike | None = None,
+    *,
+    shares: FloatArray = SHARES,
+    rule: Rule = first_crossing,
+    removal: Removal = removed_lowest,
+    activation: Activation = unchanged,
+    seed: int = 0,
+) -> OperatingLimit:
+    """Sweep the removed share of connections and find where the layer stops working.
+
+    With labels a classifier is fitted on the intact outputs of one half of the rows and judged on
+    the cut outputs of the other half, and the other way round.  Without, or where a half would
+    lack classes to tell apart, the score is 1 - |cut - intact| / |intact - mean|.
+
+    Args:
+        layer: patches and weights; at most about 2,048 rows are sensible.
+        rho: connectivity, axes (child, parent).
+        labels: class of each row (the original network's argmax), axis (sample), or None.
+        shares: shares to remove, increasing, axis (step).
+        rule: reads the limit off the sweep; `last_above` is the released one.
+        removal: which connections go; `removed_at_cutoff` is the released one.
+        activation: applied to the outputs; `rectified` is the released one.
+        seed: seed of folds and landmarks.
+
+    Returns:
+        The limit and the sweep.
+    """
+    intact, *cut = (activation(out) for out in _sweep(layer, rho, shares, removal))
+    numbers = None if labels is None else np.unique(np.asarray(labels), return_inverse=True)[1]
+    if numbers is None or not _can_classify(numbers):
+        scores = _fidelity(intact, cut)
+    else:
+        scores = _cross_fitted_accuracy(intact, cut, numbers, np.random.default_rng(seed))
+    return OperatingLimit(rule(shares, scores), shares, scores)
+
+
+def _line(scores: FloatArray) -> float:
+    """Give the lowest score that still counts as working."""
+    high, low = float(scores.max()), float(scores.min())
+    return high - TOLERATED * (high - low)
+
+
+def _sweep(
+    layer: PooledLayer, rho: FloatArray, shares: FloatArray, removal: Removal
+) -> Iterator[FloatArray]:
+    """Give the intact outputs, then those at each share, axes (sample, child)."""
+    patches = layer.patches.reshape(len(layer.patches), -1)  # (sample, parent x kernel)
+    bias = 0.0 if layer.bias is None else layer.bias
+    keeps = (np.ones(rho.shape, dtype=np.bool_), *(~removal(rho, share) for share in shares))
+    for keep in keeps:
+        kept = (layer.weights * keep[:, :, None]).astype(patches.dtype, copy=False)
+        yield (patches @ kept.reshape(len(kept), -1).T + bias).astype(np.float64)
+
+
+def _fidelity(intact: FloatArray, cut: list[FloatArray]) -> FloatArray:
+    """Give 1 - relative error of the cut outputs, axis (step)."""
+    size = max(float(np.linalg.norm(intact - intact.mean(axis=0))), 1e-30)
+    return np.array([1.0 - float(np.linalg.norm(out - intact)) / size for out in cut])
+
+
+def _can_classify(numbers: npt.NDArray[np.intp]) -> bool:
+    """Tell whether there are two classes and rows enough to halve them."""
+    counts = np.bincount(numbers)
+    return int(np.count_nonzero(counts >= _FOLDS)) >= _CLASSES_PER_FOLD
+
+
+def _cross_fitted_accuracy(
+    intact: FloatArray,
+    cut: list[FloatArray],
+    labels: npt.NDArray[np.intp],
+    rng: np.random.Generator,
+) -> FloatArray:
+    """Give the held-out accuracy at each share, axis (step)."""
+    order = rng.permutation(len(labels))
+    # dealing out within classes keeps every class in both halves
+    dealt = order[np.argsort(labels[order], kind="stable")]
+    fold = np.empty(len(labels), dtype=np.intp)
+    fold[dealt] = np.arange(len(labels)) % _FOLDS
+    hits = np.zeros(len(cut))
+    for held in range(_FOLDS):
+        rows = fold == held
+        model = fit_rbf_ridge(intact[~rows], labels[~rows], rng)
+        hits += [np.count_nonzero(model.predict(out[rows]) == labels[rows]) for out in cut]
+    return hits / len(labels)

@@ -1,0 +1,72 @@
+"""Say whether the scores of a layer carry any signal (snacs.md part A, point 2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+_LEVEL = 0.95
+_CHANCE = 1.0 - _LEVEL
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectivityQuality:
+    """What is known about the scores of one layer pair.
+
+    Attributes:
+        estimator: "hash" or "gaussian".
+        samples: number of rows used.
+        draws: seeded draws averaged; 1 for the gaussian estimator.
+        z_buckets: upper bound on the buckets of Z; 0 for the gaussian estimator.
+        singleton_share: share of samples alone in their Z bucket, mean over parents and draws.
+        information_mean: mean information of the pairs.
+        null_mean: mean information of the pairs under the null.
+        null_q95: 95 % quantile of the same; one draw, as the null has.
+        share_above_null: share of pairs above `null_q95` in one draw; 0.05 is chance.
+        carries_signal: share_above_null exceeds twice what chance gives, and chance by three
+            standard errors, which matters for layers of few pairs.
+    """
+
+    estimator: str
+    samples: int
+    draws: int
+    z_buckets: int
+    singleton_share: float
+    information_mean: float
+    null_mean: float
+    null_q95: float
+    share_above_null: float
+    carries_signal: bool
+
+
+def against_null(
+    observed: npt.NDArray[np.float64],
+    null: npt.NDArray[np.float64],
+) -> tuple[float, float, float, bool]:
+    """Compare the information of pairs with that of pairs whose dependence was destroyed.
+
+    Args:
+        observed: information of one draw, axes (child, parent).
+        null: the same under the null, axes (child, parent).
+
+    Returns:
+        (null mean, null 95 % quantile, share of pairs above it, whether that is more than chance).
+    """
+    # a dead child or parent gives exactly 0 in both: it says nothing about the others
+    alive = null > 0
+    if not alive.any():
+        return 0.0, 0.0, 0.0, False
+    line = float(np.quantile(null[alive], _LEVEL))
+    share = float(np.mean(observed > line))
+    # twice the variance: the line is estimated from as many pairs as it is applied to
+    error = (2.0 * _CHANCE * _LEVEL / null.size) ** 0.5
+    signal = share > _CHANCE + max(_CHANCE, 3.0 * error)
+    return float(null[alive].mean()), line, share, signal
+
+
+def spread_over(count: int, most: int) -> npt.NDArray[np.intp]:
+    """Choose at most `most` indices, evenly spread over `count`."""
+    chosen = min(count, most)
+    return np.arange(chosen, dtype=np.intp) * count // max(chosen, 1)
