@@ -13,6 +13,7 @@ from onnx import ModelProto, ValueInfoProto, helper
 
 from onnxslim_snacs.errors import UsageError
 from onnxslim_snacs.model.graph import ModelGraph
+from onnxslim_snacs.model.handover import hand_over
 
 _SMALL = 4096
 _NOT_TENSORS = ("Sequence", "Optional", "SplitToSequence", "ConcatFromSequence", "ZipMap")
@@ -43,11 +44,14 @@ class SessionConfig:
         provider: "cpu" or "cuda"; see `resolve_provider` for "auto".
         threads: threads within an operator; fixed, because results depend on it.
         level: ONNX Runtime's graph optimisation, 0 (none), 1 (basic), 2 (extended), 3 (all).
+        order: in which order nodes run that could run at the same time: "default" or "priority"
+            (ONNX Runtime's PRIORITY_BASED); decides how long activations stay in memory.
     """
 
     provider: str = "cpu"
     threads: int = 1
     level: int = 3
+    order: str = "default"
 
 
 def resolve_provider(wanted: str) -> str:
@@ -66,11 +70,19 @@ def resolve_provider(wanted: str) -> str:
     return "cuda" if wanted != "cpu" and has_cuda else "cpu"
 
 
-def create_session(
-    model: ModelProto, config: SessionConfig, base_dir: Path | None = None
-) -> Any:
-    """A session over a model in memory."""
+def create_session(model: ModelProto, config: SessionConfig, base_dir: Path | None = None) -> Any:
+    """A session over a model in memory, of any size.
+
+    Args:
+        model: the model.
+        config: how to run it.
+        base_dir: the folder of its external data.
+
+    Raises:
+        InputRefused: external data cannot be read.
+    """
     ort = import_onnxruntime()
+    parts = hand_over(model, base_dir)
     options = ort.SessionOptions()
     options.intra_op_num_threads = config.threads
     options.inter_op_num_threads = 1
@@ -85,7 +97,12 @@ def create_session(
     providers = ["CPUExecutionProvider"]
     if config.provider == "cuda":
         providers.insert(0, "CUDAExecutionProvider")
-    return ort.InferenceSession(model.SerializeToString(), options, providers=providers)
+    if config.order == "priority":
+        options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
+    make_value = ort.OrtValue.ortvalue_from_numpy_with_onnx_type
+    values = [make_value(value, kind) for value, kind in parts.values.values()]
+    options.add_external_initializers(list(parts.values), values)
+    return ort.InferenceSession(parts.proto.SerializeToString(), options, providers=providers)
 
 
 @dataclass(frozen=True)
