@@ -130,7 +130,13 @@ def compress(
         moved = judge.drift(model)
     if out is not None:
         with clock.stage("write"):
-            save_model(model, Path(out), source=Path(path), overwrite=overwrite)
+            save_model(
+                model,
+                Path(out),
+                base_dir=graph.base_dir,
+                source=Path(path),
+                overwrite=overwrite,
+            )
     plan = make_plan(graph, analysis.ir, choice.kept, allow_inexact=config.allow_inexact)
     report = make_report(analysis, costs, keep, proof, moved, path=str(path), out=out)
     report = replace(
@@ -361,7 +367,9 @@ def apply_plan(
         proof = prove(analysis, keep, model, threads=threads)
         require(proof)
     if out is not None:
-        save_model(model, Path(out), source=Path(path), overwrite=overwrite)
+        save_model(
+            model, Path(out), base_dir=graph.base_dir, source=Path(path), overwrite=overwrite
+        )
     report = make_report(analysis, cost_model(analysis), keep, proof, None, path=str(path), out=out)
     return Compressed(model, plan, replace(report, timings=clock.seconds))
 
