@@ -170,20 +170,18 @@ def default_feeds(analysis: Analysis) -> list[dict[str, NDArray[Any]]]:
 
 
 def witnesses(analysis: Analysis, keep: KeepMap, pruned: ModelProto) -> list[str]:
-    """The last inner tensors that both models have whole, to be compared beside the outputs."""
-    cut = {axis.tensor for axis in keep.kept}
+    """The last outputs of layers that both models have whole, compared beside the outputs.
+
+    Only what a layer sums up itself: a saturated Softmax hides every difference, and a Sigmoid far
+    below zero shows nothing but its own rounding.
+    """
     known = {name for node in pruned.graph.node for name in node.output}
-    outputs = set(analysis.graph.outputs)
-    facts = analysis.facts
+    layers = dict.fromkeys(position for position, _ in analysis.ir.sinks)
     found = [
         name
-        for node in reversed(analysis.nodes)
-        for name in node.outputs
-        if name in known
-        and name not in cut
-        and name not in outputs
-        and facts.samples(name)
-        and not facts.follows_from_shapes(name)
+        for position in sorted(layers, reverse=True)
+        for name in analysis.nodes[position].outputs
+        if name in known and not keep.touches([name]) and name not in analysis.graph.outputs
     ]
     return found[:WITNESSES]
 
@@ -210,11 +208,10 @@ def relative_difference(wanted: NDArray[Any], got: NDArray[Any]) -> float:
         return 0.0 if np.array_equal(wanted, got) else float("inf")
     a, b = wanted.astype(np.float64), got.astype(np.float64)
     finite = np.isfinite(a)
-    if not np.array_equal(finite, np.isfinite(b)) or not np.array_equal(
-        a[~finite], b[~finite], equal_nan=True
-    ):
+    same = np.array_equal(a[~finite], b[~finite], equal_nan=True)
+    if not same or not np.array_equal(finite, np.isfinite(b)):
         return float("inf")
     if not finite.any():
         return 0.0
     scale = float(np.abs(a[finite]).max())
-    return float(np.abs(a - b)[finite].max()) / (scale or 1.0)
+    return float(np.abs(a[finite] - b[finite]).max()) / (scale or 1.0)
