@@ -10,17 +10,17 @@ from onnxslim_snacs.ops.node import OpNode, known
 from onnxslim_snacs.ops.registry import Family, OpRule
 
 #: One data input (the first); what else they take are scalars.
-UNARY = (
+UNARY = (  # noqa: SIM905
     "Abs Acos Acosh Asin Asinh Atan Atanh BitwiseNot Cast CastLike Ceil Celu Clip Cos Cosh Dropout "
     "Elu Erf Exp Floor Gelu HardSigmoid HardSwish Identity IsInf IsNaN LeakyRelu Log Mish Neg Not "
     "Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Swish Tan Tanh "
-    "ThresholdedRelu com.microsoft::FastGelu com.microsoft::QuickGelu com.microsoft::Gelu"
+    "ThresholdedRelu com.microsoft::QuickGelu com.microsoft::Gelu"
 ).split()
 
 #: All inputs are data and are broadcast against each other.
-NARY = (
+NARY = (  # noqa: SIM905
     "Add And BitShift BitwiseAnd BitwiseOr BitwiseXor Div Equal Greater GreaterOrEqual Less "
-    "LessOrEqual Max Mean Min Mod Mul Or Pow PRelu Sub Sum Where Xor"
+    "LessOrEqual Max Mean Min Mod Mul Or Pow PRelu Sub Sum Where Xor com.microsoft::FastGelu"
 ).split()
 
 
