@@ -9,10 +9,13 @@ g x h, i), R (d, g x h, h), B (d, 2 x g x h), lengths (batch), states (d, batch,
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
+
+from numpy.typing import NDArray
 
 from onnxslim_snacs.ir.types import Axis, Extent, Fact, Pin, Sink, Tie, virtual_axis
 from onnxslim_snacs.ops.common import pin_structural
-from onnxslim_snacs.ops.node import Edit, Keep, OpNode, SetAttribute, arange, known
+from onnxslim_snacs.ops.node import Edit, Keep, OpNode, SetAttribute, SetInput, arange, known
 from onnxslim_snacs.ops.registry import Family, OpRule
 
 _W, _R = 1, 2
@@ -44,11 +47,24 @@ def _last_axes(node: OpNode) -> Iterator[Axis]:
     """The axes that hold each hidden unit once."""
     yield node.in_axis(_R, 2)
     for index in _STATES:
-        if node.has_input(index):
+        if node.has_input(index) and _shared_state(node, index) is None:
             yield node.in_axis(index, 2)
     for output, name in enumerate(node.outputs):
         if name:
             yield node.out_axis(-1, output)
+
+
+def _shared_state(node: OpNode, index: int) -> NDArray[Any] | None:
+    """A constant first state that holds one number for all units and serves other nodes too.
+
+    Exporters write one tensor of zeros for all layers; it must not tie their units together.
+    """
+    value = node.in_value(index)
+    name = node.inputs[index] if node.has_input(index) else ""
+    readers = node.facts.graph.consumers.get(name, ())
+    if value is None or value.size == 0 or (value != value[..., :1]).any():
+        return None
+    return value if len(readers) > 1 or list(node.inputs).count(name) > 1 else None
 
 
 def _gate_axes(node: OpNode) -> Iterator[tuple[Axis, int]]:
@@ -78,13 +94,19 @@ def _structure(node: OpNode) -> Iterator[Fact]:
 
 
 def shrink(node: OpNode, keep: Keep) -> Iterable[Edit]:
-    """`hidden_size` counts the units that are left."""
+    """`hidden_size` counts the units that are left; a shared first state gets as many."""
     hidden = known(node.in_shape(_R))[2]
-    if hidden is None or node.attr("hidden_size") is None:
+    if hidden is None:
         return
     left = keep.extent(virtual_axis(node.key, "hidden units"), hidden)
-    if left != hidden:
+    if left == hidden:
+        return
+    if node.attr("hidden_size") is not None:
         yield SetAttribute("hidden_size", left)
+    for index in _STATES:
+        state = _shared_state(node, index)
+        if state is not None:
+            yield SetInput(index, state[..., :left])
 
 
 RULES: Family = {op: OpRule(propagate, shrink) for op in ("LSTM", "GRU", "RNN")}
