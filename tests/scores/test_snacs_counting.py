@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onnxslim_snacs.scores.snacs.counting import pair_information
+from onnxslim_snacs.scores.snacs.counting import one_hot, pair_information
 from onnxslim_snacs.scores.snacs.hashing import Buckets
 from onnxslim_snacs.scores.snacs.phi import cell_factors
 
@@ -56,6 +57,10 @@ def full_sum(x: Buckets, y: Buckets, z: Buckets) -> float:
     return 1 - 2 / len(rows) * sum(1 / (1 + ratio) for ratio in ratios)
 
 
+def scores(x: Buckets, y: Buckets, z: Buckets, **options: Any) -> npt.NDArray[np.float64]:
+    return pair_information(one_hot(x), y, z, **options)
+
+
 def every_pair(
     draw: Draw, one: Callable[[Buckets, Buckets, Buckets], float]
 ) -> npt.NDArray[np.float64]:
@@ -66,14 +71,14 @@ def every_pair(
 @given(hashed())
 @settings(max_examples=60, deadline=None)
 def test_full_form_is_the_formula_sample_by_sample(draw: Draw) -> None:
-    assert pair_information(*draw) == pytest.approx(every_pair(draw, full_sum), abs=2e-6)
+    assert scores(*draw) == pytest.approx(every_pair(draw, full_sum), abs=2e-6)
 
 
 @given(hashed())
 @settings(max_examples=60, deadline=None)
 def test_released_form_is_the_naive_loop(draw: Draw) -> None:
     expected = every_pair(draw, as_released)
-    assert pair_information(*draw, edges_only=True) == pytest.approx(expected, abs=2e-6)
+    assert scores(*draw, edges_only=True) == pytest.approx(expected, abs=2e-6)
 
 
 @pytest.mark.parametrize("form", ["act", "act_sq", "e_act"])
@@ -85,7 +90,7 @@ def test_activation_phi_weighs_each_cell(form: str) -> None:
     assert phi.shape == (4, 4, 16)
     assert np.ptp(phi) > 0.1
     expected = every_pair((x, y, z), lambda a, b, c: as_released(a, b, c, phi))
-    got = pair_information(x, y, z, edges_only=True, cell_weights=phi)
+    got = scores(x, y, z, edges_only=True, cell_weights=phi)
     assert got == pytest.approx(expected, abs=2e-6)
 
 
@@ -94,8 +99,8 @@ def test_activation_phi_weighs_each_cell(form: str) -> None:
 def test_full_form_is_symmetric_in_x_and_y_given_z(draw: Draw) -> None:
     x, y, z = draw
     common = np.repeat(z[:1], max(len(x), len(y)), axis=0)
-    forth = pair_information(x, y, common[: len(y)])
-    back = pair_information(y, x, common[: len(x)])
+    forth = scores(x, y, common[: len(y)])
+    back = scores(y, x, common[: len(x)])
     assert forth == pytest.approx(back.T, abs=2e-6)
 
 
@@ -105,8 +110,8 @@ def test_permuted_channels_permute_the_scores(draw: Draw, seed: int) -> None:
     x, y, z = draw
     rng = np.random.default_rng(seed)
     children, parents = rng.permutation(len(x)), rng.permutation(len(y))
-    plain = pair_information(x, y, z)
-    moved = pair_information(x[children], y[parents], z[parents])
+    plain = scores(x, y, z)
+    moved = scores(x[children], y[parents], z[parents])
     assert moved == pytest.approx(plain[np.ix_(children, parents)], abs=2e-6)
 
 
@@ -114,7 +119,7 @@ def test_blocks_and_threads_change_nothing() -> None:
     rng = np.random.default_rng(0)
     x = rng.integers(0, 4, (150, 200)).astype(np.uint8)
     y, z = (rng.integers(0, kinds, (300, 200)).astype(np.uint8) for kinds in (4, 8))
-    whole = pair_information(x, y, z, threads=1)
-    assert np.array_equal(whole, pair_information(x, y, z, threads=3))
-    corner = pair_information(x[140:], y[290:], z[290:])
+    whole = scores(x, y, z, threads=1)
+    assert np.array_equal(whole, scores(x, y, z, threads=3))
+    corner = scores(x[140:], y[290:], z[290:])
     assert whole[140:, 290:] == pytest.approx(corner, abs=1e-6)

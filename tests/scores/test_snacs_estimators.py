@@ -6,7 +6,7 @@ import pytest
 from scipy import integrate, special, stats
 
 from onnxslim_snacs.scores.snacs.acmi import HashOptions, acmi_hash, permuted_within
-from onnxslim_snacs.scores.snacs.counting import pair_information
+from onnxslim_snacs.scores.snacs.counting import one_hot, pair_information
 from onnxslim_snacs.scores.snacs.gaussian import (
     gaussian_information,
     henze_penrose,
@@ -69,7 +69,7 @@ def test_conditionally_independent_data_stays_inside_the_permutation_null() -> N
     rng = np.random.default_rng(1)
     null = np.concatenate(
         [
-            pair_information(x_buckets, permuted_within(y_buckets, strata, rng), strata)
+            pair_information(one_hot(x_buckets), permuted_within(y_buckets, strata, rng), strata)
             for _ in range(20)
         ]
     )

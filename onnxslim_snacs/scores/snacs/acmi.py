@@ -9,13 +9,19 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from onnxslim_snacs.scores.snacs.counting import default_threads, pair_information
+from onnxslim_snacs.scores.snacs.counting import (
+    OneHot,
+    default_threads,
+    one_hot,
+    pair_information,
+)
 from onnxslim_snacs.scores.snacs.hashing import (
     Buckets,
     FloatRows,
     group_starts,
     hash_complements,
     hash_units,
+    quantile_buckets,
     singleton_share,
     standardised_rows,
 )
@@ -83,29 +89,25 @@ def acmi_hash(
     options = options or HashOptions()
     x_rows, y_rows = standardised_rows(x), standardised_rows(y)
     z_buckets = choose_z_buckets(y_rows, options)
-    with ThreadPoolExecutor(options.threads or default_threads()) as pool:
-        draws = list(
-            pool.map(
-                lambda draw: _hash(x_rows, y_rows, z_buckets, options, draw), range(options.draws)
-            )
-        )
+    draws = _all_draws(x_rows, y_rows, z_buckets, options)
     outside = len(y_rows) - len(y_rows) // len(draws[0].y)
     cell_weights = cell_factors(options.cell_phi, options.buckets, z_buckets, outside)
 
-    def estimate(hashed: _Hashed) -> npt.NDArray[np.float64]:
+    def estimate(x_hot: OneHot, y: Buckets, z: Buckets) -> npt.NDArray[np.float64]:
+        edges = options.form == "edges"
         return pair_information(
-            hashed.x,
-            hashed.y,
-            hashed.z,
-            edges_only=options.form == "edges",
-            cell_weights=cell_weights,
-            threads=options.threads,
+            x_hot, y, z, edges_only=edges, cell_weights=cell_weights, threads=options.threads
         )
 
-    first = estimate(draws[0])
-    mean = sum((estimate(hashed) for hashed in draws[1:]), start=first) / len(draws)
+    x_hot = one_hot(draws[0].x)
+    first = estimate(x_hot, draws[0].y, draws[0].z)
     children = spread_over(len(first), _NULL_CHILDREN)
-    compared = against_null(first[children], estimate(_null(draws[0], children, options)))
+    null = estimate(x_hot[:, children], _null(draws[0], options), draws[0].z)
+    total = first.copy()
+    for hashed in draws[1:]:
+        x_hot = x_hot if hashed.x is draws[0].x else one_hot(hashed.x)
+        total += estimate(x_hot, hashed.y, hashed.z)
+    mean = total / len(draws)
     quality = ConnectivityQuality(
         "hash",
         x_rows.shape[1],
@@ -113,7 +115,7 @@ def acmi_hash(
         z_buckets,
         float(np.mean([singleton_share(hashed.z) for hashed in draws])),
         float(mean.mean()),
-        *compared,
+        *against_null(first[children], null),
     )
     return mean, quality
 
@@ -159,22 +161,32 @@ def permuted_within(values: Buckets, strata: Buckets, rng: np.random.Generator) 
     return result
 
 
-def _hash(
-    x_rows: FloatRows, y_rows: FloatRows, z_buckets: int, options: HashOptions, draw: int
-) -> _Hashed:
-    """Hash everything once for one draw."""
-    rng = _rng(options, draw)
+def _all_draws(
+    x_rows: FloatRows, y_rows: FloatRows, z_buckets: int, options: HashOptions
+) -> list[_Hashed]:
+    """Hash everything once for every draw; single channels hash alike in all of them."""
     x_starts = group_starts(len(x_rows), _count(options, 0))
     y_starts = group_starts(len(y_rows), _count(options, 1))
-    z = hash_complements(y_rows, y_starts, z_buckets, rng)
-    x = hash_units(x_rows, x_starts, options.buckets, rng)
-    return _Hashed(x, hash_units(y_rows, y_starts, options.buckets, rng), z)
+    x_fixed, y_fixed = (
+        quantile_buckets(rows, options.buckets) if len(starts) == len(rows) else None
+        for rows, starts in ((x_rows, x_starts), (y_rows, y_starts))
+    )
+
+    def one(draw: int) -> _Hashed:
+        rng = _rng(options, draw)
+        z = hash_complements(y_rows, y_starts, z_buckets, rng)
+        x = hash_units(x_rows, x_starts, options.buckets, rng) if x_fixed is None else x_fixed
+        y = hash_units(y_rows, y_starts, options.buckets, rng) if y_fixed is None else y_fixed
+        return _Hashed(x, y, z)
+
+    with ThreadPoolExecutor(options.threads or default_threads()) as pool:
+        return list(pool.map(one, range(options.draws)))
 
 
-def _null(hashed: _Hashed, children: npt.NDArray[np.intp], options: HashOptions) -> _Hashed:
-    """Destroy the dependence of X and Y given Z for some of the children."""
+def _null(hashed: _Hashed, options: HashOptions) -> Buckets:
+    """Destroy the dependence of X and Y given Z."""
     rng = np.random.default_rng([options.seed, options.draws])
-    return _Hashed(hashed.x[children], permuted_within(hashed.y, hashed.z, rng), hashed.z)
+    return permuted_within(hashed.y, hashed.z, rng)
 
 
 def _rng(options: HashOptions, draw: int) -> np.random.Generator:

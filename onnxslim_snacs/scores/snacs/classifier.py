@@ -25,6 +25,7 @@ class RbfRidge:
         mean: axis (feature).
         scale: reciprocal standard deviations, 0 for constant features, axis (feature).
         landmarks: standardised rows, axes (landmark, feature).
+        width: features that vary, the kernel's squared width.
         weights: axes (landmark, class).
         offset: axis (class).
         classes: the labels, axis (class).
@@ -33,6 +34,7 @@ class RbfRidge:
     mean: FloatArray
     scale: FloatArray
     landmarks: FloatArray
+    width: int
     weights: FloatArray
     offset: FloatArray
     classes: npt.NDArray[np.int64]
@@ -46,8 +48,8 @@ class RbfRidge:
         Returns:
             Labels, axis (sample).
         """
-        kernel = _kernel((features - self.mean) * self.scale, self.landmarks)
-        best = np.argmax(kernel @ self.weights + self.offset, axis=1)
+        kernel = _kernel((features - self.mean) * self.scale, self.landmarks, self.width)
+        best = np.argmax(kernel @ self.weights.astype(np.float32) + self.offset, axis=1)
         labels: npt.NDArray[np.int64] = self.classes[best]
         return labels
 
@@ -72,24 +74,28 @@ def fit_rbf_ridge(
     scale = np.where(varies, 1.0 / np.where(varies, spread, 1.0), 0.0)
     rows = (features - mean) * scale
     landmarks = rows[rng.permutation(len(rows))[:_LANDMARKS]]
-    kernel = _kernel(rows, landmarks)
+    width = max(1, int(np.count_nonzero(varies)))
+    kernel = _kernel(rows, landmarks, width).astype(np.float64)
     classes, numbers = np.unique(labels, return_inverse=True)
     targets = np.eye(len(classes))[numbers]
     centred = kernel - kernel.mean(axis=0)
     gram = centred.T @ centred / len(rows)
     # Nystrom: penalise the norm in the kernel's own space
-    penalty = _kernel(landmarks, landmarks) + 1e-8 * np.eye(len(landmarks))
+    penalty = _kernel(landmarks, landmarks, width) + 1e-6 * np.eye(len(landmarks))
     weights = np.linalg.solve(
         gram + _RIDGE * penalty, centred.T @ (targets - targets.mean(axis=0)) / len(rows)
     )
     offset = targets.mean(axis=0) - kernel.mean(axis=0) @ weights
-    return RbfRidge(mean, scale, landmarks, weights, offset, classes)
+    return RbfRidge(mean, scale, landmarks, width, weights, offset, classes)
 
 
-def _kernel(rows: FloatArray, landmarks: FloatArray) -> FloatArray:
-    """Give exp(-|a - b|^2 / features), axes (row, landmark)."""
-    square = np.square(rows).sum(axis=1)[:, None] + np.square(landmarks).sum(axis=1)
-    square -= 2.0 * rows @ landmarks.T
-    varying = max(1, int(np.count_nonzero(np.ptp(landmarks, axis=0))))
-    kernel: FloatArray = np.exp(-np.maximum(square, 0.0) / varying)
+def _kernel(rows: FloatArray, landmarks: FloatArray, width: int) -> npt.NDArray[np.float32]:
+    """Give exp(-|a - b|^2 / width), axes (row, landmark); float32 for speed, it is a feature."""
+    a, b = rows.astype(np.float32), landmarks.astype(np.float32)
+    square = a @ (-2.0 * b.T)
+    square += np.square(a).sum(axis=1)[:, None]
+    square += np.square(b).sum(axis=1)
+    np.maximum(square, 0.0, out=square)
+    square /= -width
+    kernel: npt.NDArray[np.float32] = np.exp(square, out=square)
     return kernel

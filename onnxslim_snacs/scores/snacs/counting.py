@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import os
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,13 +18,27 @@ from threadpoolctl import ThreadpoolController
 
 from onnxslim_snacs.scores.snacs.hashing import Buckets
 
+OneHot: TypeAlias = npt.NDArray[np.float32]  # (sample, child, x bucket)
+
 _PARENT_BLOCK = 128
 _BLOCK_CELLS = 1 << 18  # float32 cells of one block: it and its work arrays stay in a core's cache
 _TINY = np.float32(1e-12)  # keeps the 0/0 of cells without mass at 0
 
 
+def one_hot(x: Buckets) -> OneHot:
+    """Spread bucket numbers into indicators.
+
+    Args:
+        x: buckets of the children, axes (child, sample).
+
+    Returns:
+        0 or 1, axes (sample, child, x bucket).
+    """
+    return np.eye(int(x.max()) + 1, dtype=np.float32)[x.T]
+
+
 def pair_information(
-    x: Buckets,
+    x: OneHot,
     y: Buckets,
     z: Buckets,
     *,
@@ -39,7 +54,7 @@ def pair_information(
     N_jk (q - r)^2 / (q + r).  The result does not depend on the number of threads.
 
     Args:
-        x: buckets of the children, axes (child, sample).
+        x: indicators of the children's buckets, axes (sample, child, x bucket).
         y: buckets of the parents, axes (parent, sample).
         z: buckets of each parent's complement, axes (parent, sample).
         edges_only: sum over the observed cells only, as released.
@@ -49,8 +64,8 @@ def pair_information(
     Returns:
         Information in [0, 1], axes (child, parent).
     """
-    kinds = int(x.max()) + 1
-    indicators = _one_hot(x, kinds)
+    kinds = x.shape[2]
+    indicators = x.reshape(len(x), -1)
     starts = range(0, len(y), _PARENT_BLOCK)
 
     def block(start: int) -> npt.NDArray[np.float64]:
@@ -74,11 +89,6 @@ def default_threads() -> int:
     """Give the number of worker threads: the cores this process may use, at most 8."""
     usable = getattr(os, "sched_getaffinity", None)
     return min(8, len(usable(0)) if usable else os.cpu_count() or 1)
-
-
-def _one_hot(x: Buckets, kinds: int) -> npt.NDArray[np.float32]:
-    """Spread bucket numbers into 0/1 columns, axes (sample, child x bucket)."""
-    return np.eye(kinds, dtype=np.float32)[x.T].reshape(x.shape[1], -1)
 
 
 def _block_information(

@@ -81,7 +81,8 @@ def hash_units(
 ) -> Buckets:
     """Hash each group of channels on its own (the X and the Y of a pair).
 
-    One channel per group gives its quantile buckets; a larger group is projected at random first.
+    One channel per group gives its quantile buckets, whatever the draw; a larger group is projected
+    at random first.
 
     Args:
         rows: standardised channels, axes (channel, sample).
