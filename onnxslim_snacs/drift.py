@@ -71,13 +71,19 @@ def answers(
     labels = []
     for batch in batches:
         outputs = [np.asarray(o) for o in session.run(None, dict(batch.inputs))]
-        rows.append([o for o in outputs if o.dtype.kind == "f"])
+        fed = next(iter(batch.inputs.values())).shape[:1]
+        rows.append([_filled(o, fed, batch.size) for o in outputs if o.dtype.kind == "f"])
         if batch.labels is not None:
             labels.append(batch.labels)
     stacked = tuple(
         np.concatenate([np.atleast_1d(o) for o in column]) for column in zip(*rows, strict=True)
     )
     return Answers(stacked, np.concatenate(labels) if labels else None)
+
+
+def _filled(output: NDArray[Any], fed: tuple[int, ...], size: int) -> NDArray[Any]:
+    """The rows of real samples: a model with a fixed batch is fed repetitions of the last one."""
+    return output[:size] if output.shape[:1] == fed and fed > (size,) else output
 
 
 def drift(reference: Answers, other: Answers) -> Drift:

@@ -75,7 +75,7 @@ def by_target(
         kept, cost = solve(
             lambda share: allocation(groups, scores, share, constraints), price, 1.0, steps=steps
         )
-        return Choice(kept, cost)
+        return refined(groups, scores, Choice(kept, cost), price, constraints)
     except NothingToPrune:
         if not constraints.limits and not constraints.protected:
             raise
@@ -85,7 +85,28 @@ def by_target(
         1.0,
         steps=steps,
     )
-    return Choice(kept, cost, exceeded_limits(groups, kept, constraints))
+    choice = refined(groups, scores, Choice(kept, cost), price, constraints)
+    return replace(choice, exceeded=exceeded_limits(groups, choice.kept, constraints))
+
+
+def refined(
+    groups: tuple[Group, ...],
+    scores: Scores,
+    choice: Choice,
+    price: Price,
+    constraints: Constraints,
+) -> Choice:
+    """Give units back, the best of each group in turn, as long as the budget holds."""
+    kept, cost = dict(choice.kept), choice.price
+    for group in sorted(groups, key=lambda g: g.units):
+        removed = np.flatnonzero(~kept[group.id])
+        best = removed[np.argsort(-scores[group.id][removed], kind="stable")]
+        stays = kept[group.id].copy()
+        stays[best[: constraints.multiple_of]] = True
+        richer = {**kept, group.id: stays}
+        if len(removed) and price(richer) <= 1.0:
+            kept, cost = richer, price(richer)
+    return replace(choice, kept=kept, price=cost)
 
 
 def relaxed(constraints: Constraints, share: float) -> Constraints:

@@ -26,6 +26,7 @@ class Pair:
         data: the channel axis of the tensor that it reads (P parents).
         out: the channel axis of its output (C children).
         weight: (C, P) mean |w| over the taps; zero where a grouped layer has no connection.
+        signed: (C, P) sum of w over the taps, which is what pooled inputs are multiplied with.
         groups: blocks of a grouped convolution.
     """
 
@@ -34,41 +35,46 @@ class Pair:
     data: Axis
     out: Axis
     weight: NDArray[np.float64]
+    signed: NDArray[np.float64]
     groups: int
 
 
 def layer_pairs(analysis: Analysis) -> Iterator[Pair]:
     """The layers whose weights are known: Conv, ConvTranspose, Gemm, MatMul with a weight."""
     for position, sink in analysis.ir.sinks:
-        matrix = connection_strength(analysis, sink)
-        if matrix is None or sink.out is None:
+        weight = layer_weight(analysis, sink)
+        size = _size(analysis, sink)
+        if weight is None or size is None or sink.out is None:
             continue
-        yield Pair(
-            position, analysis.nodes[position].name, sink.axis, sink.out, matrix, sink.groups
-        )
+        strength = spread_groups(np.abs(weight).mean(axis=2), *size, sink.groups)
+        signed = spread_groups(weight.sum(axis=2), *size, sink.groups)
+        if strength is not None and signed is not None:
+            name = analysis.nodes[position].name
+            yield Pair(position, name, sink.axis, sink.out, strength, signed, sink.groups)
 
 
-def connection_strength(analysis: Analysis, sink: Sink) -> NDArray[np.float64] | None:
-    """(C, P) mean absolute weight between child c and parent p; None if it is no plain layer."""
-    if sink.weight is None or sink.weight_out is None or sink.out is None:
+def layer_weight(analysis: Analysis, sink: Sink) -> NDArray[np.float64] | None:
+    """The weight of a layer as (made, met, taps); None if it is no plain layer."""
+    if sink.weight is None or sink.weight_out is None:
         return None
-    facts = analysis.facts
-    shape, made = facts.shape(sink.axis.tensor), facts.shape(sink.out.tensor)
-    weight = facts.value(sink.weight.tensor) if facts.is_weight(sink.weight.tensor) else None
-    if weight is None or shape is None or made is None or weight.dtype.kind != "f":
+    if not analysis.facts.is_weight(sink.weight.tensor):
         return None
-    parents, children = shape[sink.axis.dim], made[sink.out.dim]
-    if parents is None or children is None:
+    weight = analysis.facts.value(sink.weight.tensor)
+    if weight is None or weight.dtype.kind != "f":
         return None
-    rest = tuple(d for d in range(weight.ndim) if d not in (sink.weight.dim, sink.weight_out.dim))
-    matrix = (
-        np.abs(weight.astype(np.float64)).mean(axis=rest)
-        if rest
-        else np.abs(weight).astype(np.float64)
-    )
-    if sink.weight_out.dim > sink.weight.dim:
-        matrix = matrix.T
-    return spread_groups(matrix, children, parents, sink.groups)
+    moved = np.moveaxis(weight.astype(np.float64), (sink.weight_out.dim, sink.weight.dim), (0, 1))
+    return moved.reshape(*moved.shape[:2], -1)
+
+
+def _size(analysis: Analysis, sink: Sink) -> tuple[int, int] | None:
+    """(children, parents) of a layer; None where an extent is dynamic."""
+    if sink.out is None:
+        return None
+    made, met = (analysis.facts.shape(axis.tensor) for axis in (sink.out, sink.axis))
+    if made is None or met is None:
+        return None
+    children, parents = made[sink.out.dim], met[sink.axis.dim]
+    return None if children is None or parents is None else (children, parents)
 
 
 def spread_groups(
