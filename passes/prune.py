@@ -17,6 +17,7 @@ from onnxslim_snacs.errors import InternalError
 from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.ir.types import Axis, virtual_axis
 from onnxslim_snacs.model.graph import captured, node_constant
+from onnxslim_snacs.model.share import rejoin
 from onnxslim_snacs.ops import OPERATORS, chains
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.ops.node import (
@@ -44,6 +45,7 @@ def prune(analysis: Analysis, keep: KeepMap) -> ModelProto:
     model = ModelProto()
     model.CopyFrom(analysis.graph.proto)
     if not keep.kept:
+        rejoin(model, analysis.copies)
         return model
     draft = _Draft(analysis, keep, model)
     _cut_tensors(draft)
@@ -62,6 +64,7 @@ def prune(analysis: Analysis, keep: KeepMap) -> ModelProto:
     _splice(draft)
     _cut_value_infos(draft)
     remove_dead_nodes(model, draft.maybe_dead)
+    rejoin(model, analysis.copies)
     return model
 
 

@@ -87,8 +87,12 @@ def run_onnxsim(path: str, hints: dict[str, Any]) -> dict[str, Any]:
 
 def run_torch_pruning(path: str, hints: dict[str, Any]) -> dict[str, Any]:
     """To PyTorch, then L2 norms over dependency groups, the layers before the outputs protected."""
-    import onnx2torch
     import torch
+
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    for operator in ("nms", "qnms"):  # torchvision's own ones are missing beside a CPU build
+        library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    import onnx2torch
     import torch_pruning
 
     torch.set_num_threads(1)

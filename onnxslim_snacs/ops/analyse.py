@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from onnx import TensorProto
 
@@ -12,6 +12,7 @@ from onnxslim_snacs.ir.build import DependencyGraph, Stated, build_graph
 from onnxslim_snacs.ir.types import Axis, Fact, Pin
 from onnxslim_snacs.model.facts import ModelFacts, Sizes, read_facts
 from onnxslim_snacs.model.graph import ModelGraph, captured
+from onnxslim_snacs.model.share import separate
 from onnxslim_snacs.ops import OPERATORS
 from onnxslim_snacs.ops.chains import Chain, find_chains, propagate
 from onnxslim_snacs.ops.node import OpNode
@@ -22,11 +23,12 @@ class Analysis:
     """A model with everything that is known of it before any data is seen.
 
     Attributes:
-        graph: the model.
+        graph: the model, with a vector of its own for every reader of a shared one.
         facts: shapes and values.
         nodes: its nodes as the rules see them.
         ir: the dependency IR.
         chains: movement nodes that are treated together.
+        copies: the copies of shared vectors -> their originals.
     """
 
     graph: ModelGraph
@@ -34,6 +36,7 @@ class Analysis:
     nodes: tuple[OpNode, ...]
     ir: DependencyGraph
     chains: tuple[Chain, ...] = ()
+    copies: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_half(self) -> bool:
@@ -57,6 +60,7 @@ def analyse(
         allow_inexact: let normalisations lose channels, which changes what they compute.
         input_shapes: sizes for inputs whose dynamic dimensions cannot be guessed.
     """
+    graph, copies = separate(graph)
     facts = read_facts(graph, input_shapes)
     nodes = tuple(
         OpNode(
@@ -75,7 +79,8 @@ def analyse(
         shape = facts.shape(axis.tensor)
         return shape[axis.dim] if shape is not None else None
 
-    return Analysis(graph, facts, nodes, build_graph(stated, extent_of, facts.is_weight), chains)
+    ir = build_graph(stated, extent_of, facts.is_weight)
+    return Analysis(graph, facts, nodes, ir, chains, copies)
 
 
 def graph_facts(graph: ModelGraph, facts: ModelFacts) -> Iterator[Stated]:

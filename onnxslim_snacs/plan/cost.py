@@ -89,6 +89,8 @@ def cost_model(analysis: Analysis) -> CostModel:
     """Read the cost terms off a model."""
     params, size = [], []
     for tensor in analysis.graph.graph.initializer:
+        if tensor.name in analysis.copies:  # stored once as long as the copies are equal
+            continue
         dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
         term = _stored(tensor.name, tuple(tensor.dims), 1.0)
         if tensor.data_type in _REAL:
