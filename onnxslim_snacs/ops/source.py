@@ -6,8 +6,10 @@ from collections.abc import Iterable
 
 from onnxslim_snacs.ir.types import Fact
 from onnxslim_snacs.ops.common import pin_tensors
-from onnxslim_snacs.ops.node import OpNode
+from onnxslim_snacs.ops.node import OpNode, known
 from onnxslim_snacs.ops.registry import Family, OpRule
+
+NUMBERS = "numbers, not channels"
 
 
 def propagate_constant(node: OpNode) -> Iterable[Fact]:
@@ -16,8 +18,14 @@ def propagate_constant(node: OpNode) -> Iterable[Fact]:
 
 
 def propagate_extents(node: OpNode) -> Iterable[Fact]:
-    """Shape and Size read extents and no values, so that the input is free."""
-    yield from pin_tensors(node, node.outputs, "numbers, not channels")
+    """Shape and Size read extents and no values, so that the input is free.
+
+    The length of a vector of extents is the exception: it counts axes, not channels.
+    """
+    yield from pin_tensors(node, node.outputs, NUMBERS)
+    shape, value = known(node.in_shape(0)), node.in_value(0)
+    if len(shape) == 1 and value is not None and value.dtype.kind == "i":
+        yield from pin_tensors(node, node.inputs, NUMBERS)
 
 
 def propagate_generated(node: OpNode) -> Iterable[Fact]:
