@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -70,6 +70,7 @@ class DependencyGraph:
         views: the resolutions of split axes.
         labels: (slots,) the component of each slot, one array for each view.
         pinned: (components,) the statement that pins each component, or -1; one for each view.
+        periods: axes of an extent that changes with the input, with the number of their slots.
     """
 
     groups: tuple[Group, ...]
@@ -81,12 +82,14 @@ class DependencyGraph:
     views: tuple[View, ...]
     labels: tuple[IntArray, ...]
     pinned: tuple[IntArray, ...]
+    periods: Mapping[Axis, int] = field(default_factory=dict)
 
 
 def build_graph(
     stated: Iterable[Stated],
     extent_of: Callable[[Axis], int | None],
     is_weight: Callable[[str], bool],
+    periods: Mapping[Axis, int] | None = None,
 ) -> DependencyGraph:
     """Resolve the facts of a model into groups.
 
@@ -94,10 +97,15 @@ def build_graph(
         stated: the facts, in the order of the nodes.
         extent_of: the extent of a real axis, None where it is dynamic or unknown.
         is_weight: whether a tensor follows from constants alone; a group without any is dropped.
+        periods: axes of an extent that changes with the input, with the number of their slots.
     """
     table = SlotTable()
-    facts = tuple(stated)
-    ties, pins, splits, sinks = _number(facts, table, extent_of)
+    facts, periods = tuple(stated), periods or {}
+
+    def slots_of(axis: Axis) -> int | None:
+        return extent_of(axis) or periods.get(axis)
+
+    ties, pins, splits, sinks = _number(facts, table, slots_of)
     axis_of = table.axis_of_slots()
     base = components(table.size, ties.a, ties.b)
     dead = _dead_factors(table, splits, base, joined(slots for slots, _ in pins))
@@ -109,7 +117,8 @@ def build_graph(
         found.add(label, pin >= 0)
         labels.append(label)
         pinned.append(pin)
-    groups = collect_groups(found, is_weight)
+    makers = [s.weight_out for _, s in sinks if s.weight_out is not None]
+    groups = collect_groups(found, is_weight, makers)
     return DependencyGraph(
         groups=groups,
         pins=_explain(facts, sinks, table, labels, pinned),
@@ -120,6 +129,7 @@ def build_graph(
         views=tuple(views),
         labels=tuple(labels),
         pinned=tuple(pinned),
+        periods=periods,
     )
 
 

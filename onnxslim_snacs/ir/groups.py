@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnxslim_snacs.ir.table import SlotTable
-from onnxslim_snacs.ir.types import BoolArray, Group, GroupAxis, IntArray, is_virtual
+from onnxslim_snacs.ir.types import Axis, BoolArray, Group, GroupAxis, IntArray, is_virtual
 
 _Hash = NDArray[np.uint64]
 
@@ -60,11 +60,20 @@ def _mix(values: _Hash) -> _Hash:
         return z ^ (z >> np.uint64(31))
 
 
-def collect_groups(found: GroupCandidates, is_weight: Callable[[str], bool]) -> tuple[Group, ...]:
+def collect_groups(
+    found: GroupCandidates, is_weight: Callable[[str], bool], makers: Sequence[Axis] = ()
+) -> tuple[Group, ...]:
     """Group the units by the multiset of axes on which they lie.
 
     Units that lie on no weight are left out: nothing would get smaller without them.
+
+    Args:
+        found: the components.
+        is_weight: whether a tensor follows from constants alone.
+        makers: the axes that make channels, in graph order; a group is named by its first, for that
+            is the layer by which a person knows it.
     """
+    rank = {axis: number for number, axis in reversed(list(enumerate(makers)))}
     groups: list[tuple[int, Group]] = []
     for slots, lengths, kind in found.runs:
         starts = np.r_[0, np.cumsum(lengths)[:-1]]
@@ -72,7 +81,7 @@ def collect_groups(found: GroupCandidates, is_weight: Callable[[str], bool]) -> 
             members = np.flatnonzero(kind == signature)
             matrix = slots[starts[members][:, None] + np.arange(lengths[members[0]])]
             matrix = matrix[np.argsort(matrix[:, 0], kind="stable")]
-            group = _group(found, matrix)
+            group = _group(found, matrix, rank)
             if group is not None and any(is_weight(m.axis.tensor) for m in group.members):
                 groups.append((int(matrix[0, 0]), group))
     groups.sort(key=lambda item: item[0])
@@ -82,12 +91,15 @@ def collect_groups(found: GroupCandidates, is_weight: Callable[[str], bool]) -> 
     )
 
 
-def _group(found: GroupCandidates, matrix: IntArray) -> Group | None:
+def _group(found: GroupCandidates, matrix: IntArray, rank: dict[Axis, int]) -> Group | None:
     """A group from its (units, slots per unit) matrix; None if it lies on no real axis."""
     table, columns = found.table, found.axis_of[matrix[0]]
     members = tuple(
         GroupAxis(table.axes[number], matrix[:, columns == number] - table.offsets[number])
         for number in dict.fromkeys(columns.tolist())
     )
-    label = next((m.axis for m in members if not is_virtual(m.axis)), None)
-    return None if label is None else Group("", str(label), len(matrix), members)
+    real = [m.axis for m in members if not is_virtual(m.axis)]
+    if not real:
+        return None
+    label = min(real, key=lambda axis: rank.get(axis, len(rank)))
+    return Group("", str(label), len(matrix), members)
