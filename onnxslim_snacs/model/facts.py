@@ -18,9 +18,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, ValueInfoProto, helper
 
-from onnxslim_snacs.errors import InputRefused, UsageError, foreign
+from onnxslim_snacs.errors import InputRefused, SnacsError, foreign
 from onnxslim_snacs.model.graph import ModelGraph, captured, node_constant
-from onnxslim_snacs.model.session import probe_session
+from onnxslim_snacs.model.session import lacks_operator, probe_session
 
 #: An extent: a number, or None where it changes with the input (batch, sequence, image size).
 Dim = int | None
@@ -42,6 +42,7 @@ class ModelFacts:
         by_shape: tensors that follow from constants and shapes alone.
         ran: whether the shapes come from running the model.
         note: why it could not be run, else "".
+        lacks_operator: whether that is because ONNX Runtime does not have one of its operators.
     """
 
     graph: ModelGraph
@@ -52,6 +53,7 @@ class ModelFacts:
     by_shape: frozenset[str]
     ran: bool
     note: str = ""
+    lacks_operator: bool = False
     _cache: dict[str, NDArray[Any] | None] = field(default_factory=dict)
 
     def shape(self, tensor: str) -> Shape | None:
@@ -148,7 +150,7 @@ def read_facts(
         InputRefused: `input_shapes` names an input that is not there, or contradicts the model.
     """
     constant, weights = _constant_tensors(graph)
-    runs, note = _probe(graph, constant, dict(input_shapes or {}), threads)
+    runs, failure = _probe(graph, constant, dict(input_shapes or {}), threads)
     return ModelFacts(
         graph=graph,
         shapes=tuple(shapes for shapes, _ in runs),
@@ -157,7 +159,8 @@ def read_facts(
         weights=weights,
         by_shape=constant,
         ran=bool(runs),
-        note=note,
+        note="" if failure is None else foreign(failure),
+        lacks_operator=failure is not None and lacks_operator(failure),
     )
 
 
@@ -184,30 +187,31 @@ def _constant_tensors(graph: ModelGraph) -> tuple[frozenset[str], frozenset[str]
 
 def _probe(
     graph: ModelGraph, constant: frozenset[str], given: Sizes, threads: int
-) -> tuple[list[tuple[dict[str, tuple[int, ...]], dict[str, NDArray[Any]]]], str]:
-    """Run the model on inputs of two sizes; ([], reason) if it does not run."""
+) -> tuple[list[tuple[dict[str, tuple[int, ...]], dict[str, NDArray[Any]]]], Exception | None]:
+    """Run the model on inputs of two sizes; ([], what ONNX Runtime raised) if it does not run."""
     try:
         session = probe_session(graph, constant, threads)
-    except UsageError:
+    except (SnacsError, MemoryError):
         raise
     except Exception as error:  # an operator that ONNX Runtime does not know, a broken graph
-        return [], foreign(error)
-    reason = ""
+        return [], error
+    failure = None
     for sizes in candidate_sizes(graph, given):
         try:
             runs = [session.probe(random_inputs(graph, one, seed=0)) for one in sizes]
         except Exception as error:
-            reason = foreign(error)
+            failure = failure or error  # the first sizes are the likeliest ones
             continue
-        return runs, ""
-    return [], reason
+        return runs, None
+    return [], failure
 
 
 def candidate_sizes(graph: ModelGraph, given: Sizes) -> list[list[dict[str, tuple[int, ...]]]]:
     """Input sizes to try, each a list of one (all static) or two (something dynamic) assignments.
 
     Batch is 2 and 3; a dynamic image side is tried as 64 and 96, 224 and 256, 32 and 48; anything
-    else dynamic as 8 and 12.  Where no pair runs, one assignment alone is tried, with every unknown as 1.
+    else dynamic as 8 and 12.  Where no pair runs, one assignment alone is tried, with every unknown
+    as 1.
     """
     unknown = set(given) - set(graph.inputs)
     if unknown:

@@ -70,6 +70,26 @@ def resolve_provider(wanted: str) -> str:
     return "cuda" if wanted != "cpu" and has_cuda else "cpu"
 
 
+#: What ONNX Runtime says of an operator that it does not have, or not for these types.
+_NO_OPERATOR = (
+    "is not a registered function/op",
+    "No opset import for domain",
+    "No Op registered for",
+    "Could not find an implementation for",
+)
+_NO_MEMORY = ("bad_alloc", "bad allocation", "Failed to allocate", "can't allocate memory")
+
+
+def lacks_operator(error: Exception) -> bool:
+    """Whether ONNX Runtime refuses a model for an operator that it does not have."""
+    return any(text in str(error) for text in _NO_OPERATOR)
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether a library that has no exception of its own for it ran out of memory."""
+    return isinstance(error, MemoryError) or any(text in str(error) for text in _NO_MEMORY)
+
+
 def create_session(model: ModelProto, config: SessionConfig, base_dir: Path | None = None) -> Any:
     """A session over a model in memory, of any size.
 

@@ -59,8 +59,8 @@ def check_tensors(model: ModelProto, base_dir: Path, *, allow_nonfinite: bool) -
 
 def _not_finite(name: str, what: str) -> str:
     return (
-        f"tensor {foreign(name)} holds {what}: the training has diverged or the file is damaged. "
-        "--force takes the model all the same"
+        f"tensor {foreign(name)} holds {what}: the training has diverged or the file is damaged; "
+        "go back to a checkpoint from before, or fetch the file again"
     )
 
 
