@@ -1,0 +1,235 @@
+"""Arrays in .npy and .npz files, read by rows.
+
+Nothing is unpickled, and nothing is allocated before the size that a file declares has been held
+against the size that it has.  Plain files and stored archive members are mapped into memory;
+compressed members are read as a stream, rows in ascending order.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from onnxslim_snacs.errors import FileSystemError, InputRefused, LimitExceeded, foreign
+
+#: One sample may take so many bytes.
+MAX_SAMPLE = 1 << 30
+#: A compressed member may unpack to so many bytes, or to so many times its own size.
+MAX_UNPACKED, MAX_EXPANSION = 1 << 30, 200
+
+Rows = NDArray[np.int64]
+
+
+class RowArray(Protocol):
+    """An array on disk, samples first."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its shape."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Its element type."""
+
+    def take(self, rows: Rows) -> NDArray[Any]:
+        """Some of its rows, in ascending order."""
+
+
+@dataclass(frozen=True, slots=True)
+class MappedArray:
+    """An array that lies in one piece in a file.
+
+    Attributes:
+        path: the file.
+        offset: where the values begin.
+        shape: (sample, ...).
+        dtype: element type.
+        fortran: whether the first dimension is the fastest.
+    """
+
+    path: Path
+    offset: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    fortran: bool
+
+    def take(self, rows: Rows) -> NDArray[Any]:
+        """Some of its rows, in ascending order."""
+        order = "F" if self.fortran else "C"
+        values = np.memmap(self.path, self.dtype, "r", self.offset, self.shape, order)  # type: ignore[call-overload]
+        return np.array(values[_as_slice(rows)])
+
+
+@dataclass(slots=True)
+class PackedArray:
+    """An array in a compressed member of an archive.
+
+    Attributes:
+        path: the archive.
+        member: its name in it.
+        offset: where the values begin in the unpacked member.
+        shape: (sample, ...).
+        dtype: element type.
+    """
+
+    path: Path
+    member: str
+    offset: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    _stream: IO[bytes] | None = field(default=None, repr=False)
+
+    def take(self, rows: Rows) -> NDArray[Any]:
+        """Some of its rows, in ascending order; an earlier row than the last starts anew."""
+        runs = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1)
+        return np.concatenate([self._read(int(run[0]), len(run)) for run in runs])
+
+    def _read(self, first: int, count: int) -> NDArray[Any]:
+        row = math.prod(self.shape[1:]) * self.dtype.itemsize
+        if self._stream is None:
+            archive = zipfile.ZipFile(self.path)  # stays open for the next rows
+            self._stream = archive.open(self.member)
+        try:
+            self._stream.seek(self.offset + first * row)
+            data = self._stream.read(count * row)
+        except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise _refuse(self.path, f"{self.member} is damaged: {error}") from error
+        if len(data) != count * row:
+            raise _refuse(self.path, f"{self.member} ends early")
+        return np.frombuffer(data, self.dtype).reshape(count, *self.shape[1:])
+
+
+def open_array(path: Path) -> MappedArray:
+    """The array in a .npy file.
+
+    Raises:
+        InputRefused: not such a file, Python objects in it, or shorter than it says.
+        LimitExceeded: one sample is too large.
+    """
+    with path.open("rb") as file:
+        shape, fortran, dtype = _header(path, "", file)
+        offset, size = file.tell(), path.stat().st_size
+    _check_size(path, "", shape, dtype, size - offset)
+    return MappedArray(path, offset, shape, dtype, fortran)
+
+
+def open_archive(path: Path) -> Mapping[str, RowArray]:
+    """The arrays in a .npz file by name.
+
+    Raises:
+        InputRefused: not such a file, Python objects in it, or shorter than it says.
+        LimitExceeded: one sample is too large, or a member unpacks to far more than its size.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [m for m in archive.infolist() if not m.is_dir()]
+            return {m.filename.removesuffix(".npy"): _member(path, archive, m) for m in members}
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error) as error:
+        raise _refuse(path, f"not an .npz file: {error}") from error
+
+
+def _member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> RowArray:
+    packed = info.compress_type != zipfile.ZIP_STORED
+    if info.file_size > max(MAX_UNPACKED, MAX_EXPANSION * info.compress_size):
+        raise LimitExceeded(
+            f"{foreign(path)}: {foreign(info.filename)} unpacks {info.compress_size} bytes to "
+            f"{info.file_size}; if that is meant, save it with numpy.savez"
+        )
+    with archive.open(info) as file:
+        shape, fortran, dtype = _header(path, info.filename, file)
+        offset = file.tell()
+    _check_size(path, info.filename, shape, dtype, info.file_size - offset)
+    if packed and fortran and len(shape) > 1:
+        raise _refuse(
+            path, f"{info.filename} is compressed in Fortran order: save numpy.ascontiguousarray"
+        )
+    if packed:
+        return PackedArray(path, info.filename, offset, shape, dtype)
+    return MappedArray(path, _data_start(path, info) + offset, shape, dtype, fortran)
+
+
+def _data_start(path: Path, info: zipfile.ZipInfo) -> int:
+    """Where a stored member's bytes begin: behind its local header, whose lengths are its own."""
+    with path.open("rb") as file:
+        file.seek(info.header_offset)
+        header = file.read(30)
+    name, extra = struct.unpack("<HH", header[26:30])
+    start = info.header_offset + 30 + name + extra
+    if start + info.file_size > path.stat().st_size:
+        raise _refuse(path, f"{info.filename} ends behind the end of the file")
+    return int(start)
+
+
+def _header(
+    path: Path, member: str, file: IO[bytes]
+) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    try:
+        version = npy.read_magic(file)
+        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, fortran, dtype = read(file)
+    except (ValueError, EOFError, SyntaxError, RecursionError) as error:
+        raise _refuse(path, f"{member} is not a numpy array: {error}".strip()) from error
+    if dtype.hasobject or dtype.names is not None or dtype.kind not in "fiub":
+        raise _refuse(path, f"{member} holds {dtype}, expected numbers".strip())
+    if not shape or any(d < 0 for d in shape):
+        raise _refuse(path, f"{member} has the shape {shape}, expected (samples, ...)".strip())
+    return shape, fortran, dtype
+
+
+def _check_size(
+    path: Path, member: str, shape: tuple[int, ...], dtype: np.dtype[Any], available: int
+) -> None:
+    declared = math.prod(shape) * dtype.itemsize  # Python's integers: no overflow
+    if declared > available:
+        raise _refuse(
+            path, f"{member} declares {declared} bytes but has {available}: complete?".strip()
+        )
+    if math.prod(shape[1:]) * dtype.itemsize > MAX_SAMPLE:
+        raise LimitExceeded(f"{foreign(path)}: one sample of shape {shape[1:]} exceeds 1 GiB")
+
+
+def _as_slice(rows: Rows) -> slice | Rows:
+    """Neighbouring rows as a slice, which copies once instead of row by row."""
+    if len(rows) and rows[-1] - rows[0] == len(rows) - 1:
+        return slice(int(rows[0]), int(rows[-1]) + 1)
+    return rows
+
+
+def _refuse(path: Path, reason: str) -> InputRefused:
+    return InputRefused(f"{foreign(path)}: {foreign(reason)}")
+
+
+def open_arrays(path: Path, only_input: str | None) -> Mapping[str, RowArray]:
+    """The arrays of a .npz or .npy file by input name.
+
+    Args:
+        path: the file.
+        only_input: the model's input, if there is but one: the name of the array in a .npy file.
+
+    Raises:
+        InputRefused: the file cannot be used.
+        FileSystemError: it cannot be read.
+        LimitExceeded: it asks for too much memory.
+    """
+    try:
+        if path.suffix.lower() == ".npz":
+            return open_archive(path)
+        if only_input is None:
+            raise _refuse(
+                path,
+                "a .npy file holds one array, but the model has several inputs: "
+                "save an .npz with arrays named like them",
+            )
+        return {only_input: open_array(path)}
+    except OSError as error:
+        raise FileSystemError(f"{foreign(path)}: {error.strerror or error}") from error

@@ -1,0 +1,137 @@
+"""A folder of images as samples of a model with one image input."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxslim_snacs.activations.arrays import Rows
+from onnxslim_snacs.activations.inputs import InputSpec
+from onnxslim_snacs.config import DataConfig
+from onnxslim_snacs.errors import InputRefused, LimitExceeded, UsageError, foreign
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm"})
+#: Pixels of one image: where Pillow itself begins to warn of a decompression bomb.
+MAX_PIXELS = 89_478_485
+
+
+@dataclass(frozen=True)
+class ImageTable:
+    """Images, decoded when they are asked for.
+
+    Attributes:
+        paths: the files.
+        spec: the model's input.
+        size: height and width to which they are resized, bilinearly.
+        mean: (channel,) subtracted from values in 0 ... 1.
+        std: (channel,) by which they are then divided.
+        channels_last: whether the channel is the last dimension.
+    """
+
+    paths: tuple[Path, ...]
+    spec: InputSpec
+    size: tuple[int, int]
+    mean: NDArray[np.float32]
+    std: NDArray[np.float32]
+    channels_last: bool
+    whole: bool = False
+
+    @property
+    def length(self) -> int:
+        """Number of images."""
+        return len(self.paths)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The name of the input."""
+        return frozenset({self.spec.name})
+
+    def blocks(self, rows: Rows, size: int) -> Iterator[dict[str, NDArray[Any]]]:
+        """The images `rows` in blocks of `size`."""
+        for at in range(0, len(rows), size):
+            images = np.stack([self._read(self.paths[row]) for row in rows[at : at + size]])
+            yield {self.spec.name: self._scaled(images)}
+
+    def _read(self, path: Path) -> NDArray[np.uint8]:
+        """One image, (height, width, channel)."""
+        from PIL import Image
+
+        try:
+            with Image.open(path) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise LimitExceeded(
+                        f"{foreign(path)}: {image.width} x {image.height} pixels, at most "
+                        f"{MAX_PIXELS} are decoded"
+                    )
+                plain = image.convert("L" if len(self.mean) == 1 else "RGB")
+                height, width = self.size
+                resized = plain.resize((width, height), Image.Resampling.BILINEAR)
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise InputRefused(f"{foreign(path)}: cannot be decoded: {foreign(error)}") from error
+        return np.asarray(resized, dtype=np.uint8).reshape(height, width, len(self.mean))
+
+    def _scaled(self, images: NDArray[np.uint8]) -> NDArray[Any]:
+        """(sample, height, width, channel) bytes as the model takes them."""
+        if not self.channels_last:
+            images = images.transpose(0, 3, 1, 2)
+        if self.spec.dtype.kind in "iu":
+            return images
+        shape = (-1,) if self.channels_last else (-1, 1, 1)
+        scaled = (images / np.float32(255) - self.mean.reshape(shape)) / self.std.reshape(shape)
+        return scaled.astype(np.float32)
+
+
+def image_table(
+    paths: tuple[Path, ...], specs: tuple[InputSpec, ...], data: DataConfig
+) -> ImageTable:
+    """Images for a model with one input of four dimensions.
+
+    Raises:
+        UsageError: an option does not fit, or Pillow is not installed.
+        InputRefused: the model does not take images.
+    """
+    _require_pillow()
+    if data.layout not in ("NCHW", "NHWC"):
+        raise UsageError(f"--layout {foreign(data.layout)}: expected NCHW or NHWC")
+    if len(specs) != 1 or len(specs[0].dims) != 4:
+        raise InputRefused(
+            "a folder of images fits a model with one input of four dimensions, got "
+            + foreign({s.name: s.dims for s in specs})
+        )
+    spec, last = specs[0], data.layout == "NHWC"
+    channels, height, width = (spec.dims[3], spec.dims[1], spec.dims[2]) if last else spec.dims[1:]
+    channels = channels or 3
+    if channels not in (1, 3):
+        raise InputRefused(
+            f"{foreign(spec.name)} has {channels} channels in layout {data.layout}, images have 1 "
+            "or 3: is it --layout " + ("NCHW" if last else "NHWC") + "?"
+        )
+    if data.size is None and (height is None or width is None):
+        raise UsageError(f"the model leaves the size of {foreign(spec.name)} open: give --size")
+    size = data.size or (height or 0, width or 0)
+    mean, std = (_per_channel(n, v, channels) for n, v in (("mean", data.mean), ("std", data.std)))
+    if not (std > 0).all():
+        raise UsageError(f"--std {data.std}: expected positive numbers")
+    return ImageTable(paths, spec, size, mean, std, last)
+
+
+def _per_channel(name: str, values: tuple[float, ...], channels: int) -> NDArray[np.float32]:
+    if len(values) not in (1, channels):
+        raise UsageError(
+            f"--{name}: got {len(values)} numbers, the images have {channels} channels"
+        )
+    return np.broadcast_to(np.asarray(values, dtype=np.float32), (channels,)).copy()
+
+
+def _require_pillow() -> None:
+    try:
+        import PIL  # noqa: F401
+    except ImportError as error:
+        raise UsageError(
+            "a folder of images needs Pillow: pip install 'onnxslim-snacs[images]'"
+        ) from error

@@ -1,0 +1,101 @@
+"""Samples through a session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxslim_snacs.activations.sources import BATCH, Batch, CalibrationSource
+from onnxslim_snacs.errors import InputRefused, foreign
+from onnxslim_snacs.model.facts import ModelFacts
+from onnxslim_snacs.model.session import import_onnxruntime
+
+#: Bytes that the activations of one run may take.
+MEMORY = 1 << 30
+
+
+def run_batches(
+    session: Any, source: CalibrationSource, size: int | None = None
+) -> Iterator[tuple[Batch, dict[str, NDArray[Any]]]]:
+    """Run all samples.
+
+    Args:
+        session: an ONNX Runtime session.
+        source: the samples.
+        size: samples in a run, unless the model fixes it; None for 32.
+
+    Yields:
+        Each batch and the model's outputs by name; where a fixed batch had to be filled, outputs
+        with the batch as first dimension are cut back to the samples.
+
+    Raises:
+        InputRefused: the model fails on the samples.
+    """
+    names = [output.name for output in session.get_outputs()]
+    for batch in source.batches(size):
+        outputs = execute(session, names, batch.inputs)
+        yield batch, {n: trimmed(o, batch, source) for n, o in zip(names, outputs, strict=True)}
+
+
+def trimmed(output: NDArray[Any], batch: Batch, source: CalibrationSource) -> NDArray[Any]:
+    """An output without the rows of repeated samples."""
+    filled = source.fixed_batch
+    if filled is None or batch.size == filled or output.ndim == 0 or len(output) != filled:
+        return output
+    return output[: batch.size]
+
+
+def execute(
+    session: Any, names: Sequence[str], inputs: Mapping[str, NDArray[Any]]
+) -> list[NDArray[Any]]:
+    """Run a session once; on CUDA with its inputs and outputs bound.
+
+    Raises:
+        InputRefused: the model fails on the inputs.
+    """
+    try:
+        if session.get_providers()[0] == "CUDAExecutionProvider":
+            outputs = _execute_on_cuda(session, names, inputs)
+        else:
+            outputs = session.run(list(names), dict(inputs))
+    except Exception as error:  # ONNX Runtime's own errors share no class
+        raise InputRefused(f"the model fails on the samples: {foreign(error)}") from error
+    return [np.asarray(output) for output in outputs]
+
+
+def _execute_on_cuda(
+    session: Any, names: Sequence[str], inputs: Mapping[str, NDArray[Any]]
+) -> list[NDArray[Any]]:
+    ort = import_onnxruntime()
+    binding = session.io_binding()
+    for name, value in inputs.items():
+        binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(value, "cuda", 0))
+    for name in names:
+        binding.bind_output(name, "cpu")
+    session.run_with_iobinding(binding)
+    results: list[NDArray[Any]] = binding.copy_outputs_to_cpu()
+    return results
+
+
+def batch_size(
+    facts: ModelFacts, source: CalibrationSource, kept: Sequence[str], memory: int = MEMORY
+) -> int:
+    """Samples in a run such that its activations fit into memory.
+
+    Args:
+        facts: shapes of the model's tensors, for the inputs with which they were found.
+        source: the samples, which may be larger than those inputs.
+        kept: activations that may all stay in memory until the run ends.
+        memory: bytes that may be used.
+    """
+    if source.fixed_batch is not None or not facts.ran:
+        return source.fixed_batch or BATCH
+    sizes = {name: int(np.prod(shape)) for name, shape in facts.shapes[0].items()}
+    probed = sum(sizes[name] for name in facts.graph.inputs)
+    sample = next(source.part(0, 1).batches(1))
+    share = sum(value.size for value in sample.inputs.values()) / probed
+    elements = sum(sizes.get(name, 0) for name in kept) + 4 * max(sizes.values())
+    return int(min(BATCH, max(1, memory // max(1.0, 4 * share * elements))))

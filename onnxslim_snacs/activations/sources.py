@@ -1,0 +1,222 @@
+"""Calibration data: opened once, checked as they are read, given in batches that fit the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxslim_snacs.activations.arrays import Rows, open_arrays
+from onnxslim_snacs.activations.images import SUFFIXES, image_table
+from onnxslim_snacs.activations.inputs import (
+    LABELS,
+    InputSpec,
+    batch_extent,
+    check_labels,
+    check_shape,
+    class_count,
+    conform,
+    input_specs,
+    is_whole,
+)
+from onnxslim_snacs.activations.tables import (
+    ArrayTable,
+    Block,
+    RandomTable,
+    Table,
+    function_table,
+    has_labels,
+)
+from onnxslim_snacs.config import DataConfig
+from onnxslim_snacs.errors import FileSystemError, InputRefused, UsageError, foreign
+from onnxslim_snacs.model.facts import candidate_sizes, read_facts
+from onnxslim_snacs.model.graph import ModelGraph
+
+#: Samples in a run if the model leaves it open.
+BATCH = 32
+#: Random samples if the user does not say how many.
+RANDOM_SAMPLES = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Samples for one run.
+
+    Attributes:
+        inputs: input -> array as the model takes it; in a model with a fixed batch the last sample
+            is repeated to fill it.
+        size: number of samples, repetitions not counted.
+        index: (sample,) their numbers in the source.
+        labels: (sample,) their classes, if known.
+    """
+
+    inputs: dict[str, NDArray[Any]]
+    size: int
+    index: Rows
+    labels: NDArray[np.int64] | None = None
+
+
+@dataclass(frozen=True)
+class CalibrationSource:
+    """Samples.
+
+    Attributes:
+        name: where they come from.
+        specs: the model's inputs.
+        table: what is behind.
+        order: (sample,) numbers of the samples in the table, shuffled, so that every part of the
+            source is a random choice.
+        classes: number of classes of the model, if it has a class output.
+        is_random: whether the inputs are made up.
+    """
+
+    name: str
+    specs: tuple[InputSpec, ...]
+    table: Table
+    order: Rows
+    classes: int | None = None
+    is_random: bool = False
+
+    @property
+    def samples(self) -> int:
+        """Number of samples."""
+        return len(self.order)
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether the classes of the samples are known."""
+        return has_labels(self.table)
+
+    @property
+    def fixed_batch(self) -> int | None:
+        """Samples in every run; None if that is free."""
+        return 1 if self.table.whole else batch_extent(self.specs)[1]
+
+    def part(self, start: int, stop: int) -> CalibrationSource:
+        """Samples `start` to `stop` of the shuffled order: a random choice without overlap."""
+        return replace(self, order=self.order[start:stop])
+
+    def batches(self, size: int | None = None) -> Iterator[Batch]:
+        """All samples once, in the order of the files.
+
+        Args:
+            size: samples in a run, unless the model fixes it; None for 32.
+
+        Raises:
+            InputRefused: values that the model cannot take.
+        """
+        fixed = self.fixed_batch
+        size = fixed or size or BATCH
+        rows = np.sort(self.order)
+        for number, block in enumerate(self.table.blocks(rows, size)):
+            yield self._batch(block, rows[number * size : (number + 1) * size], fixed)
+
+    def _batch(self, block: Block, index: Rows, fixed: int | None) -> Batch:
+        labels = block.get(LABELS)
+        inputs = {}
+        for spec in self.specs:
+            values = conform(self.name, spec, block[spec.name], whole=self.table.whole)
+            if self.table.whole:
+                values = values[0]
+            elif fixed is not None and len(values) < fixed:
+                values = np.concatenate([values, values[-1:].repeat(fixed - len(values), axis=0)])
+            inputs[spec.name] = values
+        checked = None if labels is None else check_labels(self.name, labels, self.classes)
+        return Batch(inputs, len(index), index, checked)
+
+
+def open_source(data: DataConfig, graph: ModelGraph, *, seed: int = 0) -> CalibrationSource:
+    """Open calibration data.
+
+    Args:
+        data: where they are, and how images are prepared.
+        graph: the model.
+        seed: for random inputs, and for the choice if not all samples are used.
+
+    Returns:
+        The samples; of those that there are, `data.samples` chosen at random (of a function's, the
+        first).
+
+    Raises:
+        UsageError: an option does not fit.
+        InputRefused: the data do not fit the model.
+        FileSystemError: a file cannot be read.
+        LimitExceeded: a file asks for too much memory.
+    """
+    if data.samples is not None and data.samples < 1:
+        raise UsageError(f"--samples {data.samples}: expected at least 1")
+    specs = input_specs(graph, data.input_shapes)
+    if not specs:
+        raise InputRefused("the model has no inputs: there is nothing to calibrate on")
+    table = _table(data, specs, graph, seed)
+    name = data.path or "random inputs"
+    if table.length == 0:
+        raise InputRefused(f"{foreign(name)} holds no samples")
+    order = np.random.default_rng(seed).permutation(table.length)[: data.samples]
+    return CalibrationSource(name, specs, table, order, class_count(graph), data.path is None)
+
+
+def _table(data: DataConfig, specs: tuple[InputSpec, ...], graph: ModelGraph, seed: int) -> Table:
+    if data.path is None:
+        return _random_table(data, specs, graph, seed)
+    path = Path(data.path)
+    if not path.exists() and ":" in data.path:
+        return function_table(data.path, specs, data.samples)
+    if not path.exists():
+        raise FileSystemError(f"--data {foreign(path)}: no such file or folder")
+    files = _files(path)
+    kinds = {file.suffix.lower() for file in files}
+    if kinds and kinds <= SUFFIXES:
+        return image_table(files, specs, data)
+    if not kinds or not kinds <= {".npy", ".npz"}:
+        raise InputRefused(
+            f"{foreign(path)}: got {foreign(', '.join(sorted(kinds)) or 'an empty folder')}, "
+            "expected .npz, .npy, a folder of these, or a folder of images"
+        )
+    return _array_table(files, specs)
+
+
+def _files(path: Path) -> tuple[Path, ...]:
+    """The file, or the files in a folder and below, hidden ones left out."""
+    if not path.is_dir():
+        return (path,)
+    found = (file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
+    return tuple(sorted(found))
+
+
+def _array_table(files: tuple[Path, ...], specs: tuple[InputSpec, ...]) -> ArrayTable:
+    only = specs[0].name if len(specs) == 1 else None
+    opened = [open_arrays(file, only) for file in files]
+    shapes = [{name: array.shape for name, array in arrays.items()} for arrays in opened]
+    whole = is_whole(shapes[0], specs, str(files[0]))
+    first = {name: shape[1:] for name, shape in shapes[0].items()}
+    for file, arrays, own in zip(files, opened, shapes, strict=True):
+        is_whole(own, specs, str(file))
+        for spec in specs:
+            array = arrays[spec.name]
+            check_shape(str(file), spec, array.shape, array.dtype, whole=whole)
+        if len({shape[0] for shape in own.values()}) != 1:
+            raise InputRefused(f"{foreign(file)}: different numbers of samples: {foreign(own)}")
+        if {name: shape[1:] for name, shape in own.items()} != first:
+            raise InputRefused(
+                f"{foreign(file)}: samples of other shapes than in {foreign(files[0])}: "
+                f"{foreign(own)}"
+            )
+    return ArrayTable(opened, whole)
+
+
+def _random_table(
+    data: DataConfig, specs: tuple[InputSpec, ...], graph: ModelGraph, seed: int
+) -> RandomTable:
+    given = {name: tuple(shape) for name, shape in data.input_shapes.items()}
+    sizes = candidate_sizes(graph, given)[0][0]
+    batched, _ = batch_extent(specs)
+    if any(None in spec.dims[int(batched) :] for spec in specs):
+        facts = read_facts(graph, given)  # not every size that could be meant can be run
+        sizes = {s.name: (facts.samples(s.name) or (sizes[s.name],))[0] for s in specs}
+    sized = tuple(replace(spec, dims=tuple(sizes[spec.name])) for spec in specs)
+    return RandomTable(sized, data.samples or RANDOM_SAMPLES, not batched, seed)
