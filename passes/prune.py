@@ -202,18 +202,20 @@ def _set_dims(draft: _Draft, position: int, node: OpNode, edit: SetDims) -> None
     old = node.inputs[edit.index]
     size = node.facts.samples(old)[0][0]
     kind = operand_dtype(node, edit.index)
-    mask, add = np.ones(size, dtype=kind), np.zeros(size, dtype=kind)
+    times, over, plus = (np.full(size, n, dtype=kind) for n in (1, 1, 0))
     for entry, number in edit.entries.items():
-        mask[entry], add[entry] = 0, number
+        times[entry], plus[entry] = 0, number
+    for entry, (a, b) in edit.scales.items():
+        times[entry], over[entry] = a, b
     stem = f"{node.outputs[0]}_cut_{edit.index}"
-    names = [_add_initializer(draft, f"{stem}_{n}", v) for n, v in (("mask", mask), ("add", add))]
-    draft.before.setdefault(position, []).extend(
-        [
-            helper.make_node("Mul", [old, names[0]], [f"{stem}_kept"]),
-            helper.make_node("Add", [f"{stem}_kept", names[1]], [f"{stem}_dims"]),
-        ]
-    )
-    draft.model.graph.node[position].input[edit.index] = f"{stem}_dims"
+    for op, operand, neutral in (("Mul", times, 1), ("Div", over, 1), ("Add", plus, 0)):
+        if (operand == neutral).all():
+            continue
+        name = _add_initializer(draft, f"{stem}_{op.lower()}", operand)
+        new = f"{name}_dims"
+        draft.before.setdefault(position, []).append(helper.make_node(op, [old, name], [new]))
+        old = new
+    draft.model.graph.node[position].input[edit.index] = old
     draft.replaced.add((position, edit.index))
 
 
@@ -245,5 +247,5 @@ def _cut_value_infos(draft: _Draft) -> None:
         dims = info.type.tensor_type.shape.dim
         for dim, declared in enumerate(dims):
             index = draft.keep.index(Axis(info.name, dim))
-            if index is not None:
+            if index is not None and Axis(info.name, dim) not in draft.keep.periods:
                 declared.dim_value = len(index)

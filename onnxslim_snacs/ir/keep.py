@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -17,9 +17,12 @@ class KeepMap:
 
     Attributes:
         kept: axis -> its kept slots in ascending order; axes that lose nothing are absent.
+        periods: axis of an extent that changes with the input -> of how many slots each stands
+            for every index that is equal to it modulo their number.
     """
 
     kept: Mapping[Axis, IntArray]
+    periods: Mapping[Axis, int] = field(default_factory=dict)
 
     def index(self, axis: Axis) -> IntArray | None:
         """The kept slots of an axis in ascending order; None if all are kept."""
@@ -28,7 +31,12 @@ class KeepMap:
     def extent(self, axis: Axis, before: int) -> int:
         """How many of the `before` slots are kept."""
         kept = self.kept.get(axis)
-        return before if kept is None else len(kept)
+        return before if kept is None else len(kept) * (before // self.periods.get(axis, before))
+
+    def scale(self, axis: Axis) -> tuple[int, int] | None:
+        """(kept, period) for an axis with a period that loses slots, else None."""
+        kept = self.kept.get(axis)
+        return None if kept is None or axis not in self.periods else (len(kept), self.periods[axis])
 
     def touches(self, tensors: Iterable[str]) -> bool:
         """Whether any of the tensors loses a slot on any axis."""
@@ -61,4 +69,4 @@ def keep_map(ir: DependencyGraph, kept: Mapping[str, BoolArray]) -> KeepMap:
         for member in group.members:
             mask = masks.setdefault(member.axis, np.ones(ir.table.extent(member.axis), dtype=bool))
             mask[member.index[~stays].reshape(-1)] = False
-    return KeepMap({axis: np.flatnonzero(mask) for axis, mask in masks.items()})
+    return KeepMap({axis: np.flatnonzero(mask) for axis, mask in masks.items()}, ir.periods)

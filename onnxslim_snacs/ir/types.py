@@ -53,6 +53,18 @@ class Extent:
 
 
 @dataclass(frozen=True, slots=True)
+class Period:
+    """Declares that an axis whose extent changes with the input is a whole multiple of `size`.
+
+    Where it is sound, the axis gets `size` slots: slot s stands for all indices i with i mod size
+    = s (batch x heads).
+    """
+
+    axis: Axis
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class Tie:
     """Slot `a[ia[k]]` and slot `b[ib[k]]` live or die together, for every k.
 
@@ -117,7 +129,7 @@ class Sink:
     groups: int = 1
 
 
-Fact = Extent | Tie | Pin | Split | Sink
+Fact = Extent | Period | Tie | Pin | Split | Sink
 
 
 @dataclass(frozen=True, slots=True)

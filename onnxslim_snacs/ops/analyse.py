@@ -16,6 +16,7 @@ from onnxslim_snacs.model.share import separate
 from onnxslim_snacs.ops import OPERATORS
 from onnxslim_snacs.ops.chains import Chain, find_chains, propagate
 from onnxslim_snacs.ops.node import OpNode
+from onnxslim_snacs.ops.periods import find_periods
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,8 @@ def analyse(
         shape = facts.shape(axis.tensor)
         return shape[axis.dim] if shape is not None else None
 
-    ir = build_graph(stated, extent_of, facts.is_weight)
+    periods = find_periods(graph, nodes, stated, extent_of)
+    ir = build_graph(stated, extent_of, facts.is_weight, periods)
     return Analysis(graph, facts, nodes, ir, chains, copies)
 
 

@@ -265,6 +265,9 @@ class _Inner:
         index = self.index(axis)
         return before if index is None else len(index)
 
+    def scale(self, axis: Axis) -> tuple[int, int] | None:
+        return self.keep.scale(axis)
+
 
 def _rectangles(chain: Chain, keep: Keep) -> _Inner | None:
     """The kept slots of every tensor of the chain; None if one of them is no full grid."""

@@ -109,6 +109,9 @@ class Keep(Protocol):
     def extent(self, axis: Axis, before: int) -> int:
         """How many of the `before` slots are kept."""
 
+    def scale(self, axis: Axis) -> tuple[int, int] | None:
+        """(kept, period) for an axis with a period that loses slots, else None."""
+
 
 @dataclass(frozen=True, slots=True)
 class SetAttribute:
@@ -133,11 +136,13 @@ class SetDims:
     Attributes:
         index: position of the input.
         entries: position within the vector -> the new number.
+        scales: position within the vector -> (a, b): what stands there at run time times a / b.
         reshape: 0 and -1 have the meaning that they have for Reshape.
     """
 
     index: int
     entries: Mapping[int, int]
+    scales: Mapping[int, tuple[int, int]] = field(default_factory=dict)
     reshape: bool = False
 
 

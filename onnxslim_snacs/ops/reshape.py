@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from math import prod
 
-from onnxslim_snacs.ir.types import Axis, Extent, Fact, Pin, Split, Tie, virtual_axis
+from onnxslim_snacs.ir.types import Axis, Extent, Fact, Period, Pin, Split, Tie, virtual_axis
 from onnxslim_snacs.model.facts import ModelFacts
 from onnxslim_snacs.ops.common import pin_operand, pin_structural, pin_tensors
 from onnxslim_snacs.ops.node import Edit, Keep, OpNode, SetDims, known
@@ -97,11 +97,29 @@ def _segment(
             owner[k] = virtual_axis(node.key, f"factor {number}.{k}")
             if factor is not None and len(set(factor)) == 1:
                 yield Extent(owner[k], factor[0])
+    sizes = [factor or one for factor in factors]
     for axis, start, stop in (*sides[0], *sides[1]):
         if stop - start > 1:
-            yield Split(axis, tuple(owner[k] for k in range(start, stop)))
+            parts = [(owner[k], sizes[k]) for k in range(start, stop)]
+            yield from _product(axis, parts)
         elif owner[start] != axis:
             yield Tie(owner[start], axis)
+
+
+def _product(axis: Axis, parts: Sequence[Member]) -> Iterator[Fact]:
+    """An axis as the product of others; those that change with the input have to come first."""
+    moving = sum(len(set(extents)) > 1 for _, extents in parts)
+    fixed = parts[moving:]
+    if not fixed or any(len(set(extents)) > 1 for _, extents in fixed):
+        yield from (Pin(part, DYNAMIC) for part in (axis, *(part for part, _ in parts)))
+        return
+    if moving:
+        yield Period(axis, prod(extents[0] for _, extents in fixed))
+        yield from (Pin(part, DYNAMIC) for part, _ in parts[:moving])
+    if len(fixed) == 1:
+        yield Tie(axis, fixed[0][0])
+    else:
+        yield Split(axis, tuple(part for part, _ in fixed))
 
 
 def _ratio(high: Extents, low: Extents) -> Extents | None:
@@ -140,16 +158,27 @@ def shrink_reshape(node: OpNode, keep: Keep) -> Iterable[Edit]:
     shape = known(node.out_shape())
     partial = node.facts.partial(node.inputs[1])
     entries: dict[int, int] = {}
+    scales: dict[int, tuple[int, int]] = {}
     for dim, old in enumerate(shape):
         axis, entry = node.out_axis(dim), partial[dim] if partial else None
         changed = keep.index(axis) is not None or entry == 0
+        scale = keep.scale(axis)
+        if scale is not None and not (entry == -1 or _copies(node, keep, dim, entry, scale)):
+            scales[dim] = scale
         if old is None or not changed:
             continue
         extent = keep.extent(axis, old)
         if not _still_right(node, keep, dim, extent, entry):
             entries[dim] = extent
-    if entries:
-        yield SetDims(1, entries, reshape=not node.attr("allowzero", 0))
+    if entries or scales:
+        yield SetDims(1, entries, scales, reshape=not node.attr("allowzero", 0))
+
+
+def _copies(node: OpNode, keep: Keep, dim: int, entry: int | None, scale: tuple[int, int]) -> bool:
+    """Whether the entry copies an extent of the input that shrinks by the same share."""
+    return (
+        entry == 0 and not node.attr("allowzero", 0) and keep.scale(node.in_axis(0, dim)) == scale
+    )
 
 
 def _still_right(node: OpNode, keep: Keep, dim: int, extent: int, entry: int | None) -> bool:
