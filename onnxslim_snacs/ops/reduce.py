@@ -1,8 +1,9 @@
 """Reductions and searches along axes.
 
-Reduce...: data (kept ..., reduced ...) -> the kept axes, or all with extent 1 where reduced.  A sum
-is a product with ones: zeros are as good as nothing.  What any other reduction says changes with
-what it no longer sees, so there a reduced axis stays.
+Reduce...: data (kept ..., reduced ...) -> the kept axes, or all with extent 1 where reduced.  What a
+reduction says changes with what it no longer sees, so a reduced axis stays unless the user allows
+it.  That holds for sums too, though zeros are as good as nothing there: a Softmax that is written
+out divides by a sum, and what is left of it would change.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from onnxslim_snacs.ops.node import OpNode, known
 from onnxslim_snacs.ops.registry import Family, OpRule
 
 #: Statistics of a normalisation that is written out, which `--allow-inexact` lets shrink.
-STATISTICS = ("ReduceMean", "ReduceSumSquare", "ReduceL1", "ReduceL2")
+STATISTICS = ("ReduceSum", "ReduceMean", "ReduceSumSquare", "ReduceL1", "ReduceL2")
 OTHERS = ("ReduceMax", "ReduceMin", "ReduceProd", "ReduceLogSum", "ReduceLogSumExp")
 
 
@@ -49,9 +50,7 @@ def _reduced(node: OpNode, axes: Sequence[int]) -> Iterator[Fact]:
 
 def _lost(node: OpNode, dim: int) -> Iterator[Fact]:
     axis = node.in_axis(0, dim)
-    if node.op == "ReduceSum":
-        yield Sink(axis, 0)
-    elif not (node.allow_inexact and node.op in STATISTICS):
+    if not (node.allow_inexact and node.op in STATISTICS):
         yield Pin(axis, f"{node.op} runs over this axis, so that what is left would change")
     elif node.op != "ReduceMean":  # a mean divides by the new extent: no zeros can stand for that
         yield Sink(axis, 0)
@@ -104,7 +103,7 @@ def propagate_cumulative(node: OpNode) -> Iterable[Fact]:
 
 
 RULES: Family = {
-    **{op: OpRule(propagate_reduce) for op in ("ReduceSum", *STATISTICS, *OTHERS)},
+    **{op: OpRule(propagate_reduce) for op in (*STATISTICS, *OTHERS)},
     "ArgMax": OpRule(propagate_arg),
     "ArgMin": OpRule(propagate_arg),
     "TopK": OpRule(propagate_top_k),
