@@ -103,6 +103,7 @@ def _block_information(
     samples, columns = indicators.shape
     parents, y_kinds = len(y), int(y.max()) + 1
     total = np.zeros((columns // kinds, parents))
+    plain = cell_weights is None and not edges_only
     step = max(1, _BLOCK_CELLS // (kinds * y_kinds * parents)) * kinds
     for bucket in range(int(z.max()) + 1):
         member = z == bucket
@@ -119,34 +120,66 @@ def _block_information(
         weights = None if cell_weights is None else cell_weights[:kinds, :y_kinds, bucket]
         for start in range(0, columns, step):
             shares = child_side[start : start + step] @ parent_side.T  # P(x | y, z)
-            cells = _cell_terms(shares.reshape(-1, y_kinds, parents), y_shares, edges_only)
-            cells = cells.reshape(-1, kinds, y_kinds, parents)
-            if weights is not None:
-                cells *= weights[:, :, None]
-            terms = np.einsum("cijp,jp->cp", cells, y_counts)
-            total[start // kinds : (start + step) // kinds] += terms
-    total /= 2.0 * samples
-    return total
+            shares = shares.reshape(-1, kinds, y_kinds, parents)
+            expected = np.einsum("cijp,jp->cip", shares, y_shares)  # P(x | z)
+            expected = np.maximum(expected, _TINY)
+            children = slice(start // kinds, (start + step) // kinds)
+            if plain:
+                total[children] += _overlap(shares, expected, y_counts)
+            else:
+                total[children] += _distance(shares, expected, y_counts, edges_only, weights)
+    # both forms estimate the same: sum of (n - e)^2 / (n + e) = 2N - 4 sum of n e / (n + e)
+    return np.maximum(1.0 - total * 2.0 / samples, 0.0) if plain else total / (2.0 * samples)
 
 
-def _cell_terms(
-    shares: npt.NDArray[np.float32], y_shares: npt.NDArray[np.float32], edges_only: bool
+def _overlap(
+    shares: npt.NDArray[np.float32],
+    expected: npt.NDArray[np.float32],
+    y_counts: npt.NDArray[np.float32],
 ) -> npt.NDArray[np.float32]:
-    """Give (q - r)^2 / (q + r) with q = P(x | y, z), r = P(x | z).
+    """Sum n e / (n + e) = N_jk q r / (q + r) over the cells of each pair.
 
     Args:
-        shares: q, axes (child x x bucket, y bucket, parent).
-        y_shares: P(y | z), axes (y bucket, parent).
-        edges_only: zero the cells with q = 0.
+        shares: q = P(x | y, z), axes (child, x bucket, y bucket, parent); overwritten.
+        expected: r = P(x | z), axes (child, x bucket, parent).
+        y_counts: N_jk, axes (y bucket, parent).
 
     Returns:
-        The terms, axes as of `shares`.
+        The sums, axes (child, parent).
     """
-    expected = np.maximum(np.einsum("mjp,jp->mp", shares, y_shares), _TINY)[:, None, :]
-    mass = shares + expected
-    terms: npt.NDArray[np.float32] = shares - expected
+    mass = shares + expected[:, :, None, :]
+    np.divide(shares, mass, out=shares)
+    sums: npt.NDArray[np.float32] = np.einsum("cijp,jp->cip", shares, y_counts)
+    sums *= expected
+    return sums.sum(axis=1)
+
+
+def _distance(
+    shares: npt.NDArray[np.float32],
+    expected: npt.NDArray[np.float32],
+    y_counts: npt.NDArray[np.float32],
+    edges_only: bool,
+    weights: npt.NDArray[np.float32] | None,
+) -> npt.NDArray[np.float32]:
+    """Sum phi (n - e)^2 / (n + e) = phi N_jk (q - r)^2 / (q + r) over the cells of each pair.
+
+    Args:
+        shares: as in `_overlap`.
+        expected: as in `_overlap`.
+        y_counts: as in `_overlap`.
+        edges_only: leave the cells with n = 0 out.
+        weights: phi, axes (x bucket, y bucket), or None for 1.
+
+    Returns:
+        The sums, axes (child, parent).
+    """
+    mass = shares + expected[:, :, None, :]
+    terms = shares - expected[:, :, None, :]
     np.multiply(terms, terms, out=terms)
     np.divide(terms, mass, out=terms)
     if edges_only:
-        np.multiply(terms, shares > 0, out=terms)
-    return terms
+        terms *= shares > 0
+    if weights is not None:
+        terms *= weights[:, :, None]
+    sums: npt.NDArray[np.float32] = np.einsum("cijp,jp->cp", terms, y_counts)
+    return sums

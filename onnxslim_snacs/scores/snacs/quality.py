@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 _LEVEL = 0.95
+_NOTHING = 2e-6
 _CHANCE = 1.0 - _LEVEL
 
 
@@ -54,8 +55,8 @@ def against_null(
     Returns:
         (null mean, null 95 % quantile, share of pairs above it, whether that is more than chance).
     """
-    # a dead child or parent gives exactly 0 in both: it says nothing about the others
-    alive = null > 0
+    # a dead child or parent gives 0 but for rounding: it says nothing about the others
+    alive = null > _NOTHING
     if not alive.any():
         return 0.0, 0.0, 0.0, False
     line = float(np.quantile(null[alive], _LEVEL))
