@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +50,7 @@ def save_model(
     base_dir: Path | None = None,
     source: Path | str | None = None,
     overwrite: bool = False,
+    beside: Mapping[Path, str] | None = None,
     max_inline: int = MAX_INLINE,
 ) -> SavedModel:
     """Write a model.
@@ -65,17 +66,20 @@ def save_model(
         base_dir: folder of the external data that `proto` refers to.
         source: the file that the model was made from, which is never overwritten.
         overwrite: replace an existing file.
+        beside: texts that come into their places together with the model: its plan and report.
         max_inline: bytes of weights up to which there is a single file.
 
     Raises:
         FileSystemError: the file exists, is the source, or cannot be written.
         LimitExceeded: without its initializers the model is still beyond 2 GiB.
     """
-    path = Path(path)
-    _refuse_target(path, source, overwrite)
+    path, texts = Path(path), dict(beside or {})
+    check_targets([path, *texts], source, overwrite=overwrite)
     replaced = _own_data(path, path) - (_own_data(path, Path(source)) if source else set())
     try:
-        saved = _save(proto, path, base_dir or Path(), max_inline)
+        with contextlib.ExitStack() as stack:
+            drafts = {place: _draft(stack, text, place) for place, text in texts.items()}
+            saved = _save(proto, path, base_dir or Path(), max_inline, drafts)
     except EncodeError as error:
         raise LimitExceeded(
             f"{foreign(path)}: the model without its initializers is larger than 2 GiB"
@@ -87,6 +91,36 @@ def save_model(
         with contextlib.suppress(OSError):
             path.with_name(name).unlink()
     return saved
+
+
+def _draft(stack: contextlib.ExitStack, text: str, place: Path) -> TempFile:
+    file = stack.enter_context(temp_file(place))
+    file.write(text.encode("utf-8", "backslashreplace"))
+    return file
+
+
+def check_targets(
+    paths: Iterable[Path | None], source: Path | str | None, *, overwrite: bool
+) -> None:
+    """Make sure that files can be written, before any work goes into what they will hold.
+
+    Args:
+        paths: where to; None is passed over.
+        source: a file that is never overwritten.
+        overwrite: whether existing files may be replaced.
+
+    Raises:
+        FileSystemError: one of them exists, is the source, another of them, or in no folder.
+    """
+    seen: set[Path] = set()
+    for path in paths:
+        if path is None:
+            continue
+        _refuse_target(path, source, overwrite)
+        place = path.parent.resolve() / path.name
+        if place in seen:
+            raise FileSystemError(f"{foreign(path)}: two outputs cannot share one file")
+        seen.add(place)
 
 
 def _refuse_target(path: Path, source: Path | str | None, overwrite: bool) -> None:
@@ -105,21 +139,30 @@ def _refuse_target(path: Path, source: Path | str | None, overwrite: bool) -> No
         raise FileSystemError(f"{shown} exists: --force replaces it")
 
 
-def _save(proto: ModelProto, path: Path, base_dir: Path, max_inline: int) -> SavedModel:
+_Drafts = Mapping[Path, TempFile]
+
+
+def _save(
+    proto: ModelProto, path: Path, base_dir: Path, max_inline: int, drafts: _Drafts
+) -> SavedModel:
     weights = sum(stored_bytes(tensor) for _, tensor in stored_tensors(proto))
     if weights > max_inline:
-        return _save_split(proto, path, base_dir)
-    return SavedModel(path, None, _write_model(_with_data_inside(proto, base_dir), path))
+        return _save_split(proto, path, base_dir, drafts)
+    return SavedModel(path, None, _write_model(_with_data_inside(proto, base_dir), path, drafts))
 
 
-def _write_model(proto: ModelProto, path: Path) -> int:
+def _write_model(proto: ModelProto, path: Path, drafts: _Drafts) -> int:
+    """Write the model; when all data are on disk, the other files get their names, then this."""
     with temp_file(path) as file:
         file.write(proto.SerializeToString(deterministic=True))
+        os.fsync(file.descriptor)  # from here on only names change
+        for place, draft in drafts.items():
+            draft.become(place)
         file.become(path)
         return file.size
 
 
-def _save_split(proto: ModelProto, path: Path, base_dir: Path) -> SavedModel:
+def _save_split(proto: ModelProto, path: Path, base_dir: Path, drafts: _Drafts) -> SavedModel:
     """Write the data file, then the model that names it."""
     light, moved = _split(proto, base_dir)
     with contextlib.ExitStack() as undo:
@@ -135,7 +178,7 @@ def _save_split(proto: ModelProto, path: Path, base_dir: Path) -> SavedModel:
             region = {"location": data.name, "offset": offset, "length": stored_bytes(tensor)}
             for key, value in region.items():
                 entry.external_data.add(key=key, value=str(value))
-        saved = SavedModel(path, data, file.size + _write_model(light, path))
+        saved = SavedModel(path, data, file.size + _write_model(light, path, drafts))
         undo.pop_all()
         return saved
 
