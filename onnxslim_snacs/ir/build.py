@@ -198,9 +198,24 @@ def _same_length(item: Stated, left: IntArray, right: IntArray) -> None:
 def _dead_factors(
     table: SlotTable, splits: _Splits, base: IntArray, pin_slots: IntArray
 ) -> set[Axis]:
-    """Factors all of whose slots are pinned whatever the other splits choose."""
+    """Factors all of whose slots are pinned whatever the other splits choose.
+
+    Where a fine axis stays as a whole, so do its factors, and the other way round.
+    """
     pinned = np.zeros(int(base.max(initial=-1)) + 1, dtype=bool)
     pinned[base[pin_slots]] = True
+    sides = [
+        (base[table.slots(split.fine)], base[joined(map(table.slots, split.factors))])
+        for split, _ in splits
+    ]
+    grown = True
+    while grown:
+        grown = False
+        for fine, factors in sides:
+            whole = bool(pinned[fine].all())
+            if whole != bool(pinned[factors].all()):
+                pinned[factors if whole else fine] = True
+                grown = True
     return {
         axis
         for split, _ in splits

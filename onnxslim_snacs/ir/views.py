@@ -84,10 +84,11 @@ def choose_views(
     while len(views) < MAX_VIEWS:
         choice = [-1] * len(splits)
         fresh = False
-        for s in range(len(splits)):
+        # Splits with a factor that has not lived yet choose first, lest others choose for them.
+        for s in sorted(range(len(splits)), key=lambda s: not _open(s, candidates, covered)):
             if choice[s] >= 0 or not candidates[s]:
                 continue
-            open_factors = [k for k in candidates[s] if (s, k) not in covered]
+            open_factors = _open(s, candidates, covered)
             fresh = fresh or bool(open_factors)
             pending = [(s, (open_factors or candidates[s])[0])]
             while pending:
@@ -103,3 +104,8 @@ def choose_views(
             break
         views.append(View(tuple(choice)))
     return views
+
+
+def _open(s: int, candidates: Sequence[Sequence[int]], covered: set[tuple[int, int]]) -> list[int]:
+    """The factors of a split that have not lived in any view so far."""
+    return [k for k in candidates[s] if (s, k) not in covered]
