@@ -34,7 +34,12 @@ def broadcast_one(node: OpNode, index: int, out: Shape, output: int = 0) -> Iter
     shape = known(node.in_shape(index))
     shift = len(out) - len(shape)
     for dim, extent in enumerate(shape):
-        if extent == 1 and out[dim + shift] != 1:
+        spread = out[dim + shift]
+        if extent == 1 and spread != 1:
+            continue
+        if extent is not None and spread is not None and extent != spread:  # before opset 7
+            yield Pin(node.in_axis(index, dim), "broadcast along an axis that is not the last")
+            yield Pin(node.out_axis(dim + shift, output), "broadcast along another axis")
             continue
         yield Tie(node.in_axis(index, dim), node.out_axis(dim + shift, output))
 
