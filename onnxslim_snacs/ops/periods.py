@@ -88,15 +88,17 @@ def _misused(
             factors = [fixed(axis) or 0 for axis in fact.factors]
             if fact.fine in found and np.prod(factors) != found[fact.fine]:
                 yield fact.fine
-        elif isinstance(fact, Sink):
-            around = (fact.axis, fact.weight, fact.out)
-            yield from (axis for axis in around if axis is not None and axis in found)
         elif isinstance(fact, Tie):
             part = fact.ia is not None or fact.ib is not None
             for axis, other in ((fact.a, fact.b), (fact.b, fact.a)):
                 agree = found.get(axis) == (found.get(other) or fixed(other))
                 if axis in found and (part or not agree):
                     yield axis
+        elif not isinstance(fact, Extent | Period | Pin):
+            around = (
+                (*_axes(fact), fact.weight, fact.out) if isinstance(fact, Sink) else _axes(fact)
+            )
+            yield from (axis for axis in around if axis is not None and axis in found)
 
 
 def _misread(
