@@ -21,7 +21,7 @@ from onnxslim_snacs.scores.snacs.hashing import Buckets
 OneHot: TypeAlias = npt.NDArray[np.float32]  # (sample, child, x bucket)
 
 _PARENT_BLOCK = 128
-_BLOCK_CELLS = 1 << 18  # float32 cells of one block: it and its work arrays stay in a core's cache
+_BLOCK_CELLS = 1 << 19  # float32 cells of one block, 2 MB: about the cache of a core
 _TINY = np.float32(1e-12)  # keeps the 0/0 of cells without mass at 0
 
 
@@ -128,8 +128,9 @@ def _block_information(
                 total[children] += _overlap(shares, expected, y_counts)
             else:
                 total[children] += _distance(shares, expected, y_counts, edges_only, weights)
-    # both forms estimate the same: sum of (n - e)^2 / (n + e) = 2N - 4 sum of n e / (n + e)
-    return np.maximum(1.0 - total * 2.0 / samples, 0.0) if plain else total / (2.0 * samples)
+    # sum of (n - e)^2 / (n + e) over all cells = 2N - 4 sum of n e / (n + e)
+    information: npt.NDArray[np.float64] = total / (2.0 * samples)
+    return np.maximum(1.0 - 4.0 * information, 0.0) if plain else information
 
 
 def _overlap(
@@ -150,8 +151,8 @@ def _overlap(
     mass = shares + expected[:, :, None, :]
     np.divide(shares, mass, out=shares)
     sums: npt.NDArray[np.float32] = np.einsum("cijp,jp->cip", shares, y_counts)
-    sums *= expected
-    return sums.sum(axis=1)
+    overlap: npt.NDArray[np.float32] = (sums * expected).sum(axis=1)
+    return overlap
 
 
 def _distance(
