@@ -88,10 +88,11 @@ class Reservoir(Generic[_K]):
     def sorted_rows(
         self,
     ) -> tuple[NDArray[np.int64], NDArray[np.int64] | None, dict[_K, NDArray[np.float32]]]:
-        """Numbers, classes and rows of the samples that are kept, by number."""
+        """Numbers, classes and rows of the samples that are kept, by number; empties it."""
         order = np.argsort(self.index)
         labels = None if self.labels is None else self.labels[order]
-        return self.index[order], labels, {key: b[order] for key, b in self.buffers.items()}
+        rows = {key: self.buffers.pop(key)[order] for key in list(self.buffers)}
+        return self.index[order], labels, rows
 
 
 def _placed(

@@ -37,13 +37,12 @@ def run_batches(
     names = [output.name for output in session.get_outputs()]
     for batch in source.batches(size):
         outputs = execute(session, names, batch.inputs)
-        yield batch, {n: trimmed(o, batch, source) for n, o in zip(names, outputs, strict=True)}
+        yield batch, {n: trimmed(o, batch) for n, o in zip(names, outputs, strict=True)}
 
 
-def trimmed(output: NDArray[Any], batch: Batch, source: CalibrationSource) -> NDArray[Any]:
+def trimmed(output: NDArray[Any], batch: Batch) -> NDArray[Any]:
     """An output without the rows of repeated samples."""
-    filled = source.fixed_batch
-    if filled is None or batch.size == filled or output.ndim == 0 or len(output) != filled:
+    if batch.size == batch.filled or output.ndim == 0 or len(output) != batch.filled:
         return output
     return output[: batch.size]
 

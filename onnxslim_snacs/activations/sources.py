@@ -50,12 +50,14 @@ class Batch:
         inputs: input -> array as the model takes it; in a model with a fixed batch the last sample
             is repeated to fill it.
         size: number of samples, repetitions not counted.
+        filled: number of samples with repetitions, which is the model's batch.
         index: (sample,) their numbers in the source.
         labels: (sample,) their classes, if known.
     """
 
     inputs: dict[str, NDArray[Any]]
     size: int
+    filled: int
     index: Rows
     labels: NDArray[np.int64] | None = None
 
@@ -126,7 +128,7 @@ class CalibrationSource:
                 values = np.concatenate([values, values[-1:].repeat(fixed - len(values), axis=0)])
             inputs[spec.name] = values
         checked = None if labels is None else check_labels(self.name, labels, self.classes)
-        return Batch(inputs, len(index), index, checked)
+        return Batch(inputs, len(index), fixed or len(index), index, checked)
 
 
 def open_source(data: DataConfig, graph: ModelGraph, *, seed: int = 0) -> CalibrationSource:

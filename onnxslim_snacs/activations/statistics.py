@@ -118,14 +118,13 @@ def _collect(
     sums: Sums = {}
     done = 0
     for batch in source.batches(size):
-        filled = source.fixed_batch or batch.size
         results = run(batch.inputs)
-        rows = {r: _rows(r, results[n], filled)[: batch.size] for r, n in pooled.items()}
+        rows = {r: _rows(r, results[n], batch.filled)[: batch.size] for r, n in pooled.items()}
         reservoir.add(batch.index, rows, batch.labels)
         add_sums(sums, sums_of_run(model.outputs, results))
-        if filled > batch.size and len(pooled) < len(model.outputs):
+        if batch.filled > batch.size and len(pooled) < len(model.outputs):
             surplus = sums_of_run(model.outputs, run(_repeated(batch)))
-            add_sums(sums, surplus, weight=batch.size / filled - 1.0)
+            add_sums(sums, surplus, weight=batch.size / batch.filled - 1.0)
         done += batch.size
         report(done, source.samples)
     index, labels, kept = reservoir.sorted_rows()
