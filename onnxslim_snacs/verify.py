@@ -75,11 +75,33 @@ def masked_original(analysis: Analysis, keep: KeepMap) -> ModelProto:
             _mask_nodes(source, masked, mask.reshape(spread), types.get(sink.axis.tensor, 1))
         )
         node.input[sink.input] = masked
+    after = _blanked(analysis, keep, model)
     nodes = [NodeProto.FromString(node.SerializeToString()) for node in model.graph.node]
     del model.graph.node[:]
     for position, node in enumerate(nodes):
-        model.graph.node.extend([*before.get(position, []), node])
+        model.graph.node.extend([*before.get(position, []), node, *after.get(position, [])])
     return model
+
+
+def _blanked(analysis: Analysis, keep: KeepMap, model: ModelProto) -> dict[int, list[NodeProto]]:
+    """Zeros in outputs that keep their extent; the nodes to put behind each node of `model`."""
+    types = tensor_types(model)
+    after: dict[int, list[NodeProto]] = {}
+    for number, (position, blank) in enumerate(analysis.ir.blanks):
+        index = keep.index(blank.axis)
+        if index is None:
+            continue
+        node = model.graph.node[position]
+        name, whole = node.output[blank.output], f"whole\0{number}"
+        shape = analysis.facts.samples(name)[0]
+        mask = np.zeros(shape[blank.dim], dtype=bool)
+        mask[index] = True
+        spread = [1] * len(shape)
+        spread[blank.dim] = -1
+        node.output[blank.output] = whole
+        found = _mask_nodes(whole, name, mask.reshape(spread), types.get(name, 1))
+        after.setdefault(position, []).extend(found)
+    return after
 
 
 def _mask_nodes(source: str, masked: str, mask: NDArray[np.bool_], kind: int) -> list[NodeProto]:
@@ -109,6 +131,7 @@ def prove(
     feeds: Sequence[Mapping[str, NDArray[Any]]] = (),
     threads: int = 1,
     level: int = 0,
+    pruned_dir: Path | None = None,
 ) -> Proof:
     """Compare a cut model with the masked original.
 
@@ -119,6 +142,7 @@ def prove(
         feeds: input sets to run; seeded random ones if none are given.
         threads: threads for ONNX Runtime.
         level: its graph optimisation; 0 for proofs, for higher levels reorder sums.
+        pruned_dir: folder of the cut model's external data, if it is not the original's.
 
     Returns:
         The outcome; a failure is a value too.
@@ -131,7 +155,7 @@ def prove(
     seen = witnesses(analysis, keep, pruned)
     try:
         wanted = _outputs(masked_original(analysis, keep), seen, config, base_dir, sets)
-        got = _outputs(pruned, seen, config, base_dir, sets)
+        got = _outputs(pruned, seen, config, pruned_dir or base_dir, sets)
     except Exception as error:  # whatever ONNX Runtime throws, the model is not proved
         return Proof("consumer-zero", float("inf"), tolerance, 0, False, foreign(error))
     worst = max(
@@ -145,6 +169,25 @@ def prove(
     passed = worst <= tolerance
     failure = "" if passed else f"outputs differ by {worst:.3g}, allowed are {tolerance:.3g}"
     return Proof("consumer-zero", worst, tolerance, len(sets), passed, failure)
+
+
+def interface_difference(before: ModelProto, after: ModelProto) -> str:
+    """What differs between the inputs and outputs of two models; "" if they are the same."""
+    stored = {tensor.name for model in (before, after) for tensor in model.graph.initializer}
+    for field in ("input", "output"):
+        a, b = ([v for v in getattr(m.graph, field) if v.name not in stored] for m in (before, after))
+        if [v.name for v in a] != [v.name for v in b]:
+            names = [foreign(v.name) for v in b]
+            return f"{field}s are {names}, expected {[foreign(v.name) for v in a]}"
+        other = [v.name for v, w in zip(a, b, strict=True) if v.type != w.type]
+        if other:
+            return f"{field} {foreign(other[0])} has another type or shape"
+    return ""
+
+
+def refuted(failure: str) -> Proof:
+    """A proof that has failed before anything was run."""
+    return Proof("consumer-zero", float("inf"), TOLERANCE, 0, False, failure)
 
 
 def require(proof: Proof) -> None:

@@ -11,9 +11,11 @@ from onnxslim_snacs.ir.groups import GroupCandidates, collect_groups
 from onnxslim_snacs.ir.table import SlotTable, joined
 from onnxslim_snacs.ir.types import (
     Axis,
+    Blank,
     Extent,
     Fact,
     Group,
+    Inexact,
     IntArray,
     Pin,
     PinReason,
@@ -64,6 +66,8 @@ class DependencyGraph:
         groups: what can be pruned.
         pins: why the rest cannot, one entry for each cause.
         sinks: every summed axis with the position of its node.
+        inexact: every axis over which statistics are taken, with the position of its node.
+        blanks: every output that is filled up with zeros, with the position of its node.
         table: the slots.
         stated: every fact with its author; the rest refers to it by position.
         ties: the unconditional ties.
@@ -83,6 +87,8 @@ class DependencyGraph:
     labels: tuple[IntArray, ...]
     pinned: tuple[IntArray, ...]
     periods: Mapping[Axis, int] = field(default_factory=dict)
+    blanks: tuple[tuple[int, Blank], ...] = ()
+    inexact: tuple[tuple[int, Inexact], ...] = ()
 
 
 def build_graph(
@@ -130,6 +136,8 @@ def build_graph(
         labels=tuple(labels),
         pinned=tuple(pinned),
         periods=periods,
+        blanks=tuple((s.node, s.fact) for s in facts if isinstance(s.fact, Blank)),
+        inexact=tuple((s.node, s.fact) for s in facts if isinstance(s.fact, Inexact)),
     )
 
 

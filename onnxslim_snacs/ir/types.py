@@ -3,7 +3,7 @@
 An *axis* is one dimension of one tensor; a *slot* is one index on it.  Operators say four things
 about slots: a `Tie` (these live or die together), a `Pin` (these may never go), a `Split` (one axis
 is the row-major product of several) and a `Sink` (here the axis is summed over, so that a slot of
-zeros is as good as no slot).
+zeros is as good as no slot).  `Inexact` and `Blank` tell the proof of what is neither.
 """
 
 from __future__ import annotations
@@ -129,7 +129,60 @@ class Sink:
     groups: int = 1
 
 
-Fact = Extent | Period | Tie | Pin | Split | Sink
+@dataclass(frozen=True, slots=True)
+class Blank:
+    """An output keeps its extent although slots go: it holds zeros in their places.
+
+    Attributes:
+        axis: the axis of the node that loses slots.
+        output: the position of the output among the node's outputs.
+        dim: the dimension of the output along which the slots lie, from the end if negative.
+    """
+
+    axis: Axis
+    output: int
+    dim: int
+
+
+@dataclass(frozen=True, slots=True)
+class Inexact:
+    """Statistics are taken over an axis: what the node says of the rest changes with a cut.
+
+    The proof shows the node of the original the kept slots alone, and spreads what it says of them.
+
+    Attributes:
+        axis: the axis of which the statistics skip slots, virtual or not.
+        reason: what changes, as a sentence for the user.
+        inputs: (position of an input, dimension) of every axis of an input that runs along.
+        outputs: the same for the outputs.
+        index: for each slot of those axes its slot of `axis`; None where they are the same.
+    """
+
+    axis: Axis
+    reason: str
+    inputs: tuple[tuple[int, int], ...]
+    outputs: tuple[tuple[int, int], ...] = ()
+    index: IntArray | None = None
+
+
+Fact = Extent | Period | Tie | Pin | Split | Sink | Blank | Inexact
+
+
+@dataclass(frozen=True, slots=True)
+class InexactNode:
+    """A node of which a cut changes what it computes for the rest, for the report.
+
+    Attributes:
+        node: its name.
+        op: its operator type.
+        axis: the axis over which it takes statistics.
+        reason: one sentence.
+    """
+
+    node: str
+    op: str
+    axis: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

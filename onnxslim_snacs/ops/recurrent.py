@@ -4,6 +4,9 @@ With d directions, g gates (LSTM 4, GRU 3, RNN 1) and h hidden units: data (time
 g x h, i), R (d, g x h, h), B (d, 2 x g x h), lengths (batch), states (d, batch, h), peepholes P (d,
 3 x h); Y (time, d, batch, h), last states (d, batch, h).  With layout 1 the batch comes first.
 `hidden_size` is one number, so a unit goes from both directions.
+
+A streaming model is fed its first states and gives back its last ones.  Those keep their extent:
+the node picks what it needs of the first states and fills up the last ones with zeros.
 """
 
 from __future__ import annotations
@@ -13,10 +16,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from onnxslim_snacs.ir.types import Axis, Extent, Fact, Pin, Sink, Tie, virtual_axis
+from onnxslim_snacs.ir.types import Axis, Blank, Extent, Fact, Pin, Sink, Tie, virtual_axis
 from onnxslim_snacs.ops.common import pin_structural
 from onnxslim_snacs.ops.node import Edit, Keep, OpNode, SetAttribute, SetInput, arange, known
 from onnxslim_snacs.ops.registry import Family, OpRule
+from onnxslim_snacs.ops.states import fed, given_back, with_states
 
 _W, _R = 1, 2
 _STATES = (5, 6)
@@ -41,17 +45,26 @@ def propagate(node: OpNode) -> Iterable[Fact]:
     out = node.out_axis(-1, outs[0]) if outs else None
     yield Sink(feature, 0, node.in_axis(_W, 2), _W, node.in_axis(_W, 1), out)
     yield Sink(node.in_axis(_R, 2), _R)
+    for output in _kept_outputs(node):
+        yield Blank(units, output, -1)
 
 
 def _last_axes(node: OpNode) -> Iterator[Axis]:
     """The axes that hold each hidden unit once."""
     yield node.in_axis(_R, 2)
     for index in _STATES:
-        if node.has_input(index) and _shared_state(node, index) is None:
+        shared = _shared_state(node, index) is not None
+        if node.has_input(index) and not shared and not fed(node, node.inputs[index]):
             yield node.in_axis(index, 2)
+    whole = _kept_outputs(node)
     for output, name in enumerate(node.outputs):
-        if name:
+        if name and output not in whole:
             yield node.out_axis(-1, output)
+
+
+def _kept_outputs(node: OpNode) -> list[int]:
+    """The outputs that hold last states and are given back to the user."""
+    return [k for k, name in enumerate(node.outputs) if k and name and given_back(node, name)]
 
 
 def _shared_state(node: OpNode, index: int) -> NDArray[Any] | None:
@@ -98,15 +111,20 @@ def shrink(node: OpNode, keep: Keep) -> Iterable[Edit]:
     hidden = known(node.in_shape(_R))[2]
     if hidden is None:
         return
-    left = keep.extent(virtual_axis(node.key, "hidden units"), hidden)
-    if left == hidden:
+    index = keep.index(virtual_axis(node.key, "hidden units"))
+    if index is None:
+        return
+    left = len(index)
+    shared = {k: s[..., :left] for k in _STATES if (s := _shared_state(node, k)) is not None}
+    picked = [k for k in _STATES if node.has_input(k) and fed(node, node.inputs[k])]
+    filled = _kept_outputs(node)
+    if picked or filled:
+        yield with_states(node, index, hidden, shared, picked, filled)
         return
     if node.attr("hidden_size") is not None:
         yield SetAttribute("hidden_size", left)
-    for index in _STATES:
-        state = _shared_state(node, index)
-        if state is not None:
-            yield SetInput(index, state[..., :left])
+    for position, state in shared.items():
+        yield SetInput(position, state)
 
 
 RULES: Family = {op: OpRule(propagate, shrink) for op in ("LSTM", "GRU", "RNN")}
