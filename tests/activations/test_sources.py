@@ -326,6 +326,7 @@ def test_random_inputs_do_not_depend_on_the_batch() -> None:
     assert source.is_random
     assert source.samples == 256
     np.testing.assert_array_equal(gathered(source, 7), gathered(source, 64))
+    assert len(np.unique(gathered(source)[:, 0, 0, 0])) == 256
     other = open_source(DataConfig(), graph(), seed=4)
     assert not np.array_equal(gathered(source), gathered(other))
 
