@@ -43,12 +43,13 @@ def requests_of(what: str, facts: ModelFacts) -> list[Request]:
     convolutions = [node for node in facts.graph.nodes if node.op_type == "Conv"]
     inputs = list(dict.fromkeys(node.input[0] for node in convolutions))
     tensors = list(dict.fromkeys([*inputs, *(node.output[0] for node in convolutions)]))
-    return {
+    requests: dict[str, list[Request]] = {
         "inputs": [pooled_request(facts, t, 1) for t in inputs],
         "pooled": [pooled_request(facts, t, 1) for t in tensors],
         "moments": [MomentRequest(t) for t in tensors],
         "grams": [GramRequest(t) for t in inputs],
-    }[what]
+    }
+    return requests[what]
 
 
 def one(what: str, data: Path, threads: int) -> dict[str, float]:
