@@ -8,28 +8,27 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
+from rich.markup import escape
 
-from onnxslim_snacs.config import CompressConfig, DataConfig
+from onnxslim_snacs import __version__, options
+from onnxslim_snacs.config import MAX_DROP, CompressConfig, DataConfig, check_config
 from onnxslim_snacs.errors import FileSystemError, LimitExceeded, SnacsError, UsageError, foreign
+from onnxslim_snacs.terminal import finish, guard_streams, progress_bars, screen, write_stdout
 
 if TYPE_CHECKING:
-    from rich.progress import TaskID
+    from onnxslim_snacs.pipeline import Compressed
 
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Make trained networks physically smaller when all you have is the .onnx file.",
 )
-stdout, stderr = Console(), Console(stderr=True)
 
 Model = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="The model.")]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")]
@@ -54,7 +53,26 @@ InputShape = Annotated[
         help="Sizes of an input whose dynamic dimensions cannot be guessed (repeatable).",
     ),
 ]
+ReportOut = Annotated[Path | None, typer.Option("--report", help="Write the report here as JSON.")]
 Inexact = Annotated[bool, typer.Option("--allow-inexact", help="Let normalisations lose channels.")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Make trained networks physically smaller when all you have is the .onnx file."""
 
 
 @app.command()
@@ -83,7 +101,12 @@ def compress(
     auto: Annotated[
         bool, typer.Option("--auto", help="Remove what --max-drop tolerates (the default).")
     ] = False,
-    max_drop: Annotated[float, typer.Option(help="Tolerated drop for --auto.")] = 0.01,
+    max_drop: Annotated[
+        float | None, typer.Option(help="Tolerated drop for --auto; 0.01 if not given.")
+    ] = None,
+    allow_slower: Annotated[
+        bool, typer.Option("--allow-slower", help="With --target latency: write it in any case.")
+    ] = False,
     criterion: Annotated[str, typer.Option(help="See `snacs-onnx criteria`.")] = "snacs",
     as_released: Annotated[
         bool, typer.Option("--as-released", help="The released SNACS formulas, edges only.")
@@ -101,26 +124,27 @@ def compress(
     threads: Threads = 1,
     provider: Provider = "auto",
     plan_out: Annotated[Path | None, typer.Option(help="Write the plan here.")] = None,
-    report: Annotated[Path | None, typer.Option(help="Write the report here as JSON.")] = None,
+    report: ReportOut = None,
     json: Json = False,
     force: Force = False,
 ) -> None:
     """Make a model smaller: score, plan, cut, prove, write."""
-    if auto and (target or ratio is not None):
-        raise UsageError("--auto excludes --target and --ratio")
+    if (target or ratio is not None) and (auto or max_drop is not None):
+        raise UsageError("--auto and --max-drop exclude --target and --ratio")
     config = CompressConfig(
         data=DataConfig(
             path=data,
             samples=samples,
-            mean=_floats("--mean", mean, (0.0,)),
-            std=_floats("--std", std, (1.0,)),
-            size=_pair("--size", size),
+            mean=options.floats("--mean", mean, (0.0,)),
+            std=options.floats("--std", std, (1.0,)),
+            size=options.size("--size", size),
             layout=layout,
-            input_shapes=_shapes(input_shape),
+            input_shapes=options.shapes(input_shape),
         ),
-        target=_targets(target),
+        target=options.targets(target),
         ratio=ratio,
-        max_drop=max_drop,
+        max_drop=MAX_DROP if max_drop is None else max_drop,
+        allow_slower=allow_slower,
         criterion=criterion,
         as_released=as_released,
         groups=groups,
@@ -132,28 +156,23 @@ def compress(
         threads=threads,
         provider=provider,
     )
-    from onnxslim_snacs.model.text import write_text
-    from onnxslim_snacs.pipeline import compress as run
-    from onnxslim_snacs.plan.plan import plan_to_json
-    from onnxslim_snacs.report import print_report, report_to_json
+    from onnxslim_snacs.pipeline import compress as make_smaller
+    from onnxslim_snacs.report.make import NO_DATA
 
-    target_file = out or model.with_name(f"{model.stem}.slim.onnx")
-    _refuse_existing([target_file, plan_out, report], force)
+    check_config(config)
     if data is None:
-        stderr.print(
-            "[bold yellow]warning:[/bold yellow] no --data: random inputs are used, and what they "
-            "say about accuracy means little; give some samples of real data"
+        _warn([NO_DATA])
+    with progress_bars() as progress:
+        done = make_smaller(
+            model,
+            config,
+            out=out or _beside(model),
+            plan_out=plan_out,
+            report_out=report,
+            overwrite=force,
+            progress=progress,
         )
-    with _progress() as progress:
-        done = run(model, config, out=target_file, overwrite=force, progress=progress)
-    if plan_out is not None:
-        write_text(plan_to_json(done.plan), plan_out, overwrite=force)
-    if report is not None:
-        write_text(report_to_json(done.report), report, overwrite=force)
-    if json:
-        sys.stdout.write(report_to_json(done.report))
-    else:
-        print_report(done.report, stdout)
+    _show(done, json=json)
 
 
 @app.command()
@@ -167,14 +186,16 @@ def inspect(
     json: Json = False,
 ) -> None:
     """What can be pruned, what cannot, and why."""
-    from onnxslim_snacs.inspection import inspect as run
+    from onnxslim_snacs.inspection import inspect as look
     from onnxslim_snacs.inspection import inspection_to_json, print_inspection
 
-    result = run(model, input_shapes=_shapes(input_shape), allow_inexact=allow_inexact, why=why)
+    result = look(
+        model, input_shapes=options.shapes(input_shape), allow_inexact=allow_inexact, why=why
+    )
     if json:
-        sys.stdout.write(inspection_to_json(result))
+        write_stdout(inspection_to_json(result))
     else:
-        print_inspection(result, stdout)
+        print_inspection(result, screen())
 
 
 @app.command()
@@ -186,24 +207,24 @@ def apply(
     ] = None,
     input_shape: InputShape = None,
     threads: Threads = 1,
+    report: ReportOut = None,
     json: Json = False,
     force: Force = False,
 ) -> None:
     """Replay a plan: the same file, byte for byte."""
     from onnxslim_snacs.pipeline import apply_plan
     from onnxslim_snacs.plan.plan import load_plan
-    from onnxslim_snacs.report import print_report, report_to_json
 
-    target = out or model.with_name(f"{model.stem}.slim.onnx")
-    _refuse_existing([target], force)
-    shapes = DataConfig(input_shapes=_shapes(input_shape))
     done = apply_plan(
-        model, load_plan(plan), out=target, overwrite=force, data=shapes, threads=threads
+        model,
+        load_plan(plan),
+        out=out or _beside(model),
+        report_out=report,
+        overwrite=force,
+        data=DataConfig(input_shapes=options.shapes(input_shape)),
+        threads=threads,
     )
-    if json:
-        sys.stdout.write(report_to_json(done.report))
-    else:
-        print_report(done.report, stdout)
+    _show(done, json=json)
 
 
 @app.command()
@@ -211,23 +232,26 @@ def verify(
     model: Model,
     out: Annotated[Path, typer.Argument(metavar="OUT.onnx", help="The cut model.")],
     plan: Annotated[Path, typer.Option("--plan", help="The plan that leads to it.")],
+    input_shape: InputShape = None,
     threads: Threads = 1,
     json: Json = False,
 ) -> None:
     """Prove that a cut model computes what its plan says."""
-    import json as encoder
-    from dataclasses import asdict
-
     from onnxslim_snacs.pipeline import verify_files
     from onnxslim_snacs.plan.plan import load_plan
+    from onnxslim_snacs.report import to_json
     from onnxslim_snacs.verify import require
 
-    proof = verify_files(model, out, load_plan(plan), threads=threads)
+    shapes = options.shapes(input_shape)
+    proof = verify_files(model, out, load_plan(plan), input_shapes=shapes, threads=threads)
     if json:
-        sys.stdout.write(encoder.dumps(asdict(proof)) + "\n")
+        write_stdout(to_json(proof))
     require(proof)
     if not json:
-        stdout.print(f"proved: max relative difference {proof.max_rel_diff:.2g} ({proof.oracle})")
+        screen().print(
+            f"proved ({proof.oracle}): max relative difference {proof.max_rel_diff:.2g} on "
+            f"{proof.samples} input sets, allowed {proof.tolerance:.2g}"
+        )
 
 
 @app.command()
@@ -242,28 +266,43 @@ def bench(
     json: Json = False,
 ) -> None:
     """Size, work and time of two models side by side."""
-    from onnxslim_snacs.sidebyside import print_comparison, side_by_side, to_json
+    from onnxslim_snacs.report import to_json
+    from onnxslim_snacs.sidebyside import print_comparison, side_by_side
 
-    config = DataConfig(path=data, input_shapes=_shapes(input_shape))
+    config = DataConfig(path=data, input_shapes=options.shapes(input_shape))
     result = side_by_side(model, out, config, batch=batch, threads=threads, provider=provider)
     if json:
-        sys.stdout.write(to_json(result))
+        write_stdout(to_json(result))
     else:
-        print_comparison(result, stdout)
+        print_comparison(result, screen())
 
 
 @app.command()
 def criteria(json: Json = False) -> None:
     """List the criteria."""
-    import json as encoder
-
+    from onnxslim_snacs.report import to_json
     from onnxslim_snacs.scores import CRITERIA
 
     if json:
-        sys.stdout.write(encoder.dumps({c.name: c.summary for c in CRITERIA.values()}) + "\n")
+        write_stdout(to_json({c.name: c.summary for c in CRITERIA.values()}))
         return
     for criterion in CRITERIA.values():
-        stdout.print(f"{criterion.name:12} {criterion.summary}")
+        screen().print(f"{criterion.name:12} {criterion.summary}", markup=False, soft_wrap=True)
+
+
+def _beside(model: Path) -> Path:
+    return model.with_name(f"{model.stem}.slim.onnx")
+
+
+def _show(done: Compressed, *, json: bool) -> None:
+    from onnxslim_snacs.report import print_report, to_json
+    from onnxslim_snacs.report.make import NO_DATA
+
+    _warn([text for text in done.report.warnings if text != NO_DATA])  # told before the work
+    if json:
+        write_stdout(to_json(done.report))
+    else:
+        print_report(done.report, screen())
 
 
 def main() -> None:
@@ -271,94 +310,61 @@ def main() -> None:
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), _terminated)
+    guard_streams()
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command.
+
+    Args:
+        arguments: what was typed after the name of the program.
+
+    Returns:
+        The exit code; what went wrong is told in one line on stderr.
+    """
     try:
-        app()
+        code = _invoke(arguments)
+        finish()
+        return code
     except SnacsError as error:
-        stderr.print(f"error: {error}", markup=False, soft_wrap=True)
-        sys.exit(error.exit_code)
+        return _complain(f"error: {error}", error.exit_code)
     except MemoryError:
-        stderr.print("error: not enough memory")
-        sys.exit(LimitExceeded.exit_code)
-    except BrokenPipeError:  # whoever read our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        return _complain("error: not enough memory", LimitExceeded.exit_code)
+    except OSError as error:
+        what = f"{foreign(error.filename)}: " if error.filename else ""
+        text = f"error: {what}{foreign(error.strerror or error)}"
+        return _complain(text, FileSystemError.exit_code)
     except Exception as error:
         if os.environ.get("SNACS_ONNX_DEBUG"):
             raise
-        stderr.print(
+        return _complain(
             f"internal error: {type(error).__name__}: {foreign(error)} "
             "(set SNACS_ONNX_DEBUG=1 for the traceback, and please report it)",
-            markup=False,
-            soft_wrap=True,
+            1,
         )
-        sys.exit(1)
+
+
+def _invoke(arguments: Sequence[str]) -> int:
+    """Typer ends every command by leaving the program; the code is all that is wanted of that."""
+    try:
+        app(list(arguments), prog_name="snacs-onnx")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
+
+
+def _complain(text: str, code: int) -> int:
+    screen(stderr=True).print(text, markup=False, soft_wrap=True)
+    return code
+
+
+def _warn(texts: Sequence[str]) -> None:
+    for text in texts:
+        screen(stderr=True).print(
+            f"[bold yellow]warning:[/bold yellow] {escape(foreign(text))}", soft_wrap=True
+        )
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:
     raise SystemExit(128 + number)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar on stderr for each stage that reports."""
-    from rich.progress import Progress
-
-    with Progress(console=stderr, transient=True, disable=not stderr.is_terminal) as bars:
-        tasks: dict[str, TaskID] = {}
-
-        def update(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total)
-            bars.update(tasks[stage], completed=done, total=total)
-
-        yield update
-
-
-def _refuse_existing(paths: list[Path | None], force: bool) -> None:
-    for path in paths:
-        if path is not None and not force and path.exists():
-            raise FileSystemError(f"{path} exists; --force replaces it")
-
-
-def _targets(items: list[str] | None) -> dict[str, float]:
-    return {key: _number("--target", value) for key, value in _pairs("--target", items)}
-
-
-def _shapes(items: list[str] | None) -> dict[str, tuple[int, ...]]:
-    found = {}
-    for name, text in _pairs("--input-shape", items):
-        numbers = [_number("--input-shape", part) for part in text.split(",")]
-        if any(n < 1 or n != int(n) for n in numbers):
-            raise UsageError(f"--input-shape {name}={text}: expected positive whole numbers")
-        found[name] = tuple(int(n) for n in numbers)
-    return found
-
-
-def _pairs(option: str, items: list[str] | None) -> Iterator[tuple[str, str]]:
-    for item in items or []:
-        key, equals, value = item.rpartition("=")
-        if not equals or not key:
-            raise UsageError(f"{option} {item}: expected KEY=VALUE")
-        yield key, value
-
-
-def _number(option: str, text: Any) -> float:
-    try:
-        return float(text)
-    except ValueError as error:
-        raise UsageError(f"{option}: {text!r} is not a number") from error
-
-
-def _floats(option: str, text: str | None, default: tuple[float, ...]) -> tuple[float, ...]:
-    return default if text is None else tuple(_number(option, part) for part in text.split(","))
-
-
-def _pair(option: str, text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    numbers = [int(_number(option, part)) for part in text.replace("x", ",").split(",")]
-    if len(numbers) == 1:
-        numbers *= 2
-    if len(numbers) != 2:
-        raise UsageError(f"{option} {text}: expected H,W")
-    return numbers[0], numbers[1]

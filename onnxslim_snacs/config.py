@@ -9,6 +9,10 @@ from onnxslim_snacs.errors import UsageError
 
 #: What a budget may be about.
 TARGETS = ("params", "macs", "bytes", "latency")
+#: Drop that is tolerated if nobody says otherwise: a sample in a hundred may change its answer.
+MAX_DROP = 0.01
+#: Where models may run.
+PROVIDERS = ("auto", "cpu", "cuda")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,7 @@ class CompressConfig:
         ratio: instead, the share of the units of every group to remove.
         max_drop: tolerated drop for the automatic decision (the default when neither of the others
             is given): share of changed top-1 answers, or relative output error.
+        allow_slower: with a target for latency, write a model even if it is not faster.
         criterion: name of the criterion.
         as_released: the released SNACS formulas instead of ours.
         groups: SNACS's filter groups per layer; None for single filters.
@@ -59,7 +64,8 @@ class CompressConfig:
     data: DataConfig = field(default_factory=DataConfig)
     target: Mapping[str, float] = field(default_factory=dict)
     ratio: float | None = None
-    max_drop: float = 0.01
+    max_drop: float = MAX_DROP
+    allow_slower: bool = False
     criterion: str = "snacs"
     as_released: bool = False
     groups: int | None = None
@@ -78,6 +84,21 @@ def check_config(config: CompressConfig) -> None:
     Raises:
         UsageError: they do not.
     """
+    _check_budget(config)
+    _check_data(config.data)
+    if config.multiple_of < 1 or config.threads < 1:
+        raise UsageError("--multiple-of and --threads have to be at least 1")
+    if config.groups is not None and config.groups < 1:
+        raise UsageError(f"--groups {config.groups}: expected at least 1")
+    if config.seed < 0:
+        raise UsageError(f"--seed {config.seed}: expected a number that is not negative")
+    if config.provider not in PROVIDERS:
+        raise UsageError(f"--provider {config.provider}: expected one of {', '.join(PROVIDERS)}")
+    if config.recover != "none":
+        raise UsageError(f"--recover {config.recover}: expected none")
+
+
+def _check_budget(config: CompressConfig) -> None:
     for name, share in config.target.items():
         if name not in TARGETS:
             raise UsageError(f"--target {name}: expected one of {', '.join(TARGETS)}")
@@ -89,7 +110,14 @@ def check_config(config: CompressConfig) -> None:
         raise UsageError(f"--ratio {config.ratio:g}: the share to remove lies in [0, 1)")
     if not 0.0 <= config.max_drop < 1.0:
         raise UsageError(f"--max-drop {config.max_drop:g}: expected a number in [0, 1)")
-    if config.multiple_of < 1 or config.threads < 1:
-        raise UsageError("--multiple-of and --threads have to be at least 1")
-    if config.recover != "none":
-        raise UsageError(f"--recover {config.recover}: expected none")
+    if config.allow_slower and "latency" not in config.target:
+        raise UsageError("--allow-slower belongs to --target latency=...")
+
+
+def _check_data(data: DataConfig) -> None:
+    if data.samples is not None and data.samples < 1:
+        raise UsageError(f"--samples {data.samples}: expected at least 1")
+    if data.layout not in ("NCHW", "NHWC"):
+        raise UsageError(f"--layout {data.layout}: expected NCHW or NHWC")
+    if any(s <= 0 for s in data.std):
+        raise UsageError("--std: expected positive numbers")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
+from onnxslim_snacs.activations.run import execute
 from onnxslim_snacs.activations.sources import Batch
 from onnxslim_snacs.model.session import SessionConfig, create_session
 
@@ -61,16 +62,21 @@ class Drift:
 
 def answers(
     model: ModelProto,
-    batches: Sequence[Batch],
+    batches: Iterable[Batch],
     config: SessionConfig,
     base_dir: Path | None = None,
 ) -> Answers:
-    """Run a model over samples."""
+    """Run a model over samples.
+
+    Raises:
+        InputRefused: it cannot be run on them.
+    """
     session = create_session(model, config, base_dir)
+    names = [output.name for output in session.get_outputs()]
     rows: list[list[NDArray[Any]]] = []
     labels = []
     for batch in batches:
-        outputs = [np.asarray(o) for o in session.run(None, dict(batch.inputs))]
+        outputs = execute(session, names, batch.inputs)
         fed = next(iter(batch.inputs.values())).shape[:1]
         rows.append([_filled(o, fed, batch.size) for o in outputs if o.dtype.kind == "f"])
         if batch.labels is not None:

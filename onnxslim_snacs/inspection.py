@@ -16,8 +16,8 @@ from onnxslim_snacs.ir.types import PinReason
 from onnxslim_snacs.ir.why import Link, chain_to_pin
 from onnxslim_snacs.model.load import load_model
 from onnxslim_snacs.ops.analyse import analyse
-from onnxslim_snacs.pipeline import group_reports
 from onnxslim_snacs.plan.cost import Cost, cost_model
+from onnxslim_snacs.report.make import group_reports
 from onnxslim_snacs.report.report import GroupReport
 from onnxslim_snacs.report.tables import print_groups, print_pins
 

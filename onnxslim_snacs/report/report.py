@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, is_dataclass
 from typing import Any
 
+from onnxslim_snacs.bench import Latency
 from onnxslim_snacs.drift import Drift
 from onnxslim_snacs.ir.types import PinReason
 from onnxslim_snacs.plan.cost import Cost
@@ -50,6 +51,7 @@ class Report:
         pins: why the rest cannot be pruned.
         proof: outcome of the proof.
         drift: distance from the original on samples that the decision has not seen.
+        latency: measured times, if there was a target for latency.
         criterion: name of the criterion.
         notes: what the criterion and the decision have to tell.
         warnings: what the user should know.
@@ -68,6 +70,7 @@ class Report:
     proof: Proof | None
     drift: Drift | None
     criterion: str
+    latency: Latency | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     timings: Mapping[str, float] = field(default_factory=dict)
@@ -76,9 +79,10 @@ class Report:
     versions: Mapping[str, str] = field(default_factory=dict)
 
 
-def report_to_json(report: Report) -> str:
-    """The report as JSON; infinities and NaN become null."""
-    return json.dumps(_plain(asdict(report)), indent=1, default=str) + "\n"
+def to_json(value: Any) -> str:
+    """A report, or any other dataclass, as JSON; infinities and NaN become null."""
+    data = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+    return json.dumps(_plain(data), indent=1, default=str) + "\n"
 
 
 def _plain(value: Any) -> Any:

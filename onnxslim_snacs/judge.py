@@ -1,0 +1,101 @@
+"""Cut models beside the original: how far they have moved, and how long they take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+from onnx import ModelProto
+
+from onnxslim_snacs.activations.sources import CalibrationSource
+from onnxslim_snacs.bench import Latency, compare_latency
+from onnxslim_snacs.drift import Answers, Drift, answers, drift
+from onnxslim_snacs.errors import InputRefused, ProofFailed
+from onnxslim_snacs.ir.keep import keep_map
+from onnxslim_snacs.model.session import SessionConfig
+from onnxslim_snacs.ops.analyse import Analysis
+from onnxslim_snacs.passes.prune import prune
+from onnxslim_snacs.plan.decide import Kept
+
+#: Samples that are set aside to judge a decision: enough for a standard error of about one per
+#: cent at 90 % agreement, and never more than a quarter of what there is.
+HELD_OUT = 512
+#: Bytes that the original's answers to them may take; they are kept to compare others with.
+MEMORY = 1 << 28
+
+
+def split_source(source: CalibrationSource) -> tuple[CalibrationSource, CalibrationSource]:
+    """Samples for scoring and samples for judging; the latter are the last ones."""
+    total = source.samples
+    aside = min(HELD_OUT, max(1, total // 4))
+    if total < 2:
+        return source, source
+    return source.part(0, total - aside), source.part(total - aside, total)
+
+
+@dataclass(slots=True)
+class Judge:
+    """Compares cut models with the original on samples that scoring has not seen."""
+
+    analysis: Analysis
+    source: CalibrationSource
+    session: SessionConfig
+    _reference: Answers | None = None
+
+    def drift(self, model: ModelProto) -> Drift:
+        """How far a model is from the original.
+
+        Raises:
+            InputRefused: the original cannot be run on the samples.
+            ProofFailed: the original can be run on them, but the model cannot.
+        """
+        graph = self.analysis.graph
+        if self._reference is None:
+            self.source = self.source.part(0, affordable(self.analysis, self.source.samples))
+            self._reference = self._answers(graph.proto)
+        try:
+            return drift(self._reference, self._answers(model))
+        except InputRefused as error:
+            raise ProofFailed(
+                f"the cut model fails where the original does not: {error}"
+            ) from error
+
+    def drop(self, kept: Kept) -> float:
+        """What a decision costs."""
+        return self.drift(prune(self.analysis, keep_map(self.analysis.ir, kept))).drop
+
+    def _answers(self, model: ModelProto) -> Answers:
+        return answers(model, self.source.batches(), self.session, self.analysis.graph.base_dir)
+
+
+def affordable(analysis: Analysis, samples: int) -> int:
+    """How many of the samples can be judged by: large outputs are kept of a few samples only."""
+    first = next(iter(analysis.graph.inputs), "")
+    shape = analysis.facts.samples(first)
+    batch = shape[0][0] if shape and shape[0] else 1
+    kept = [analysis.facts.samples(name)[:1] for name in analysis.graph.outputs]
+    numbers = sum(prod(shape) for shapes in kept for shape in shapes)
+    return max(1, min(samples, MEMORY * max(1, batch) // max(1, 4 * numbers)))
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyWatch:
+    """Measures cut models beside the original, one sample a run."""
+
+    analysis: Analysis
+    source: CalibrationSource
+    session: SessionConfig
+
+    def measure(self, model: ModelProto, seconds: float) -> Latency:
+        """Time a model for some seconds."""
+        graph = self.analysis.graph
+        feeds = next(iter(self.source.batches(1))).inputs
+        folders = (graph.base_dir, graph.base_dir)
+        return compare_latency(
+            graph.proto, model, feeds, self.session, base_dirs=folders, seconds=seconds
+        )
+
+    def share(self, kept: Kept) -> float:
+        """Time of a decision as a share of the original's."""
+        model = prune(self.analysis, keep_map(self.analysis.ir, kept))
+        return self.measure(model, seconds=0.5).ratio

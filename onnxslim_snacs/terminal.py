@@ -1,0 +1,100 @@
+"""What the command line shows and where: results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from onnxslim_snacs.errors import FileSystemError
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+#: Columns where the output goes into a file or a pipe, which have no width of their own.
+_WIDTH = 140
+
+
+class _Screen(Console):
+    """A console whose reader may leave: the work goes on, and the rest is not shown."""
+
+    def on_broken_pipe(self) -> None:
+        """Stop writing; rich would end the program."""
+        self.quiet = True
+        _discard(self.file.fileno())
+
+
+def screen(*, stderr: bool = False) -> Console:
+    """A console for stdout or stderr; text of models is printed as it stands."""
+    stream = sys.stderr if stderr else sys.stdout
+    wide = stream is not None and (stream.isatty() or "COLUMNS" in os.environ)
+    return _Screen(
+        stderr=stderr, width=None if wide else _WIDTH, highlight=False, emoji=False, soft_wrap=False
+    )
+
+
+def write_stdout(text: str) -> None:
+    """Write a document to stdout; whoever reads it may leave before its end."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _discard(sys.stdout.fileno())
+
+
+def finish() -> None:
+    """Make sure that what was shown has arrived.
+
+    Raises:
+        FileSystemError: it has not (a full disk).
+    """
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _discard(sys.stdout.fileno())
+    except OSError as error:
+        _discard(sys.stdout.fileno())
+        raise FileSystemError(f"the output cannot be written ({error.strerror})") from error
+
+
+def guard_streams() -> None:
+    """Let no file that is opened later take the place of a standard stream that is closed."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        else:
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _discard(descriptor: int) -> None:
+    """Send what is still to be written nowhere, so that closing the stream does not fail."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, descriptor)
+    os.close(devnull)
+
+
+@contextmanager
+def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar on stderr for each stage that reports."""
+    from rich.progress import Progress
+
+    console = screen(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def update(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=done, total=total)
+
+        yield update
