@@ -108,6 +108,10 @@ def compress(
         bool, typer.Option("--allow-slower", help="With --target latency: write it in any case.")
     ] = False,
     criterion: Annotated[str, typer.Option(help="See `snacs-onnx criteria`.")] = "snacs",
+    allocation: Annotated[
+        str,
+        typer.Option(help="How groups share the cut: curves (measured), uniform or scores."),
+    ] = "curves",
     as_released: Annotated[
         bool, typer.Option("--as-released", help="The released SNACS formulas, edges only.")
     ] = False,
@@ -146,6 +150,7 @@ def compress(
         max_drop=MAX_DROP if max_drop is None else max_drop,
         allow_slower=allow_slower,
         criterion=criterion,
+        allocation=allocation,
         as_released=as_released,
         groups=groups,
         recover=recover,
@@ -181,19 +186,21 @@ def inspect(
     input_shape: InputShape = None,
     allow_inexact: Inexact = False,
     why: Annotated[
-        str | None, typer.Option(metavar="TENSOR", help="Explain why a tensor is pinned.")
+        str | None,
+        typer.Option(metavar="TENSOR", help="Explain why a tensor (or a node's output) stays."),
     ] = None,
     json: Json = False,
 ) -> None:
     """What can be pruned, what cannot, and why."""
     from onnxslim_snacs.inspection import inspect as look
-    from onnxslim_snacs.inspection import inspection_to_json, print_inspection
+    from onnxslim_snacs.inspection import print_inspection
+    from onnxslim_snacs.report import to_json
 
     result = look(
         model, input_shapes=options.shapes(input_shape), allow_inexact=allow_inexact, why=why
     )
     if json:
-        write_stdout(inspection_to_json(result))
+        write_stdout(to_json(result))
     else:
         print_inspection(result, screen())
 

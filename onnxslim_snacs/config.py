@@ -11,6 +11,8 @@ from onnxslim_snacs.errors import UsageError
 TARGETS = ("params", "macs", "bytes", "latency")
 #: Drop that is tolerated if nobody says otherwise: a sample in a hundred may change its answer.
 MAX_DROP = 0.01
+#: How the cut may be shared out between groups.
+ALLOCATIONS = ("curves", "uniform", "scores")
 #: Where models may run.
 PROVIDERS = ("auto", "cpu", "cuda")
 
@@ -50,6 +52,7 @@ class CompressConfig:
             is given): share of changed top-1 answers, or relative output error.
         allow_slower: with a target for latency, write a model even if it is not faster.
         criterion: name of the criterion.
+        allocation: how much of the cut each group bears: curves, uniform or scores.
         as_released: the released SNACS formulas instead of ours.
         groups: SNACS's filter groups per layer; None for single filters.
         recover: how accuracy is recovered after the cut.
@@ -67,6 +70,7 @@ class CompressConfig:
     max_drop: float = MAX_DROP
     allow_slower: bool = False
     criterion: str = "snacs"
+    allocation: str = "curves"
     as_released: bool = False
     groups: int | None = None
     recover: str = "none"
@@ -92,6 +96,10 @@ def check_config(config: CompressConfig) -> None:
         raise UsageError(f"--groups {config.groups}: expected at least 1")
     if config.seed < 0:
         raise UsageError(f"--seed {config.seed}: expected a number that is not negative")
+    if config.allocation not in ALLOCATIONS:
+        raise UsageError(
+            f"--allocation {config.allocation}: expected one of {', '.join(ALLOCATIONS)}"
+        )
     if config.provider not in PROVIDERS:
         raise UsageError(f"--provider {config.provider}: expected one of {', '.join(PROVIDERS)}")
     if config.recover != "none":

@@ -11,6 +11,7 @@ from time import perf_counter
 from onnx import ModelProto
 
 from onnxslim_snacs.activations.sources import open_source
+from onnxslim_snacs.allocation import by_curves
 from onnxslim_snacs.config import CompressConfig, DataConfig, check_config
 from onnxslim_snacs.errors import ProofFailed, UsageError, foreign
 from onnxslim_snacs.ir.keep import keep_map
@@ -122,7 +123,11 @@ def compress(
         source = open_source(config.data, graph, seed=config.seed)
         scoring, judging = split_source(source)
     with clock.stage("score"):
-        result = criterion.score(ScoreContext(analysis, scoring, session, config.seed, progress))
+        context = ScoreContext(analysis, scoring, session, config.seed, progress)
+        result = criterion.score(context)
+    if config.ratio is None and config.allocation == "curves":
+        with clock.stage("allocate"):
+            result, _ = by_curves(context, costs, result, budget_of(config))
     judge = Judge(analysis, judging, session)
     with clock.stage("decide"):
         watch = LatencyWatch(analysis, judging, session)
@@ -148,7 +153,7 @@ def compress(
         report,
         criterion=config.criterion,
         latency=latency,
-        notes={**result.notes, **decision_notes(config, choice)},
+        notes={**report.notes, **result.notes, **decision_notes(config, choice)},
         warnings=warnings_of(source, analysis),
         timings=clock.seconds,
         provider=provider,
@@ -170,6 +175,11 @@ def find_criterion(name: str) -> Criterion:
     return CRITERIA[name]
 
 
+def budget_of(config: CompressConfig) -> str:
+    """The cost that a cut is to save: what the target names first, else multiply-accumulates."""
+    return next((name for name in config.target if name != "latency"), "macs")
+
+
 def decide(
     config: CompressConfig,
     analysis: Analysis,
@@ -182,7 +192,7 @@ def decide(
     """Which units stay: by ratio, by target, or by the tolerated drop."""
     groups = analysis.ir.groups
     constraints = Constraints(config.multiple_of, result.limits, result.protected, frozen)
-    globally = find_criterion(config.criterion).ranks_globally
+    globally = config.allocation != "uniform"
     if config.ratio is not None:
         return by_ratio(groups, result.scores, config.ratio, constraints)
     if not config.target:
@@ -280,4 +290,4 @@ def verify_files(
     if different:
         raise ProofFailed(f"{foreign(after)} cannot take the place of the original: {different}")
     keep = keep_map(analysis.ir, plan.kept())
-    return prove(analysis, keep, other.proto, threads=threads)
+    return prove(analysis, keep, other.proto, threads=threads, pruned_dir=other.base_dir)

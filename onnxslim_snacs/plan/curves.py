@@ -19,7 +19,7 @@ from onnxslim_snacs.ir.types import Group
 from onnxslim_snacs.plan.decide import Kept, Scores
 
 #: Shares of a group at which its curve is measured.
-SHARES = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875)
+SHARES = (0.25, 0.5, 0.75)
 #: A curve is not followed beyond this relative squared error of the output: that far, nobody cuts.
 HOPELESS = 1.5
 

@@ -69,12 +69,9 @@ class Criterion:
         summary: one line for `snacs-onnx criteria`.
         score: the function.
         needs_data: whether it looks at calibration data.
-        ranks_globally: whether scores of different groups can be compared; otherwise the same
-            share is taken from every group.
     """
 
     name: str
     summary: str
     score: Callable[[ScoreContext], ScoreResult]
     needs_data: bool = True
-    ranks_globally: bool = False

@@ -213,11 +213,9 @@ SNACS = Criterion(
     "snacs",
     "adaptive conditional mutual information, hash estimator (Ganesh et al. 2020)",
     score,
-    ranks_globally=True,
 )
 GAUSSIAN = Criterion(
     "snacs-gaussian",
     "the same with conditional information from partial correlations",
     score_gaussian,
-    ranks_globally=True,
 )
