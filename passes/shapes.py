@@ -80,7 +80,11 @@ def frozen_inputs(
         if reads_extent and keep.touches(node.inputs[:1]):
             tainted.update(node.outputs)
             continue
-        hot = [k for k, name in enumerate(node.inputs) if name in tainted]
+        hot = [
+            k
+            for k, name in enumerate(node.inputs)
+            if name in tainted and (position, k) not in replaced  # the rule has put it right
+        ]
         if not hot or reads_extent:
             continue
         if all(node.facts.follows_from_shapes(name) for name in node.outputs if name):
@@ -88,5 +92,5 @@ def frozen_inputs(
             continue
         for index in hot:
             value = node.facts.value(node.inputs[index])
-            if value is not None and (position, index) not in replaced:
+            if value is not None:
                 yield position, index, value

@@ -101,7 +101,7 @@ def cost_model(analysis: Analysis) -> CostModel:
         if value is None or value.dtype.kind not in "fiu":
             continue
         term = _stored(node.outputs[0], value.shape, 1.0)
-        if value.dtype.kind == "f":
+        if value.dtype.kind == "f" or value.itemsize == 1:
             params.append(term)
         size.append(Term(term.factor * value.itemsize, term.axes))
     macs = [
