@@ -293,8 +293,10 @@ def criteria(json: Json = False) -> None:
     if json:
         write_stdout(to_json({c.name: c.summary for c in CRITERIA.values()}))
         return
+    width = max(map(len, CRITERIA))
     for criterion in CRITERIA.values():
-        screen().print(f"{criterion.name:12} {criterion.summary}", markup=False, soft_wrap=True)
+        line = f"{criterion.name:{width}}  {criterion.summary}"
+        screen().print(line, markup=False, soft_wrap=True)
 
 
 def _beside(model: Path) -> Path:

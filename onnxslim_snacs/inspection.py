@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -12,12 +11,12 @@ from rich.markup import escape
 
 from onnxslim_snacs.errors import UsageError, foreign
 from onnxslim_snacs.ir.keep import KeepMap
-from onnxslim_snacs.ir.types import PinReason
+from onnxslim_snacs.ir.types import Axis, PinReason
 from onnxslim_snacs.ir.why import Link, chain_to_pin
 from onnxslim_snacs.model.load import load_model
-from onnxslim_snacs.ops.analyse import analyse
+from onnxslim_snacs.ops.analyse import Analysis, analyse
 from onnxslim_snacs.plan.cost import Cost, cost_model
-from onnxslim_snacs.report.make import group_reports
+from onnxslim_snacs.report.groups import group_reports
 from onnxslim_snacs.report.report import GroupReport
 from onnxslim_snacs.report.tables import print_groups, print_pins
 
@@ -31,7 +30,7 @@ class Inspection:
         cost: what it costs.
         groups: what can be pruned.
         pins: why the rest cannot.
-        why: for the asked tensor the chains of ties that lead from each axis to a pin.
+        why: for each axis of the tensor that was asked for, the chain of ties that leads to a pin.
         note: why the model could not be run, "" if it could.
     """
 
@@ -56,19 +55,18 @@ def inspect(
         path: the .onnx file.
         input_shapes: sizes for inputs whose dynamic dimensions cannot be guessed.
         allow_inexact: as for `compress`.
-        why: a tensor whose pins are to be explained.
+        why: a tensor, or a node whose outputs are meant, whose pins are to be explained.
 
     Raises:
-        UsageError: the model has no tensor of that name.
+        UsageError: the model has no tensor and no node of that name.
     """
     graph = load_model(Path(path))
     analysis = analyse(graph, allow_inexact=allow_inexact, input_shapes=input_shapes)
     chains: tuple[tuple[Link, ...], ...] = ()
     if why is not None:
-        shape = analysis.facts.shape(why)
-        if shape is None:
-            raise UsageError(f"--why {why}: the model has no tensor of that name")
-        chains = chain_to_pin(analysis.ir, why, len(shape))
+        chains = tuple(
+            chain for name in _tensors(analysis, why) for chain in _chains(analysis, name)
+        )
     costs = cost_model(analysis)
     return Inspection(
         model=str(path),
@@ -80,22 +78,50 @@ def inspect(
     )
 
 
-def inspection_to_json(result: Inspection) -> str:
-    """The findings as JSON."""
-    return json.dumps(asdict(result), indent=1) + "\n"
+def _tensors(analysis: Analysis, name: str) -> list[str]:
+    """The tensor of that name, or the outputs of the nodes of that name."""
+    if analysis.facts.shape(name) is not None:
+        return [name]
+    found = [o for node in analysis.nodes if node.proto.name == name for o in node.outputs if o]
+    known = [o for o in found if analysis.facts.shape(o) is not None]
+    if known:
+        return known
+    if found or name in analysis.graph.producer:
+        raise UsageError(f"--why {foreign(name)}: its shape is not known, so it keeps everything")
+    raise UsageError(f"--why {foreign(name)}: the model has no tensor and no node of that name")
+
+
+def _chains(analysis: Analysis, name: str) -> Iterator[tuple[Link, ...]]:
+    """A chain for each axis; of a free axis it names the groups that lie on it."""
+    rank = len(analysis.facts.shape(name) or ())
+    for dim, chain in enumerate(chain_to_pin(analysis.ir, name, rank)):
+        groups = [g.id for g in analysis.ir.groups if g.on(Axis(name, dim)) is not None]
+        lies = Link(chain[0].axis, f"lies in {', '.join(groups)}")
+        yield (*chain, lies) if groups else chain
 
 
 def print_inspection(result: Inspection, console: Console) -> None:
-    """The findings as tables."""
+    """The findings as tables; only the explanation, if one was asked for."""
+    if result.why:
+        for chain in result.why:
+            _print_chain(chain, console)
+        return
     cost = result.cost
     console.print(
         f"{escape(foreign(result.model))}: {cost.params:,} parameters, {cost.macs:,} MACs, "
-        f"{cost.bytes:,} bytes of weights"
+        f"{cost.bytes:,} bytes of weights",
+        soft_wrap=True,
     )
-    print_groups(result.groups, console)
+    print_groups(result.groups, cost, console)
     print_pins(result.pins, console)
     if result.note:
-        console.print(f"the model could not be run: {escape(result.note)}")
-    for chain in result.why:
-        for link in chain:
-            console.print(f"  {escape(foreign(link.axis))}  {escape(link.because)}")
+        console.print(f"the model could not be run: {escape(result.note)}", soft_wrap=True)
+
+
+def _print_chain(chain: tuple[Link, ...], console: Console) -> None:
+    head, *steps = chain
+    console.print(f"{escape(foreign(head.axis))} {escape(head.because)}", soft_wrap=True)
+    for step in steps:
+        console.print(
+            f"  -> {escape(foreign(step.axis))}  {escape(foreign(step.because))}", soft_wrap=True
+        )

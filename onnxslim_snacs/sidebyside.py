@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -15,8 +15,12 @@ from onnxslim_snacs.bench import Latency, compare_latency
 from onnxslim_snacs.config import DataConfig
 from onnxslim_snacs.errors import InputRefused, foreign
 from onnxslim_snacs.ir.keep import KeepMap
+from onnxslim_snacs.model.external import is_external
+from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.load import load_model
 from onnxslim_snacs.model.session import SessionConfig, resolve_provider
+from onnxslim_snacs.model.tensors import stored_bytes
+from onnxslim_snacs.model.walk import stored_tensors
 from onnxslim_snacs.ops.analyse import analyse
 from onnxslim_snacs.plan.cost import Cost, cost_model
 from onnxslim_snacs.report.tables import share
@@ -65,12 +69,12 @@ def side_by_side(
         provider: auto, cpu or cuda.
 
     Raises:
-        InputRefused: the models do not take the same inputs.
+        InputRefused: the models do not take the same inputs, or one of them cannot be run.
     """
     first, second = load_model(before), load_model(after)
     if first.inputs != second.inputs:
         raise InputRefused(
-            f"{foreign(after)}: inputs {list(second.inputs)}, expected {list(first.inputs)}"
+            f"{foreign(after)}: inputs {foreign(second.inputs)}, expected {foreign(first.inputs)}"
         )
     where = resolve_provider(provider)
     source = open_source(data, first, seed=0)
@@ -79,27 +83,31 @@ def side_by_side(
         cost_model(analyse(graph, input_shapes=data.input_shapes)).cost(KeepMap({}))
         for graph in (first, second)
     ]
-    latency = compare_latency(
-        first.proto,
-        second.proto,
-        feeds,
-        SessionConfig(provider=where, threads=threads),
-        base_dirs=(first.base_dir, second.base_dir),
-    )
-    sizes = (before.stat().st_size, after.stat().st_size)
+    try:
+        latency = compare_latency(
+            first.proto,
+            second.proto,
+            feeds,
+            SessionConfig(provider=where, threads=threads),
+            base_dirs=(first.base_dir, second.base_dir),
+        )
+    except Exception as error:  # ONNX Runtime's own errors share no class
+        raise InputRefused(f"the models cannot be run on the data: {foreign(error)}") from error
+    sizes = (_size(first, before), _size(second, after))
     return Comparison((str(before), str(after)), costs[0], costs[1], sizes, latency, threads, where)
 
 
-def to_json(result: Comparison) -> str:
-    """The comparison as JSON."""
-    return json.dumps(asdict(result), indent=1) + "\n"
+def _size(graph: ModelGraph, path: Path) -> int:
+    """Bytes of a model's file and of its external data."""
+    tensors = [tensor for _, tensor in stored_tensors(graph.proto)]
+    return path.stat().st_size + sum(stored_bytes(t) for t in tensors if is_external(t))
 
 
 def print_comparison(result: Comparison, console: Console) -> None:
     """The comparison as a table."""
-    table = Table()
+    table = Table(box=SIMPLE_HEAD)
     for column in ("", *(escape(foreign(Path(n).name)) for n in result.names), "kept"):
-        table.add_column(column, justify="right" if column else "left")
+        table.add_column(column, justify="right" if column else "left", overflow="fold")
     for name in ("params", "macs"):
         a, b = getattr(result.before, name), getattr(result.after, name)
         table.add_row(name, f"{a:,}", f"{b:,}", share(b, a))
@@ -114,5 +122,6 @@ def print_comparison(result: Comparison, console: Console) -> None:
     console.print(table)
     console.print(
         f"latency: median of {times.runs} alternating runs, {result.threads} thread(s), "
-        f"{result.provider}; speed-up {1 / times.ratio:.2f}x"
+        f"{result.provider}; speed-up {1 / times.ratio:.2f}x",
+        soft_wrap=True,
     )

@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
-import numpy as np
-
 from onnxslim_snacs.activations.sources import CalibrationSource
 from onnxslim_snacs.config import CompressConfig
 from onnxslim_snacs.drift import Drift
-from onnxslim_snacs.ir.keep import KeepMap, keep_map
-from onnxslim_snacs.ir.types import Group, is_virtual
+from onnxslim_snacs.errors import foreign
+from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.ops.analyse import Analysis
+from onnxslim_snacs.oracle import inexact_nodes
 from onnxslim_snacs.plan.choose import Choice
 from onnxslim_snacs.plan.cost import CostModel
-from onnxslim_snacs.report.report import GroupReport, Report
+from onnxslim_snacs.report.groups import group_reports
+from onnxslim_snacs.report.report import Report
 from onnxslim_snacs.verify import Proof
 
 #: The warning that nobody may overlook.
@@ -71,43 +71,27 @@ def make_report(
         after=costs.cost(keep),
         groups=group_reports(analysis, costs, keep),
         pins=analysis.ir.pins,
+        inexact=inexact_nodes(analysis, keep),
         proof=proof,
         drift=moved,
         criterion="",
+        notes=cut_notes(analysis, keep),
         versions=versions(),
     )
 
 
-def group_reports(analysis: Analysis, costs: CostModel, keep: KeepMap) -> tuple[GroupReport, ...]:
-    """Every group with what is kept of it and what it weighs."""
-    before = costs.cost(KeepMap({}))
-    found = []
-    for group in analysis.ir.groups:
-        real = [m for m in group.members if not is_virtual(m.axis)]
-        index = keep.index(real[0].axis)
-        kept = group.units
+def cut_notes(analysis: Analysis, keep: KeepMap) -> dict[str, object]:
+    """Outputs that keep their extent although units behind them go: zeros stand for those."""
+    ports = []
+    for position, blank in analysis.ir.blanks:
+        index, node = keep.index(blank.axis), analysis.nodes[position]
         if index is not None:
-            stays = set(index.tolist())
-            kept = sum(all(int(s) in stays for s in row) for row in real[0].index)
-        one = keep_map(analysis.ir, {group.id: _all_but_first(group)}) if group.units > 1 else None
-        without = costs.cost(one) if one is not None else before
-        found.append(
-            GroupReport(
-                id=group.id,
-                label=group.label,
-                axes=tuple(str(m.axis) for m in real),
-                units=group.units,
-                kept=kept,
-                params=before.params - without.params,
-                macs=before.macs - without.macs,
+            units = analysis.ir.table.extent(blank.axis)
+            state = foreign(node.outputs[blank.output])
+            ports.append(
+                {"node": foreign(node.name), "state": state, "units": units, "kept": len(index)}
             )
-        )
-    return tuple(found)
-
-
-def _all_but_first(group: Group):  # type: ignore[no-untyped-def]
-
-    return np.arange(group.units) == 0
+    return {"state_ports": ports} if ports else {}
 
 
 def versions() -> Mapping[str, str]:

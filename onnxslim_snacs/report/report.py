@@ -10,7 +10,7 @@ from typing import Any
 
 from onnxslim_snacs.bench import Latency
 from onnxslim_snacs.drift import Drift
-from onnxslim_snacs.ir.types import PinReason
+from onnxslim_snacs.ir.types import InexactNode, PinReason
 from onnxslim_snacs.plan.cost import Cost
 from onnxslim_snacs.verify import Proof
 
@@ -22,6 +22,7 @@ class GroupReport:
     Attributes:
         id: its name.
         label: the axis that a person would name it by.
+        layer: the first node that makes its channels, "" if none does.
         axes: every axis on which it lies.
         units: how many units it had.
         kept: how many stay.
@@ -31,6 +32,7 @@ class GroupReport:
 
     id: str
     label: str
+    layer: str
     axes: tuple[str, ...]
     units: int
     kept: int
@@ -49,6 +51,7 @@ class Report:
         after: cost of the result.
         groups: every group.
         pins: why the rest cannot be pruned.
+        inexact: nodes that compute something else for what is left (`--allow-inexact`).
         proof: outcome of the proof.
         drift: distance from the original on samples that the decision has not seen.
         latency: measured times, if there was a target for latency.
@@ -70,6 +73,7 @@ class Report:
     proof: Proof | None
     drift: Drift | None
     criterion: str
+    inexact: tuple[InexactNode, ...] = ()
     latency: Latency | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()

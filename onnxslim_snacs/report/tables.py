@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from onnxslim_snacs.errors import foreign
-from onnxslim_snacs.ir.types import PinReason
+from onnxslim_snacs.ir.types import InexactNode, PinReason
+from onnxslim_snacs.plan.cost import Cost
 from onnxslim_snacs.report.report import GroupReport, Report
 
 _SHOWN = 40
@@ -18,14 +20,9 @@ _SHOWN = 40
 
 def print_report(report: Report, console: Console) -> None:
     """The result of `compress` as a table."""
-    table = Table(title=f"{escape(foreign(report.model))}", title_justify="left")
-    for column, justify in (
-        ("", "left"),
-        ("before", "right"),
-        ("after", "right"),
-        ("kept", "right"),
-    ):
-        table.add_column(column, justify="right" if justify == "right" else "left")
+    table = Table(box=SIMPLE_HEAD)
+    for column in ("", "before", "after", "kept"):
+        table.add_column(column, justify="right" if column else "left")
     for name in ("params", "macs", "bytes"):
         before, after = getattr(report.before, name), getattr(report.after, name)
         table.add_row(name, f"{before:,}", f"{after:,}", share(after, before))
@@ -34,6 +31,11 @@ def print_report(report: Report, console: Console) -> None:
     drift = report.drift
     if drift is not None and drift.accuracy_before is not None and drift.accuracy_after is not None:
         table.add_row("top-1", f"{drift.accuracy_before:.4f}", f"{drift.accuracy_after:.4f}", "")
+    if report.latency is not None:
+        before, after = 1e3 * report.latency.before, 1e3 * report.latency.after
+        kept = f"{100 * report.latency.ratio:.1f} %"
+        table.add_row("latency ms", f"{before:.3f}", f"{after:.3f}", kept)
+    console.print(escape(foreign(report.model)), soft_wrap=True)
     console.print(table)
     if drift is not None:
         console.print(drift_line(report))
@@ -43,13 +45,12 @@ def print_report(report: Report, console: Console) -> None:
             f"max relative difference {report.proof.max_rel_diff:.2g}"
         )
     print_pins(report.pins, console)
-    for warning in report.warnings:
-        console.print(f"[yellow]warning:[/yellow] {escape(warning)}")
+    print_inexact(report.inexact, console)
     total = sum(report.timings.values())
-    stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in report.timings.items())
-    console.print(f"{total:.1f} s ({stages})")
+    stages = ", ".join(f"{name} {seconds:.2f}" for name, seconds in report.timings.items())
+    console.print(f"{total:.2f} s ({stages})", soft_wrap=True)
     if report.output:
-        console.print(f"written: {escape(foreign(report.output))}")
+        console.print(f"written: {escape(foreign(report.output))}", soft_wrap=True)
 
 
 def drift_line(report: Report) -> str:
@@ -62,20 +63,29 @@ def drift_line(report: Report) -> str:
     return f"on {drift.samples} held-out samples: {', '.join(parts)}"
 
 
-def print_groups(groups: Iterable[GroupReport], console: Console) -> None:
-    """The groups of a model."""
+def print_groups(groups: Iterable[GroupReport], whole: Cost, console: Console) -> None:
+    """The groups of a model, with what goes when all but one of a group's units go."""
     rows = list(groups)
-    table = Table(title=f"{len(rows)} groups", title_justify="left")
-    for column in ("group", "units", "kept", "axes", "params", "MACs"):
-        table.add_column(column, justify="left" if column == "group" else "right")
+    table = Table(title=f"{len(rows)} groups", title_justify="left", box=SIMPLE_HEAD)
+    for column in ("id", "weight", "layer", "units", "axes", "params", "", "MACs", ""):
+        is_text = column in ("id", "weight", "layer")
+        table.add_column(
+            column,
+            justify="left" if is_text else "right",
+            overflow="fold" if is_text else "ellipsis",
+            no_wrap=not is_text,
+        )
     for group in rows:
         table.add_row(
-            escape(foreign(f"{group.id} {group.label}")),
+            group.id,
+            escape(foreign(group.label)),
+            escape(foreign(group.layer)),
             str(group.units),
-            str(group.kept),
             str(len(group.axes)),
             f"{group.params:,}",
+            share(group.params, whole.params),
             f"{group.macs:,}",
+            share(group.macs, whole.macs),
         )
     console.print(table)
 
@@ -90,7 +100,18 @@ def print_pins(pins: Iterable[PinReason], console: Console) -> None:
             return
         pin = example[op, reason]
         more = f" and {count - 1} more" if count > 1 else ""
-        console.print(f"pinned: {escape(foreign(pin.axis))}{more} ({escape(op)}): {escape(reason)}")
+        where, why = escape(foreign(pin.axis)), escape(foreign(reason))
+        console.print(f"pinned: {where}{more} ({escape(foreign(op))}): {why}", soft_wrap=True)
+
+
+def print_inexact(nodes: Iterable[InexactNode], console: Console) -> None:
+    """What the cut changes beside what it removes, one line for each operator."""
+    rows = list(nodes)
+    example = {row.op: row for row in reversed(rows)}
+    for op, count in Counter(row.op for row in rows).items():
+        row = example[op]
+        more = f" and {count - 1} more" if count > 1 else ""
+        console.print(f"not exact: {escape(foreign(row.axis))}{more}: {escape(row.reason)}")
 
 
 def share(part: float, whole: float) -> str:
