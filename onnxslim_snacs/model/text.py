@@ -1,26 +1,34 @@
-"""Writing plans and reports: whole or not at all, like models."""
+"""Reading plans that nobody has vouched for."""
 
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
-from onnxslim_snacs.errors import FileSystemError, foreign
-from onnxslim_snacs.model.atomic import temp_file
+from onnxslim_snacs.errors import FileSystemError, InputRefused, LimitExceeded, foreign
+
+#: A plan for a million channels has about ten megabytes.
+_MAX_TEXT = 1 << 28
 
 
-def write_text(text: str, path: Path, *, overwrite: bool = False) -> None:
-    """Write UTF-8 text so that a reader finds the old file or the new one, whole.
+def read_text(path: Path) -> str:
+    """The UTF-8 text of an ordinary file; never waits for a pipe or a device.
 
     Raises:
-        FileSystemError: the file exists and may not be replaced, or cannot be written.
+        FileSystemError: it cannot be read.
+        InputRefused: it is no text, or no ordinary file.
+        LimitExceeded: it is larger than 256 MiB.
     """
-    if path.exists() and not overwrite:
-        raise FileSystemError(f"{foreign(path)} exists: --force replaces it")
     try:
-        with temp_file(path) as file:
-            file.write(text.encode("utf-8", "backslashreplace"))
-            file.become(path)
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise InputRefused(f"{foreign(path)}: expected a file with text")
+        if status.st_size > _MAX_TEXT:
+            raise LimitExceeded(f"{foreign(path)}: larger than 256 MiB")
+        return path.read_bytes().decode("utf-8")
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
-        raise FileSystemError(f"{foreign(path)} cannot be written ({foreign(reason)})") from error
+        raise FileSystemError(f"{foreign(path)} cannot be read ({foreign(reason)})") from error
+    except UnicodeDecodeError as error:
+        raise InputRefused(f"{foreign(path)}: not UTF-8 text") from error

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from onnxslim_snacs.errors import InputRefused
+from onnxslim_snacs.errors import InputRefused, foreign
 from onnxslim_snacs.ir.build import DependencyGraph
 from onnxslim_snacs.ir.types import BoolArray, is_virtual
 from onnxslim_snacs.model.graph import ModelGraph
+from onnxslim_snacs.model.text import read_text
 
 FORMAT = 1
 
@@ -115,24 +116,36 @@ def plan_from_json(text: str, source: str = "plan") -> Plan:
         if data["format"] != FORMAT:
             raise InputRefused(f"{source}: plan format {data['format']}, expected {FORMAT}")
         groups = tuple(_planned(item) for item in data["groups"])
+        if len({group.id for group in groups}) != len(groups):
+            raise ValueError("a group is listed twice")
         return Plan(str(data["fingerprint"]), bool(data["allow_inexact"]), groups)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputRefused(f"{source}: not a plan of snacs-onnx ({error!r})") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputRefused(
+            f"{foreign(source)}: not a plan of snacs-onnx ({foreign(repr(error))})"
+        ) from error
 
 
 def _planned(item: dict[str, Any]) -> PlannedGroup:
-    units, kept = int(item["units"]), sorted({int(k) for k in item["kept"]})
+    units, kept = _whole(item["units"]), sorted({_whole(k) for k in item["kept"]})
     if not kept or kept[0] < 0 or kept[-1] >= units:
         raise ValueError(f"group {item['id']}: kept has to be some of 0 ... {units - 1}")
-    return PlannedGroup(str(item["id"]), tuple(item["axes"]), units, tuple(kept))
+    return PlannedGroup(str(item["id"]), tuple(map(str, item["axes"])), units, tuple(kept))
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int:  # True is no channel
+        raise ValueError(f"{value!r} is not a whole number")
+    return value
 
 
 def load_plan(path: Path) -> Plan:
-    """Read a plan from a file."""
-    try:
-        return plan_from_json(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputRefused(f"{path}: cannot be read as a plan ({error})") from error
+    """Read a plan from a file.
+
+    Raises:
+        InputRefused: it does not hold a plan.
+        FileSystemError: it cannot be read.
+    """
+    return plan_from_json(read_text(path), str(path))
 
 
 def check_plan(plan: Plan, graph: ModelGraph, ir: DependencyGraph) -> None:
@@ -147,6 +160,6 @@ def check_plan(plan: Plan, graph: ModelGraph, ir: DependencyGraph) -> None:
     for group in plan.groups:
         if wanted.get(group.id) != group.units:
             raise InputRefused(
-                f"plan: group {group.id} with {group.units} units; the model has "
+                f"plan: group {foreign(group.id)} with {group.units} units; the model has "
                 f"{wanted.get(group.id, 'no such group')}"
             )
