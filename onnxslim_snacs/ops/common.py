@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from onnxslim_snacs.ir.types import Axis, Fact, Pin, Tie
+from onnxslim_snacs.ir.types import Axis, Fact, Inexact, IntArray, Pin, Tie
 from onnxslim_snacs.model.facts import Shape
 from onnxslim_snacs.ops.node import OpNode, known
 
@@ -56,3 +56,46 @@ def pin_tensors(node: OpNode, tensors: Iterable[str], reason: str) -> Iterator[P
     for tensor in tensors:
         for dim in range(len(known(node.facts.shape(tensor))) if tensor else 0):
             yield Pin(Axis(tensor, dim), reason)
+
+
+#: (position of an input or output, dimension) of axes.
+Places = tuple[tuple[int, int], ...]
+
+
+def statistics(
+    node: OpNode,
+    axis: Axis,
+    inputs: Places,
+    outputs: Places = (),
+    index: IntArray | None = None,
+) -> Iterator[Fact]:
+    """An axis over which the node takes statistics: it stays, unless the user allows inexact cuts.
+
+    Args:
+        node: the node.
+        axis: the axis, virtual or not.
+        inputs: the axes of its inputs that run along.
+        outputs: the axes of its outputs that run along.
+        index: for each slot of those its slot of `axis`, None where they are the same.
+    """
+    reason = f"{node.op} runs over this axis, so that what is left would change"
+    if node.allow_inexact:
+        yield Inexact(axis, reason.replace("would change", "has changed"), inputs, outputs, index)
+    else:
+        yield Pin(axis, f"{reason} (--allow-inexact lets it go)")
+
+
+def running_along(node: OpNode, dim: int) -> tuple[Places, Places]:
+    """The inputs and outputs with an axis that broadcasting ties to axis `dim` of output 0."""
+    shapes = [node.in_shape(k) for k in range(len(node.inputs))]
+    outs = [node.out_shape(k) if name else None for k, name in enumerate(node.outputs)]
+    return _aligned(shapes, known(outs[0]), dim), _aligned(outs, known(outs[0]), dim)
+
+
+def _aligned(shapes: Sequence[Shape | None], out: Shape, dim: int) -> Places:
+    found = []
+    for position, shape in enumerate(shapes):
+        place = dim - len(out) + len(shape) if shape is not None else -1
+        if shape is not None and place >= 0 and shape[place] == out[dim]:
+            found.append((position, place))
+    return tuple(found)

@@ -10,22 +10,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from onnxslim_snacs.ir.types import Axis, Extent, Fact, Pin, Split, Tie, virtual_axis
-from onnxslim_snacs.ops.common import broadcast_one, pin_structural, same_axes
+import numpy as np
+
+from onnxslim_snacs.ir.types import Extent, Fact, Pin, Split, Tie, virtual_axis
+from onnxslim_snacs.ops.common import (
+    broadcast_one,
+    pin_structural,
+    running_along,
+    same_axes,
+    statistics,
+)
 from onnxslim_snacs.ops.node import Edit, Keep, OpNode, SetAttribute, known
 from onnxslim_snacs.ops.registry import Family, OpRule
 
 
-def mixed(node: OpNode, axes: Iterable[Axis]) -> Iterator[Pin]:
-    """Pins on axes over which statistics are taken, unless the user allows inexact cuts."""
-    if node.allow_inexact:
-        return
-    for axis in axes:
-        yield Pin(
-            axis,
-            f"{node.op} normalises over this axis, so that what is left would change "
-            "(--allow-inexact lets it go)",
-        )
+def mixed(node: OpNode, dims: Iterable[int]) -> Iterator[Fact]:
+    """Statistics over axes of the data and all that is broadcast to them."""
+    for dim in dims:
+        yield from statistics(node, node.in_axis(0, dim), *running_along(node, dim))
 
 
 def propagate_batch(node: OpNode) -> Iterable[Fact]:
@@ -77,7 +79,9 @@ def propagate_group(node: OpNode) -> Iterable[Fact]:
     for index in (1, 2):
         spelt = known(node.in_shape(index))[0]
         yield Tie(node.in_axis(index, 0), group if node.opset < 21 and spelt == groups else out)
-    yield from mixed(node, [inside])
+    along = tuple((k, 0) for k in (1, 2) if known(node.in_shape(k))[0] == channels)
+    member = np.arange(channels, dtype=np.int64) % (channels // groups)
+    yield from statistics(node, inside, ((0, 1), *along), ((0, 1),), member)
 
 
 def shrink_group(node: OpNode, keep: Keep) -> Iterable[Edit]:
@@ -102,7 +106,7 @@ def propagate_layer(node: OpNode) -> Iterable[Fact]:
     for output in range(1, len(node.outputs)):
         if node.outputs[output]:
             yield from same_axes(node, 0, range(first), output)
-    yield from mixed(node, [node.in_axis(0, d) for d in range(first, rank)])
+    yield from mixed(node, range(first, rank))
 
 
 def propagate_mean_variance(node: OpNode) -> Iterable[Fact]:
@@ -116,8 +120,9 @@ def propagate_lp(node: OpNode) -> Iterable[Fact]:
 
 
 def _over(node: OpNode, axes: Sequence[int]) -> Iterator[Fact]:
-    yield from same_axes(node, 0, range(len(known(node.in_shape(0)))))
-    yield from mixed(node, [node.in_axis(0, int(d)) for d in axes])
+    rank = len(known(node.in_shape(0)))
+    yield from same_axes(node, 0, range(rank))
+    yield from mixed(node, [int(d) % rank for d in axes])
 
 
 def propagate_lrn(node: OpNode) -> Iterable[Fact]:
@@ -136,7 +141,7 @@ def propagate_skip_layer(node: OpNode) -> Iterable[Fact]:
         if node.outputs[output]:
             dims = [d for d, e in enumerate(known(node.out_shape(output))) if e == out[d]]
             yield from (Tie(node.out_axis(d, output), node.out_axis(d)) for d in dims)
-    yield from mixed(node, [node.out_axis(-1)])
+    yield from mixed(node, [len(out) - 1])
 
 
 def propagate_embed_layer(node: OpNode) -> Iterable[Fact]:
@@ -152,9 +157,13 @@ def propagate_embed_layer(node: OpNode) -> Iterable[Fact]:
         if node.has_input(index):
             dims = range(len(known(node.in_shape(index))))
             yield from pin_structural((node.in_axis(index, d) for d in dims), "batch and time")
-    if len(node.outputs) > 2 and node.outputs[2]:
+    sums = len(node.outputs) > 2 and node.outputs[2] != ""
+    if sums:
         yield Tie(node.out_axis(2, 2), hidden)
-    yield from mixed(node, [hidden])
+    tables = tuple((k, 1) for k in range(2, 5) if node.has_input(k))
+    yield from statistics(
+        node, hidden, (*tables, (5, 0), (6, 0)), ((0, 2), (2, 2)) if sums else ((0, 2),)
+    )
 
 
 RULES: Family = {

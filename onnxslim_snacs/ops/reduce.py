@@ -1,7 +1,7 @@
 """Reductions and searches along axes.
 
-Reduce...: data (kept ..., reduced ...) -> the kept axes, or all with extent 1 where reduced.  What a
-reduction says changes with what it no longer sees, so a reduced axis stays unless the user allows
+Reduce...: data (kept ..., reduced ...) -> the kept axes, or all with extent 1 where reduced.  What
+a reduction says changes with what it no longer sees, so a reduced axis stays unless the user allows
 it.  That holds for sums too, though zeros are as good as nothing there: a Softmax that is written
 out divides by a sum, and what is left of it would change.
 """
@@ -10,14 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from onnxslim_snacs.ir.types import Fact, Pin, Sink, Tie
-from onnxslim_snacs.ops.common import same_axes
+from onnxslim_snacs.ir.types import Fact, Pin, Tie
+from onnxslim_snacs.ops.common import same_axes, statistics
 from onnxslim_snacs.ops.node import OpNode, known
 from onnxslim_snacs.ops.registry import Family, OpRule
 
-#: Statistics of a normalisation that is written out, which `--allow-inexact` lets shrink.
-STATISTICS = ("ReduceSum", "ReduceMean", "ReduceSumSquare", "ReduceL1", "ReduceL2")
-OTHERS = ("ReduceMax", "ReduceMin", "ReduceProd", "ReduceLogSum", "ReduceLogSumExp")
+REDUCTIONS = (  # noqa: SIM905
+    "ReduceSum ReduceMean ReduceSumSquare ReduceL1 ReduceL2 ReduceMax ReduceMin ReduceProd "
+    "ReduceLogSum ReduceLogSumExp"
+).split()
 
 
 def propagate_reduce(node: OpNode) -> Iterable[Fact]:
@@ -49,11 +50,10 @@ def _reduced(node: OpNode, axes: Sequence[int]) -> Iterator[Fact]:
 
 
 def _lost(node: OpNode, dim: int) -> Iterator[Fact]:
-    axis = node.in_axis(0, dim)
-    if not (node.allow_inexact and node.op in STATISTICS):
-        yield Pin(axis, f"{node.op} runs over this axis, so that what is left would change")
-    elif node.op != "ReduceMean":  # a mean divides by the new extent: no zeros can stand for that
-        yield Sink(axis, 0)
+    if node.op in REDUCTIONS:
+        yield from statistics(node, node.in_axis(0, dim), ((0, dim),))
+    else:
+        yield Pin(node.in_axis(0, dim), f"{node.op} gives positions on this axis")
 
 
 def _all_pinned(node: OpNode, reason: str) -> Iterator[Pin]:
@@ -85,10 +85,11 @@ def propagate_softmax(node: OpNode) -> Iterable[Fact]:
         axes = [int(node.attr("axis", -1)) % rank]
     else:
         axes = list(range(int(node.attr("axis", 1)) % (rank + 1), rank))
-    if node.allow_inexact and node.op != "Hardmax":
-        return
     for dim in axes:
-        yield Pin(node.in_axis(0, dim), f"{node.op} weighs the slots of this axis with each other")
+        if node.op == "Hardmax":
+            yield Pin(node.in_axis(0, dim), "Hardmax gives a position on this axis")
+        else:
+            yield from statistics(node, node.in_axis(0, dim), ((0, dim),), ((0, dim),))
 
 
 def propagate_cumulative(node: OpNode) -> Iterable[Fact]:
@@ -103,7 +104,7 @@ def propagate_cumulative(node: OpNode) -> Iterable[Fact]:
 
 
 RULES: Family = {
-    **{op: OpRule(propagate_reduce) for op in (*STATISTICS, *OTHERS)},
+    **{op: OpRule(propagate_reduce) for op in REDUCTIONS},
     "ArgMax": OpRule(propagate_arg),
     "ArgMin": OpRule(propagate_arg),
     "TopK": OpRule(propagate_top_k),
