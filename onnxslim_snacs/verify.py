@@ -28,6 +28,7 @@ from onnxslim_snacs.model.facts import Sizes, candidate_sizes, random_inputs
 from onnxslim_snacs.model.session import SessionConfig, create_session
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.oracle import masked_original, oracle_name
+from onnxslim_snacs.passes.prune import cut_array
 
 #: Largest max|difference| / max|output| that counts as equal in float32 (reliability P2: 15 times
 #: the largest deviation measured over 200 random graphs).
@@ -111,11 +112,12 @@ def prove(
         )
     except Exception as error:  # whatever ONNX Runtime throws, the model is not proved
         return replace(failed, failure=foreign(error))
+    names = [name for name in analysis.graph.outputs if name not in part.boundary.made] + seen
     worst = max(
         (
-            relative_difference(a, b)
+            relative_difference(cut_array(a, name, keep), b)
             for w, g in zip(wanted, got, strict=True)
-            for a, b in zip(w, g, strict=True)
+            for name, a, b in zip(names, w, g, strict=True)
         ),
         default=0.0,
     )
@@ -155,8 +157,9 @@ def runnable(
         boundary = make_boundary(analysis, keep, nodes, sizes)
         sets = _feeds(analysis, boundary, feeds, sizes, config)
         try:
-            rest = without(analysis.graph.proto, boundary)
-            _outputs(rest, boundary.reads, config, analysis.graph.base_dir, sets[:1])
+            if not analysis.facts.ran:
+                rest = without(analysis.graph.proto, boundary)
+                _outputs(rest, boundary.reads, config, analysis.graph.base_dir, sets[:1])
         except Exception as error:  # another operator that ONNX Runtime does not know, perhaps
             reason = foreign(error)
             continue
@@ -210,10 +213,10 @@ def input_sizes(analysis: Analysis) -> Sizes:
 
 
 def witnesses(analysis: Analysis, keep: KeepMap, pruned: ModelProto) -> list[str]:
-    """The last outputs of layers that both models have whole, compared beside the outputs.
+    """The last outputs of layers, of which the kept slots are compared beside the outputs.
 
-    Only what a layer sums up itself: a saturated Softmax hides every difference, and a Sigmoid far
-    below zero shows nothing but its own rounding.
+    Only what a layer sums up itself: a saturated Softmax hides every difference, a Sigmoid far
+    below zero shows nothing but its own rounding, and a classifier of zeros shows nothing at all.
     """
     known = {name for node in pruned.graph.node for name in node.output}
     layers = dict.fromkeys(position for position, _ in analysis.ir.sinks)
@@ -221,9 +224,14 @@ def witnesses(analysis: Analysis, keep: KeepMap, pruned: ModelProto) -> list[str
         name
         for position in sorted(layers, reverse=True)
         for name in analysis.nodes[position].outputs
-        if name in known and not keep.touches([name]) and name not in analysis.graph.outputs
+        if name in known and name not in analysis.graph.outputs and not _periodic(keep, name)
     ]
     return found[:WITNESSES]
+
+
+def _periodic(keep: KeepMap, tensor: str) -> bool:
+    """Whether slots of the tensor stand for many indices, so that they cannot be picked here."""
+    return any(axis.tensor == tensor for axis in keep.periods)
 
 
 def _outputs(
