@@ -115,7 +115,7 @@ def compress(
             allow_inexact=config.allow_inexact,
             input_shapes=config.data.input_shapes,
         )
-        require_runnable(analysis, whole=needs_running(config, criterion))
+        require_runnable(analysis, needs_running(config, criterion))
         frozen = protected_groups(analysis, config.protect)
         costs = cost_model(analysis)
     require_prunable(analysis, frozen)
@@ -245,7 +245,6 @@ def apply_plan(
     shapes = (data or DataConfig()).input_shapes
     with clock.stage("analyse"):
         analysis = analyse(graph, allow_inexact=plan.allow_inexact, input_shapes=shapes)
-        require_runnable(analysis)
     check_plan(plan, graph, analysis.ir)
     keep = keep_map(analysis.ir, plan.kept())
     with clock.stage("prune"):
@@ -284,7 +283,6 @@ def verify_files(
     """
     graph, other = load_model(Path(before)), load_model(Path(after))
     analysis = analyse(graph, allow_inexact=plan.allow_inexact, input_shapes=input_shapes)
-    require_runnable(analysis)
     check_plan(plan, graph, analysis.ir)
     different = interface_difference(graph.proto, other.proto)
     if different:

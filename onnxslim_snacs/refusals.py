@@ -14,8 +14,8 @@ from onnxslim_snacs.plan.choose import Choice
 from onnxslim_snacs.scores.criterion import Criterion
 
 
-def require_runnable(analysis: Analysis, *, whole: str = "") -> None:
-    """Make sure that ONNX Runtime can run the model.
+def require_runnable(analysis: Analysis, whole: str) -> None:
+    """Make sure that ONNX Runtime can run all of the model, if that is needed.
 
     A model with an operator that ONNX Runtime does not have can still be cut around it.
 
@@ -26,18 +26,12 @@ def require_runnable(analysis: Analysis, *, whole: str = "") -> None:
     Raises:
         InputRefused: it cannot.
     """
-    facts = analysis.facts
-    if facts.ran or (facts.lacks_operator and not whole):
-        return
-    if facts.lacks_operator:
+    if whole and not analysis.facts.ran:
         raise InputRefused(
             f"{whole} has to run the model, and ONNX Runtime does not have one of its operators "
-            f"(--criterion l1 with --ratio or --target params=... can do without): {facts.note}"
+            "(--criterion l1 with --ratio or --target params=... can do without): "
+            f"{analysis.facts.note}"
         )
-    raise InputRefused(
-        f"ONNX Runtime cannot run this model: {facts.note}; if that is for want of a fitting size, "
-        "give it with --input-shape NAME=1,3,H,W"
-    )
 
 
 def needs_running(config: CompressConfig, criterion: Criterion) -> str:

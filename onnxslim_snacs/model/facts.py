@@ -20,7 +20,12 @@ from onnx import TensorProto, ValueInfoProto, helper
 
 from onnxslim_snacs.errors import InputRefused, SnacsError, foreign
 from onnxslim_snacs.model.graph import ModelGraph, captured, node_constant
-from onnxslim_snacs.model.session import lacks_operator, probe_session
+from onnxslim_snacs.model.session import (
+    SessionConfig,
+    create_session,
+    lacks_operator,
+    probe_session,
+)
 
 #: An extent: a number, or None where it changes with the input (batch, sequence, image size).
 Dim = int | None
@@ -147,15 +152,22 @@ def read_facts(
         threads: threads for the two runs; 0 takes every core, for shapes do not depend on it.
 
     Raises:
-        InputRefused: `input_shapes` names an input that is not there, or contradicts the model.
+        InputRefused: `input_shapes` names an input that is not there, or the model cannot be run
+            and that is not for want of an operator in ONNX Runtime.
     """
     constant, weights = _constant_tensors(graph)
-    runs, failure = _probe(graph, constant, dict(input_shapes or {}), threads)
+    given = dict(input_shapes or {})
+    runs, failure = _probe(graph, constant, given, threads)
+    if failure is not None and not lacks_operator(failure) and not _runs(graph, given, threads):
+        raise InputRefused(
+            f"ONNX Runtime cannot run this model: {foreign(failure)}; if that is for want of a "
+            "fitting size, give it with --input-shape NAME=1,3,H,W"
+        )
     return ModelFacts(
         graph=graph,
         shapes=tuple(shapes for shapes, _ in runs),
         values=tuple(values for _, values in runs),
-        static={} if runs else _inferred(graph, input_shapes or {}),
+        static={} if runs else _inferred(graph),
         weights=weights,
         by_shape=constant,
         ran=bool(runs),
@@ -204,6 +216,21 @@ def _probe(
             continue
         return runs, None
     return [], failure
+
+
+def _runs(graph: ModelGraph, given: Sizes, threads: int) -> bool:
+    """Whether the model runs as it is: not everything in it may like to be asked for its shape."""
+    config = SessionConfig(threads=threads, level=0)
+    for sizes in candidate_sizes(graph, given):
+        try:
+            session = create_session(graph.proto, config, graph.base_dir)
+            session.run(None, random_inputs(graph, sizes[0], seed=0))
+        except (SnacsError, MemoryError):
+            raise
+        except Exception:  # the reason is known from the probe
+            continue
+        return True
+    return False
 
 
 def candidate_sizes(graph: ModelGraph, given: Sizes) -> list[list[dict[str, tuple[int, ...]]]]:
@@ -290,7 +317,7 @@ def random_inputs(graph: ModelGraph, sizes: Sizes, seed: int) -> dict[str, NDArr
     return feeds
 
 
-def _inferred(graph: ModelGraph, given: Sizes) -> dict[str, Shape]:
+def _inferred(graph: ModelGraph) -> dict[str, Shape]:
     """Shapes by ONNX's static inference, for models that cannot be run."""
     try:
         model = onnx.shape_inference.infer_shapes(graph.proto, data_prop=True)
