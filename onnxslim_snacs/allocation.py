@@ -105,7 +105,7 @@ def by_curves(
         lambda done, total: context.progress("error curves", done, total),
     )
     saved = savings(context.analysis, costs, groups, budget)
-    slopes = calibrated(groups, result.scores, curves, saved)
+    slopes = calibrated(groups, result.scores, curves, saved, result.limits)
     return replace(result, scores={**result.scores, **slopes}), curves
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from onnxslim_snacs.errors import NothingToPrune
 from onnxslim_snacs.ir.build import DependencyGraph
 from onnxslim_snacs.ir.keep import KeepMap, keep_map
-from onnxslim_snacs.plan.choose import Price, relaxed
+from onnxslim_snacs.plan.choose import Price, unbound
 from onnxslim_snacs.plan.cost import CostModel
 from onnxslim_snacs.plan.decide import Constraints, Kept, Scores, uniform
 
@@ -48,7 +48,7 @@ def require_reachable(
     for name in target:
         if name != "latency" and not getattr(whole, name):
             raise NothingToPrune(f"--target {name}: there are no {name} to count in this model")
-    deepest = uniform(ir.groups, scores, 1.0, relaxed(constraints, 1.0))
+    deepest = uniform(ir.groups, scores, 1.0, unbound(constraints))
     least = shares(costs, ir, deepest)
     beyond = {name: share for name, share in target.items() if least.get(name, 0.0) > share}
     if not beyond:

@@ -57,7 +57,7 @@ def by_target(
     globally: bool,
     steps: int = 40,
 ) -> Choice:
-    """Meet a budget: within the limits if they allow it, else beyond them in proportion.
+    """Meet a budget; a budget that was asked for goes before limits, which are then reported.
 
     Args:
         groups: what can be pruned.
@@ -71,21 +71,20 @@ def by_target(
         NothingToPrune: the budget lies beyond what can be removed.
     """
     allocation: Allocation = by_quantile if globally else staggered
-    try:
+    bound = replace(constraints, limits={})
+
+    def meet(bound: Constraints) -> Choice:
         kept, cost = solve(
-            lambda share: allocation(groups, scores, share, constraints), price, 1.0, steps=steps
+            lambda share: allocation(groups, scores, share, bound), price, 1.0, steps=steps
         )
-        return refined(groups, scores, Choice(kept, cost), price, constraints)
+        return refined(groups, scores, Choice(kept, cost), price, bound)
+
+    try:
+        choice = meet(bound)
     except NothingToPrune:
-        if not constraints.limits and not constraints.protected:
+        if not constraints.protected:
             raise
-    kept, cost = solve(
-        lambda share: allocation(groups, scores, 1.0, relaxed(constraints, share)),
-        price,
-        1.0,
-        steps=steps,
-    )
-    choice = refined(groups, scores, Choice(kept, cost), price, constraints)
+        choice = meet(unbound(constraints))
     return replace(choice, exceeded=exceeded_limits(groups, choice.kept, constraints))
 
 
@@ -109,11 +108,9 @@ def refined(
     return replace(choice, kept=kept, price=cost)
 
 
-def relaxed(constraints: Constraints, share: float) -> Constraints:
-    """Limits moved by `share` of the way to "all but one"; protection ends half way."""
-    limits = {name: limit + share * (1.0 - limit) for name, limit in constraints.limits.items()}
-    protected = constraints.protected if share < 0.5 else {}
-    return replace(constraints, limits=limits, protected=protected)
+def unbound(constraints: Constraints) -> Constraints:
+    """Without limits and protection: what a budget may ask for in the end."""
+    return replace(constraints, limits={}, protected={})
 
 
 def by_drop(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from onnxslim_snacs.errors import NothingToPrune
 from onnxslim_snacs.ir.types import Group
-from onnxslim_snacs.plan.choose import Choice, Price, by_target, exceeded_limits, relaxed
+from onnxslim_snacs.plan.choose import Choice, Price, by_target, exceeded_limits, unbound
 from onnxslim_snacs.plan.decide import (
     Allocation,
     Constraints,
@@ -51,14 +51,10 @@ def by_latency(
     if start.price and stopwatch(start.kept) <= share:  # the other budgets have seen to it
         return start
     allocation: Allocation = by_quantile if globally else staggered
-    end = 2.0 if constraints.limits or constraints.protected else 1.0
     fastest: list[float] = []
 
     def decide(depth: float) -> Kept:
-        beyond = depth * end - 1.0
-        if beyond <= 0:
-            return allocation(groups, scores, depth * end, constraints)
-        return allocation(groups, scores, 1.0, relaxed(constraints, beyond))
+        return allocation(groups, scores, depth, unbound(constraints))
 
     def cost(kept: Kept) -> float:
         others = price(kept)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
 
-_LANDMARKS = 256
+_LANDMARKS = 128
 _RIDGE = 1e-3
 
 
@@ -64,7 +64,7 @@ def fit_rbf_ridge(
     Args:
         features: axes (sample, feature).
         labels: axis (sample).
-        rng: chooses at most 256 landmarks among the rows.
+        rng: chooses at most 128 landmarks among the rows.
 
     Returns:
         The classifier.

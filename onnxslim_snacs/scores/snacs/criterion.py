@@ -24,6 +24,8 @@ from onnxslim_snacs.scores.snacs.sensitivity import protected_above, sensitivity
 
 #: Rows of pooled activations that the estimator sees; published runs took 2,000 to 2,500.
 ROWS = 2048
+#: Rows on which operating limits are found: a share of classified rows within two per cent.
+LIMIT_ROWS = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,13 +157,14 @@ def group_limits(
     """
     found: dict[str, list[float]] = {}
     layers: dict[str, float] = {}
-    labels = classes_of(context, statistics)
+    classes = classes_of(context, statistics)
+    labels = None if classes is None else classes[:LIMIT_ROWS]
     for item in scored:
         if item.result is None:
             continue
         parents = parent_scores(context, item.pair.data, scores)
         layer = PooledLayer(
-            statistics.pooled[request(context, item.pair.data)][:, :, None],
+            statistics.pooled[request(context, item.pair.data)][:LIMIT_ROWS, :, None],
             item.pair.signed[:, :, None],
         )
         limit = operating_limit(layer, parents, labels, removal=whole_parents, seed=context.seed)
