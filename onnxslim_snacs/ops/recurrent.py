@@ -63,7 +63,12 @@ def _last_axes(node: OpNode) -> Iterator[Axis]:
 
 
 def _kept_outputs(node: OpNode) -> list[int]:
-    """The outputs that hold last states and are given back to the user."""
+    """The outputs that hold last states and are given back to the user who gave the first ones.
+
+    A last state of a node that takes none is no state but an answer, and stays as it is.
+    """
+    if not any(node.has_input(k) and fed(node, node.inputs[k]) for k in _STATES):
+        return []
     return [k for k, name in enumerate(node.outputs) if k and name and given_back(node, name)]
 
 
