@@ -15,7 +15,7 @@ from onnx import AttributeProto, ModelProto, NodeProto, helper, numpy_helper
 
 from onnxslim_snacs.errors import InternalError
 from onnxslim_snacs.ir.keep import KeepMap
-from onnxslim_snacs.ir.types import Axis, virtual_axis
+from onnxslim_snacs.ir.types import Axis
 from onnxslim_snacs.model.graph import captured, node_constant
 from onnxslim_snacs.model.share import rejoin
 from onnxslim_snacs.ops import OPERATORS, chains
@@ -91,9 +91,7 @@ class _Draft:
 def _touched(node: OpNode, keep: KeepMap) -> bool:
     # A virtual axis can only lose slots together with a real one, but a node whose tensors have
     # extent 1 there (depthwise weights) still has to hear of it.
-    return keep.touches((*node.inputs, *node.outputs)) or any(
-        axis.tensor.startswith(virtual_axis(node.key, "").tensor) for axis in keep.kept
-    )
+    return keep.touches((*node.inputs, *node.outputs)) or keep.touches_node(node.key)
 
 
 def _edits(node: OpNode, keep: KeepMap) -> list[Edit]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
 from onnxslim_snacs.ir.build import DependencyGraph
-from onnxslim_snacs.ir.types import Axis, BoolArray, IntArray
+from onnxslim_snacs.ir.types import Axis, BoolArray, IntArray, is_virtual, node_of
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class KeepMap:
     """The kept slots of every axis that loses some.
 
@@ -40,8 +41,19 @@ class KeepMap:
 
     def touches(self, tensors: Iterable[str]) -> bool:
         """Whether any of the tensors loses a slot on any axis."""
-        cut = {axis.tensor for axis in self.kept}
-        return any(tensor in cut for tensor in tensors)
+        return any(tensor in self._tensors for tensor in tensors)
+
+    def touches_node(self, key: str) -> bool:
+        """Whether an axis that belongs to the node with this key loses slots."""
+        return key in self._nodes
+
+    @cached_property
+    def _tensors(self) -> frozenset[str]:
+        return frozenset(axis.tensor for axis in self.kept)
+
+    @cached_property
+    def _nodes(self) -> frozenset[str]:
+        return frozenset(node_of(axis) for axis in self.kept if is_virtual(axis))
 
 
 def keep_map(ir: DependencyGraph, kept: Mapping[str, BoolArray]) -> KeepMap:

@@ -44,6 +44,11 @@ def is_virtual(axis: Axis) -> bool:
     return axis.tensor.startswith("\0")
 
 
+def node_of(axis: Axis) -> str:
+    """The key of the node to which a virtual axis belongs."""
+    return axis.tensor.split("\0")[1]
+
+
 @dataclass(frozen=True, slots=True)
 class Extent:
     """Declares a virtual axis and how many slots it has."""

@@ -46,12 +46,15 @@ class SessionConfig:
         level: ONNX Runtime's graph optimisation, 0 (none), 1 (basic), 2 (extended), 3 (all).
         order: in which order nodes run that could run at the same time: "default" or "priority"
             (ONNX Runtime's PRIORITY_BASED); decides how long activations stay in memory.
+        plan_memory: whether to plan memory for inputs of one size; takes time quadratic in the
+            number of nodes at the first run with each size.
     """
 
     provider: str = "cpu"
     threads: int = 1
     level: int = 3
     order: str = "default"
+    plan_memory: bool = True
 
 
 def resolve_provider(wanted: str) -> str:
@@ -107,6 +110,7 @@ def create_session(model: ModelProto, config: SessionConfig, base_dir: Path | No
     options.intra_op_num_threads = config.threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
+    options.enable_mem_pattern = config.plan_memory
     levels = ort.GraphOptimizationLevel
     options.graph_optimization_level = (
         levels.ORT_DISABLE_ALL,
@@ -180,5 +184,6 @@ def probe_session(graph: ModelGraph, valued: frozenset[str], threads: int) -> Pr
     light.graph.output.extend(
         ValueInfoProto(name=name) for name in (*map(_shape_name, shaped), *sorted(asked))
     )
-    session = create_session(light, SessionConfig(threads=threads, level=0), graph.base_dir)
+    config = SessionConfig(threads=threads, level=0, plan_memory=False)
+    session = create_session(light, config, graph.base_dir)
     return ProbeSession(session, tuple(shaped), tuple(sorted(asked)))

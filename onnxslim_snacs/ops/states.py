@@ -32,12 +32,15 @@ def _moved(node: NodeProto) -> Sequence[str]:
 
 
 def fed(node: OpNode, tensor: str) -> bool:
-    """Whether a tensor is made of nothing but graph inputs and constants by moving."""
+    """Whether a tensor is made by moving of nothing but states of full extent and constants.
+
+    Those are graph inputs, and the last states of other nodes that are given back.
+    """
     graph, found = node.facts.graph, False
     pending, seen = [tensor], {tensor}
     while pending:
         name = pending.pop()
-        if name in graph.inputs:
+        if name in graph.inputs or _last_state(node, name):
             found = True
         elif not node.facts.follows_from_shapes(name):
             sources = _moved(graph.nodes[graph.producer[name]]) if name in graph.producer else ()
@@ -46,6 +49,15 @@ def fed(node: OpNode, tensor: str) -> bool:
             pending.extend(s for s in sources if s not in seen)
             seen.update(sources)
     return found
+
+
+def _last_state(node: OpNode, tensor: str) -> bool:
+    """Whether a tensor is the last state of a recurrent node that is given back."""
+    graph = node.facts.graph
+    maker = graph.nodes[graph.producer[tensor]] if tensor in graph.producer else None
+    if maker is None or maker.op_type not in ("LSTM", "GRU", "RNN") or maker.output[0] == tensor:
+        return False
+    return given_back(node, tensor)
 
 
 def given_back(node: OpNode, tensor: str) -> bool:
