@@ -60,9 +60,15 @@ class ModelFacts:
     note: str = ""
     lacks_operator: bool = False
     _cache: dict[str, NDArray[Any] | None] = field(default_factory=dict)
+    _shapes: dict[str, Shape | None] = field(default_factory=dict)
 
     def shape(self, tensor: str) -> Shape | None:
         """The tensor's shape; None entries are dynamic, None altogether if unknown."""
+        if tensor not in self._shapes:
+            self._shapes[tensor] = self._shape(tensor)
+        return self._shapes[tensor]
+
+    def _shape(self, tensor: str) -> Shape | None:
         initializer = self.graph.initializers.get(tensor)
         if initializer is not None:
             return tuple(initializer.dims)
