@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from onnx import TensorProto
 
@@ -15,6 +15,7 @@ from onnxslim_snacs.model.graph import ModelGraph, captured
 from onnxslim_snacs.model.share import separate
 from onnxslim_snacs.ops import OPERATORS
 from onnxslim_snacs.ops.chains import Chain, find_chains, propagate
+from onnxslim_snacs.ops.loops import closed_loops
 from onnxslim_snacs.ops.node import OpNode
 from onnxslim_snacs.ops.periods import find_periods
 
@@ -72,6 +73,10 @@ def analyse(
             allow_inexact=allow_inexact,
         )
         for k, proto in enumerate(graph.nodes)
+    )
+    loops = closed_loops(graph, nodes)
+    nodes = tuple(
+        replace(node, fed_back=loops[k]) if k in loops else node for k, node in enumerate(nodes)
     )
     chains = find_chains(graph, nodes)
     stated = [*graph_facts(graph, facts), *node_facts(nodes, chains)]

@@ -24,6 +24,7 @@ class OpNode:
         facts: shapes and values of its tensors.
         opset: version of the node's operator set.
         allow_inexact: whether normalisations may lose channels (`--allow-inexact`).
+        fed_back: positions of outputs that are states which come in again with the next call.
     """
 
     key: str
@@ -31,6 +32,7 @@ class OpNode:
     facts: ModelFacts
     opset: int
     allow_inexact: bool = False
+    fed_back: frozenset[int] = frozenset()
 
     @property
     def op(self) -> str:

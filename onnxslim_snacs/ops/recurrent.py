@@ -5,8 +5,9 @@ g x h, i), R (d, g x h, h), B (d, 2 x g x h), lengths (batch), states (d, batch,
 3 x h); Y (time, d, batch, h), last states (d, batch, h).  With layout 1 the batch comes first.
 `hidden_size` is one number, so a unit goes from both directions.
 
-A streaming model is fed its first states and gives back its last ones.  Those keep their extent:
-the node picks what it needs of the first states and fills up the last ones with zeros.
+A streaming model is fed its first states and gives back its last ones, which come in again with the
+next call.  Those keep their extent: the node picks what it needs of the first states and fills up
+the last ones with zeros, which nobody but itself will ever read (see `loops`).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from onnxslim_snacs.ir.types import Axis, Blank, Extent, Fact, Pin, Sink, Tie, v
 from onnxslim_snacs.ops.common import pin_structural
 from onnxslim_snacs.ops.node import Edit, Keep, OpNode, SetAttribute, SetInput, arange, known
 from onnxslim_snacs.ops.registry import Family, OpRule
-from onnxslim_snacs.ops.states import fed, given_back, with_states
+from onnxslim_snacs.ops.states import fed, with_states
 
 _W, _R = 1, 2
 _STATES = (5, 6)
@@ -45,7 +46,10 @@ def propagate(node: OpNode) -> Iterable[Fact]:
     out = node.out_axis(-1, outs[0]) if outs else None
     yield Sink(feature, 0, node.in_axis(_W, 2), _W, node.in_axis(_W, 1), out)
     yield Sink(node.in_axis(_R, 2), _R)
-    for output in _kept_outputs(node):
+    for position in _picked_inputs(node):
+        yield Pin(node.in_axis(position, 2), "a state that comes from outside keeps its extent")
+    for output in sorted(node.fed_back):
+        yield Pin(node.out_axis(-1, output), "a state that is fed back keeps its extent")
         yield Blank(units, output, -1)
 
 
@@ -54,22 +58,16 @@ def _last_axes(node: OpNode) -> Iterator[Axis]:
     yield node.in_axis(_R, 2)
     for index in _STATES:
         shared = _shared_state(node, index) is not None
-        if node.has_input(index) and not shared and not fed(node, node.inputs[index]):
+        if node.has_input(index) and not shared and index not in _picked_inputs(node):
             yield node.in_axis(index, 2)
-    whole = _kept_outputs(node)
     for output, name in enumerate(node.outputs):
-        if name and output not in whole:
+        if name and output not in node.fed_back:
             yield node.out_axis(-1, output)
 
 
-def _kept_outputs(node: OpNode) -> list[int]:
-    """The outputs that hold last states and are given back to the user who gave the first ones.
-
-    A last state of a node that takes none is no state but an answer, and stays as it is.
-    """
-    if not any(node.has_input(k) and fed(node, node.inputs[k]) for k in _STATES):
-        return []
-    return [k for k, name in enumerate(node.outputs) if k and name and given_back(node, name)]
+def _picked_inputs(node: OpNode) -> list[int]:
+    """The inputs that hold first states which the user feeds."""
+    return [k for k in _STATES if node.has_input(k) and fed(node, node.inputs[k])]
 
 
 def _shared_state(node: OpNode, index: int) -> NDArray[Any] | None:
@@ -121,8 +119,7 @@ def shrink(node: OpNode, keep: Keep) -> Iterable[Edit]:
         return
     left = len(index)
     shared = {k: s[..., :left] for k in _STATES if (s := _shared_state(node, k)) is not None}
-    picked = [k for k in _STATES if node.has_input(k) and fed(node, node.inputs[k])]
-    filled = _kept_outputs(node)
+    picked, filled = _picked_inputs(node), sorted(node.fed_back)
     if picked or filled:
         yield with_states(node, index, hidden, shared, picked, filled)
         return
