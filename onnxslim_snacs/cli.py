@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Event
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,7 +20,15 @@ from rich.markup import escape
 from onnxslim_snacs import __version__, options
 from onnxslim_snacs.config import MAX_DROP, CompressConfig, DataConfig, check_config
 from onnxslim_snacs.errors import FileSystemError, LimitExceeded, SnacsError, UsageError, foreign
-from onnxslim_snacs.terminal import finish, guard_streams, progress_bars, screen, write_stdout
+from onnxslim_snacs.terminal import (
+    Progress,
+    finish,
+    guard_streams,
+    progress_bars,
+    screen,
+    silent,
+    write_stdout,
+)
 
 if TYPE_CHECKING:
     from onnxslim_snacs.pipeline import Compressed
@@ -175,7 +184,7 @@ def compress(
             plan_out=plan_out,
             report_out=report,
             overwrite=force,
-            progress=progress,
+            progress=_told_of_writing(progress),
         )
     _show(done, json=json)
 
@@ -230,6 +239,7 @@ def apply(
         overwrite=force,
         data=DataConfig(input_shapes=options.shapes(input_shape)),
         threads=threads,
+        progress=_told_of_writing(silent),
     )
     _show(done, json=json)
 
@@ -316,7 +326,7 @@ def _show(done: Compressed, *, json: bool) -> None:
 
 def main() -> None:
     """Run, and end with the exit code that belongs to what happened."""
-    for name in ("SIGTERM", "SIGHUP"):
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), _terminated)
     guard_streams()
@@ -332,6 +342,7 @@ def run(arguments: Sequence[str]) -> int:
     Returns:
         The exit code; what went wrong is told in one line on stderr.
     """
+    _writing.clear()
     try:
         code = _invoke(arguments)
         finish()
@@ -375,5 +386,20 @@ def _warn(texts: Sequence[str]) -> None:
         )
 
 
+#: Set from the moment in which the outputs are written: ending then is quicker than undoing it,
+#: and a run that says that it has failed must not have changed anything.
+_writing = Event()
+
+
+def _told_of_writing(progress: Progress) -> Progress:
+    def update(stage: str, done: int, total: int) -> None:
+        if stage == "write":
+            _writing.set()
+        progress(stage, done, total)
+
+    return update
+
+
 def _terminated(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(128 + number)
+    if not _writing.is_set():
+        raise SystemExit(128 + number)

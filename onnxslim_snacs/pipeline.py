@@ -92,7 +92,7 @@ def compress(
         plan_out: where to write the plan; it comes into its place together with the model.
         report_out: where to write the report, likewise.
         overwrite: whether existing files may be replaced.
-        progress: told (stage, done, total).
+        progress: told (stage, done, total); the last stage is "write".
 
     Returns:
         The model, the plan and the report.
@@ -159,6 +159,7 @@ def compress(
         provider=provider,
         seed=config.seed,
     )
+    progress("write", 0, 1)
     with clock.stage("write"):
         outputs.write(model, plan, report, graph.base_dir)
     return Compressed(model, plan, report)
@@ -223,6 +224,7 @@ def apply_plan(
     overwrite: bool = False,
     data: DataConfig | None = None,
     threads: int = 1,
+    progress: Progress = silent,
 ) -> Compressed:
     """Replay a plan: the same model, byte for byte.
 
@@ -234,6 +236,7 @@ def apply_plan(
         overwrite: whether existing files may be replaced.
         data: sizes of inputs that cannot be guessed.
         threads: threads of ONNX Runtime.
+        progress: told (stage, done, total); the last stage is "write".
 
     Raises:
         SnacsError: one leaf for each way in which a run can end, see `errors`.
@@ -255,6 +258,7 @@ def apply_plan(
     costs = cost_model(analysis)
     report = make_report(analysis, costs, keep, proof, None, path=str(path), out=out)
     report = replace(report, criterion="plan", timings=clock.seconds)
+    progress("write", 0, 1)
     with clock.stage("write"):
         outputs.write(model, plan, report, graph.base_dir)
     return Compressed(model, plan, report)

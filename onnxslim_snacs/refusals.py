@@ -29,7 +29,7 @@ def require_runnable(analysis: Analysis, whole: str) -> None:
     if whole and not analysis.facts.ran:
         raise InputRefused(
             f"{whole} has to run the model, and ONNX Runtime does not have one of its operators "
-            "(--criterion l1 with --ratio or --target params=... can do without): "
+            "(--criterion l1 with --ratio can do without): "
             f"{analysis.facts.note}"
         )
 
@@ -40,7 +40,11 @@ def needs_running(config: CompressConfig, criterion: Criterion) -> str:
         return f"--criterion {criterion.name}"
     if "latency" in config.target or "macs" in config.target:
         return "--target " + " ".join(config.target)
-    return "" if config.target or config.ratio is not None else "--max-drop"
+    if config.ratio is not None:
+        return ""
+    if config.allocation == "curves":
+        return "--allocation curves"
+    return "" if config.target else "--max-drop"
 
 
 def protected_groups(analysis: Analysis, patterns: Sequence[str]) -> frozenset[str]:

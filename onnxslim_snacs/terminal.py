@@ -15,6 +15,7 @@ from onnxslim_snacs.errors import FileSystemError
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
+Progress = Callable[[str, int, int], None]
 #: Columns where the output goes into a file or a pipe, which have no width of their own.
 _WIDTH = 140
 
@@ -83,8 +84,12 @@ def _discard(descriptor: int) -> None:
     os.close(devnull)
 
 
+def silent(stage: str, done: int, total: int) -> None:
+    """Progress that nobody looks at."""
+
+
 @contextmanager
-def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
+def progress_bars() -> Iterator[Progress]:
     """A bar on stderr for each stage that reports."""
     from rich.progress import Progress
 

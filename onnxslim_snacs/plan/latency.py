@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from onnxslim_snacs.errors import NothingToPrune
 from onnxslim_snacs.ir.types import Group
@@ -53,8 +54,8 @@ def by_latency(
     allocation: Allocation = by_quantile if globally else staggered
     fastest: list[float] = []
 
-    def decide(depth: float) -> Kept:
-        return allocation(groups, scores, depth, unbound(constraints))
+    def meet(bound: Constraints) -> tuple[Kept, float]:
+        return solve(lambda depth: allocation(groups, scores, depth, bound), cost, 1.0, steps=steps)
 
     def cost(kept: Kept) -> float:
         others = price(kept)
@@ -63,14 +64,16 @@ def by_latency(
         fastest.append(stopwatch(kept))
         return max(others, fastest[-1] / share)
 
-    try:
-        kept, reached = solve(decide, cost, 1.0, steps=steps)
-    except NothingToPrune as error:
-        raise NothingToPrune(
-            f"--target latency={share:g} cannot be met: with everything removed that may go, the "
-            f"model still takes {min(fastest):.2f} of the original's time on this machine"
-        ) from error
-    return Choice(kept, reached, exceeded_limits(groups, kept, constraints))
+    for bound in (replace(constraints, limits={}), unbound(constraints)):
+        try:
+            kept, reached = meet(bound)
+        except NothingToPrune:
+            continue
+        return Choice(kept, reached, exceeded_limits(groups, kept, constraints))
+    raise NothingToPrune(
+        f"--target latency={share:g} cannot be met: with everything removed that may go, the "
+        f"model still takes {min(fastest):.2f} of the original's time on this machine"
+    )
 
 
 def require_faster(ratio: float) -> None:
