@@ -1,0 +1,148 @@
+"""What is asked for is what comes out: targets, ratios, tolerated drops, protection, multiples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from onnxslim_snacs.bench import Latency
+from onnxslim_snacs.judge import Judge, LatencyWatch
+from tests.cli.conftest import Cli, untouched
+
+LINE = ("--criterion", "l1", "--force", "--json")
+
+
+def kept(report: dict[str, Any]) -> list[int]:
+    return [g["kept"] for g in report["groups"]]
+
+
+def left(report: dict[str, Any], key: str) -> float:
+    share: float = report["after"][key] / report["before"][key]
+    return share
+
+
+@pytest.mark.parametrize("target", ["params=0.4", "macs=0.5", "macs=0.8", "bytes=0.3"])
+def test_one_target(cli: Cli, model: Path, data: Path, target: str) -> None:
+    key, share = target.split("=")
+    report = cli("compress", model, "--data", data, *LINE, "--target", target).json()
+    assert float(share) - 0.02 <= left(report, key) <= float(share)
+
+
+def test_two_targets_hold_at_once(cli: Cli, model: Path, data: Path) -> None:
+    targets = ("--target", "params=0.3", "--target", "macs=0.7")
+    report = cli("compress", model, "--data", data, *LINE, *targets).json()
+    assert left(report, "params") <= 0.3
+    assert left(report, "macs") <= 0.7
+    assert max(left(report, "params") / 0.3, left(report, "macs") / 0.7) > 0.95
+
+
+def test_target_of_everything_changes_nothing(cli: Cli, model: Path, data: Path) -> None:
+    whole = [16, 16, 32, 32, 64, 64]
+    for options in ("--target macs=1", "--ratio 0"):
+        report = cli("compress", model, "--data", data, *LINE, *options.split()).json()
+        assert kept(report) == whole
+
+
+def test_ratio_and_multiples(cli: Cli, model: Path, data: Path) -> None:
+    line = ("compress", model, "--data", data, *LINE, "--ratio", "0.3")
+    assert kept(cli(*line).json()) == [11, 11, 22, 22, 45, 45]
+    assert kept(cli(*line, "--multiple-of", "8").json()) == [16, 16, 24, 24, 48, 48]
+
+
+def test_protect(cli: Cli, model: Path, data: Path) -> None:
+    line = ("compress", model, "--data", data, *LINE, "--ratio", "0.5")
+    by_node = cli(*line, "--protect", "/stages/stages.0/*").json()
+    assert kept(by_node) == [16, 16, 16, 16, 32, 32]
+    by_tensor = cli(*line, "--protect", "onnx::Conv_91", "--protect", "onnx::Conv_106").json()
+    assert kept(by_tensor) == [16, 16, 16, 32, 64, 32]  # a weight keeps what it reads, too
+
+
+def test_seed(cli: Cli, model: Path, data: Path) -> None:
+    out = model.with_name("net.slim.onnx")
+    line = ("compress", model, "--data", data, "--criterion", "random", "--ratio", "0.5", "--force")
+    files = []
+    for seed in (0, 0, 1):
+        cli(*line, "--seed", seed)
+        files.append(out.read_bytes())
+    assert files[0] == files[1] != files[2]
+
+
+def test_auto_is_the_default_and_holds_the_drop(cli: Cli, model: Path, data: Path) -> None:
+    line = ("compress", model, "--data", data, *LINE)
+    default = cli(*line).json()
+    assert kept(default) == kept(cli(*line, "--auto").json())
+    assert default["drift"]["accuracy_before"] - default["drift"]["accuracy_after"] <= 0.01
+    assert default["notes"]["max_drop"] == 0.01
+    bold = cli(*line, "--max-drop", "0.2").json()
+    assert bold["drift"]["accuracy_before"] - bold["drift"]["accuracy_after"] <= 0.2
+    assert left(bold, "macs") < left(default, "macs") < 1
+
+
+def test_a_drop_that_lets_nothing_go(
+    cli: Cli, model: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def drop(judge: object, kept: dict[str, Any]) -> float:
+        return 0.0 if all(stays.all() for stays in kept.values()) else 0.5
+
+    monkeypatch.setattr(Judge, "drop", drop)
+    with untouched(model.parent):
+        ended = cli("compress", model, "--data", data, "--criterion", "l1", code=4)
+    assert "drops 0.5" in ended.err
+
+
+def test_threads_and_provider_are_reported(cli: Cli, model: Path, data: Path) -> None:
+    line = ("compress", model, "--data", data, *LINE, "--ratio", "0.5")
+    assert cli(*line, "--threads", 2, "--provider", "cpu").json()["provider"] == "cpu"
+
+
+def fake_clock(monkeypatch: pytest.MonkeyPatch, floor: float) -> None:
+    """Time falls with the size of the model, down to a floor."""
+
+    def measure(watch: LatencyWatch, model: Any, seconds: float) -> Latency:
+        size = model.ByteSize() / watch.analysis.graph.proto.ByteSize()
+        ratio = floor + (1 - floor) * size
+        return Latency(1.0, ratio, ratio, 1)
+
+    monkeypatch.setattr(LatencyWatch, "measure", measure)
+
+
+def test_latency_target(cli: Cli, model: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_clock(monkeypatch, 0.3)
+    line = ("compress", model, "--data", data, *LINE, "--target")
+    report = cli(*line, "latency=0.6").json()
+    assert 0.5 < report["latency"]["ratio"] <= 0.6
+    both = cli(*line, "latency=0.6", "--target", "macs=0.2").json()
+    assert both["latency"]["ratio"] <= 0.6
+    assert 0.15 < left(both, "macs") <= 0.2
+    other = model.with_name("net.slim.onnx")
+    other.unlink()
+    with untouched(model.parent):
+        ended = cli(*line, "latency=0.2", code=4)
+    assert "still takes 0.3" in ended.err
+
+
+def test_a_model_that_is_not_faster_is_not_written(
+    cli: Cli, model: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(watch: LatencyWatch, model: Any, seconds: float) -> Latency:
+        ratio = 0.9 if seconds < 1 else 1.05  # luck in the search, not in the last measurement
+        return Latency(1.0, ratio, ratio, 1)
+
+    monkeypatch.setattr(LatencyWatch, "measure", measure)
+    line = ("compress", model, "--data", data, *LINE, "--target", "latency=0.95")
+    with untouched(model.parent):
+        ended = cli(*line, code=4)
+    assert "1.05" in ended.err
+    assert "--allow-slower" in ended.err
+    report = cli(*line, "--allow-slower").json()
+    assert report["latency"]["ratio"] == 1.05
+
+
+def test_latency_is_really_measured(cli: Cli, model: Path, data: Path) -> None:
+    line = ("compress", model, "--data", data, *LINE, "--allow-slower", "--target", "latency=0.95")
+    report = cli(*line).json()
+    assert report["latency"]["runs"] >= 15
+    assert report["latency"]["after"] > 0
+    assert left(report, "macs") < 1
