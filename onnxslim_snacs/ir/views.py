@@ -83,25 +83,29 @@ def choose_views(
     views: list[View] = []
     while len(views) < MAX_VIEWS:
         choice = [-1] * len(splits)
-        fresh = False
         # Splits with a factor that has not lived yet choose first, lest others choose for them.
         for s in sorted(range(len(splits)), key=lambda s: not _open(s, candidates, covered)):
             if choice[s] >= 0 or not candidates[s]:
                 continue
-            open_factors = _open(s, candidates, covered)
-            fresh = fresh or bool(open_factors)
-            pending = [(s, (open_factors or candidates[s])[0])]
+            pending = [(s, (_open(s, candidates, covered) or candidates[s])[0])]
             while pending:
                 t, k = pending.pop()
                 if choice[t] >= 0 or k not in candidates[t]:
                     continue
                 choice[t] = k
-                covered.add((t, k))
-                live = classes[t][k]
-                pending.extend((u, classes[u].index(live)) for u in by_class[live] if choice[u] < 0)
-                pending.extend((u, k) for u in by_fine[fine_class[t], extents[t]] if choice[u] < 0)
-        if views and not fresh:
+                # What runs along the factor, and what the fine axis is itself a factor of.
+                for live in (classes[t][k], fine_class[t]):
+                    pending.extend((u, classes[u].index(live)) for u in by_class.get(live, ()))
+                pending.extend((u, k) for u in by_fine[fine_class[t], extents[t]])
+        lives = [classes[t][k] if k >= 0 else -1 for t, k in enumerate(choice)]
+        alive = {
+            (t, k)
+            for t, k in enumerate(choice)
+            if k >= 0 and all(lives[u] == fine_class[t] for u in by_class.get(fine_class[t], ()))
+        }
+        if views and alive <= covered:
             break
+        covered |= alive
         views.append(View(tuple(choice)))
     return views
 

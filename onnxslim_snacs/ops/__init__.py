@@ -2,6 +2,7 @@
 
 from onnxslim_snacs.ops import (
     attention,
+    attention_grouped,
     attention_packed,
     concat,
     contrib,
@@ -32,6 +33,7 @@ from onnxslim_snacs.ops.registry import Family, merge
 OPERATORS: Family = merge(
     [
         attention.RULES,
+        attention_grouped.RULES,
         attention_packed.RULES,
         concat.RULES,
         contrib.RULES,

@@ -43,7 +43,8 @@ def heads_of(node: OpNode) -> Heads:
     return Heads(*(virtual_axis(node.key, role) for role in roles))
 
 
-def _declared(node: OpNode, queries: int, keys: int, width: int, value: int) -> Iterator[Fact]:
+def declare_heads(node: OpNode, queries: int, keys: int, width: int, value: int) -> Iterator[Fact]:
+    """How many heads there are, how wide they are, and how the query heads share the others."""
     heads = heads_of(node)
     yield Extent(heads.queries, queries)
     yield Extent(heads.keys, keys)
@@ -57,7 +58,7 @@ def _declared(node: OpNode, queries: int, keys: int, width: int, value: int) -> 
     yield Split(heads.queries, (heads.keys, shared))
 
 
-def _laid_out(axes: list[Axis], heads: Axis, width: Axis) -> Iterator[Fact]:
+def laid_out(axes: list[Axis], heads: Axis, width: Axis) -> Iterator[Fact]:
     """A tensor (batch, time, heads x width) or (batch, heads, time, width)."""
     if len(axes) == 3:
         yield Split(axes[2], (heads, width))
@@ -68,7 +69,9 @@ def _laid_out(axes: list[Axis], heads: Axis, width: Axis) -> Iterator[Fact]:
     yield from pin_structural((axes[0], axes[2]), _TIME)
 
 
-def _scores(axes: list[Axis], heads: Axis, count: int, extents: tuple[Dim, ...]) -> Iterator[Fact]:
+def scores_along(
+    axes: list[Axis], heads: Axis, count: int, extents: tuple[Dim, ...]
+) -> Iterator[Fact]:
     """A mask, bias or table of scores, broadcast to (batch, heads, time, time)."""
     for back, axis in enumerate(reversed(axes)):
         if back == 2 and extents[-3] == count:
@@ -85,7 +88,8 @@ def _out_axes(node: OpNode, index: int) -> list[Axis]:
     return [node.out_axis(d, index) for d in range(len(known(node.out_shape(index))))]
 
 
-def _pinned(node: OpNode, reason: str) -> Iterator[Pin]:
+def all_pinned(node: OpNode, reason: str) -> Iterator[Pin]:
+    """Pins on every axis of every input and output."""
     for index in range(len(node.inputs)):
         if node.has_input(index):
             yield from (Pin(axis, reason) for axis in _in_axes(node, index))
@@ -139,29 +143,29 @@ def propagate(node: OpNode) -> Iterable[Fact]:
     """Attention, and ONNX Runtime's MultiHeadAttention."""
     form, counts = _FORMS[node.op], _counts(node)
     if counts is None:
-        yield from _pinned(node, "queries, keys and values are packed or of unknown size")
+        yield from all_pinned(node, "queries, keys and values are packed or of unknown size")
         return
     heads = heads_of(node)
-    yield from _declared(node, *counts)
+    yield from declare_heads(node, *counts)
     key, value = (heads.keys, heads.width), (heads.keys, heads.value)
     query = _in_axes(node, 0)
-    yield from _laid_out(query, heads.queries, heads.width)
-    yield from _laid_out(_in_axes(node, 1), *key)
-    yield from _laid_out(_in_axes(node, 2), *value)
-    yield from _laid_out(_out_axes(node, 0), heads.queries, heads.value)
+    yield from laid_out(query, heads.queries, heads.width)
+    yield from laid_out(_in_axes(node, 1), *key)
+    yield from laid_out(_in_axes(node, 2), *value)
+    yield from laid_out(_out_axes(node, 0), heads.queries, heads.value)
     yield Sink(query[-1], 0, node.in_axis(1, -1), 1)
     for index, pair in zip(form.past, (key, value), strict=True):
         if node.has_input(index):
-            yield from _laid_out(_in_axes(node, index), *pair)
+            yield from laid_out(_in_axes(node, index), *pair)
     for output, pair in ((1, key), (2, value)):
         if len(node.outputs) > output and node.outputs[output]:
-            yield from _laid_out(_out_axes(node, output), *pair)
+            yield from laid_out(_out_axes(node, output), *pair)
     if len(node.outputs) > 3 and node.outputs[3]:
         table = _out_axes(node, 3)
-        yield from _scores(table, heads.queries, counts[0], known(node.out_shape(3)))
+        yield from scores_along(table, heads.queries, counts[0], known(node.out_shape(3)))
     if node.has_input(form.scores):
         extents = known(node.in_shape(form.scores))
-        yield from _scores(_in_axes(node, form.scores), heads.queries, counts[0], extents)
+        yield from scores_along(_in_axes(node, form.scores), heads.queries, counts[0], extents)
     if form.bias >= 0 and node.has_input(form.bias):
         yield from _bias(node, form.bias)
 
