@@ -88,11 +88,11 @@ def explain(analysis: Analysis) -> str:
         for item in analysis.ir.stated
         if isinstance(item.fact, Pin) and not item.fact.structural
     )
-    reasons = dict.fromkeys(
-        f"{foreign(pin.axis)} ({pin.op}): {pin.reason}" for pin in pins if pin.node != "graph"
-    )
-    shown = list(reasons) or [f"{foreign(p.axis)} ({p.op}): {p.reason}" for p in pins]
-    return "; ".join(shown[:5]) or "it has no layer whose channels are summed over"
+    first = {(pin.op, pin.reason): pin for pin in reversed(pins)}
+    shown = [first[key] for key in dict.fromkeys((pin.op, pin.reason) for pin in pins)]
+    inside = [pin for pin in shown if pin.op != "graph"]
+    said = [f"{foreign(pin.axis)} ({foreign(pin.op)}): {pin.reason}" for pin in inside or shown]
+    return "; ".join(said[:5]) or "it has no layer whose channels are summed over"
 
 
 def require_cut(config: CompressConfig, choice: Choice) -> None:
