@@ -122,7 +122,7 @@ def compress(
         typer.Option(help="How groups share the cut: curves (measured), uniform or scores."),
     ] = "curves",
     as_released: Annotated[
-        bool, typer.Option("--as-released", help="The released SNACS formulas, edges only.")
+        bool, typer.Option("--as-released", help="SNACS: the formulas of the released code.")
     ] = False,
     groups: Annotated[
         int | None, typer.Option(help="SNACS: filter groups per layer instead of single filters.")

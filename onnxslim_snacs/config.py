@@ -90,10 +90,9 @@ def check_config(config: CompressConfig) -> None:
     """
     _check_budget(config)
     _check_data(config.data)
+    _check_snacs(config)
     if config.multiple_of < 1 or config.threads < 1:
         raise UsageError("--multiple-of and --threads have to be at least 1")
-    if config.groups is not None and config.groups < 1:
-        raise UsageError(f"--groups {config.groups}: expected at least 1")
     if config.seed < 0:
         raise UsageError(f"--seed {config.seed}: expected a number that is not negative")
     if config.allocation not in ALLOCATIONS:
@@ -120,6 +119,17 @@ def _check_budget(config: CompressConfig) -> None:
         raise UsageError(f"--max-drop {config.max_drop:g}: expected a number in [0, 1)")
     if config.allow_slower and "latency" not in config.target:
         raise UsageError("--allow-slower belongs to --target latency=...")
+
+
+def _check_snacs(config: CompressConfig) -> None:
+    if config.as_released and config.criterion != "snacs":
+        raise UsageError("--as-released belongs to --criterion snacs")
+    if config.groups is None:
+        return
+    if not config.criterion.startswith("snacs"):
+        raise UsageError("--groups belongs to --criterion snacs")
+    if config.groups < 1:
+        raise UsageError(f"--groups {config.groups}: expected at least 1")
 
 
 def _check_data(data: DataConfig) -> None:

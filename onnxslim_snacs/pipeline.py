@@ -123,7 +123,15 @@ def compress(
         source = open_source(config.data, graph, seed=config.seed)
         scoring, judging = split_source(source)
     with clock.stage("score"):
-        context = ScoreContext(analysis, scoring, session, config.seed, progress)
+        context = ScoreContext(
+            analysis,
+            scoring,
+            session,
+            config.seed,
+            progress,
+            as_released=config.as_released,
+            groups=config.groups,
+        )
         result = criterion.score(context)
     if config.ratio is None and config.allocation == "curves":
         with clock.stage("allocate"):

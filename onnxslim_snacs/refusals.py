@@ -28,9 +28,8 @@ def require_runnable(analysis: Analysis, whole: str) -> None:
     """
     if whole and not analysis.facts.ran:
         raise InputRefused(
-            f"{whole} has to run the model, and ONNX Runtime does not have one of its operators "
-            "(--criterion l1 with --ratio can do without): "
-            f"{analysis.facts.note}"
+            f"{whole} has to run the model, and ONNX Runtime cannot (--criterion l1 with --ratio "
+            f"does without): {analysis.facts.note}"
         )
 
 

@@ -146,3 +146,14 @@ def test_latency_is_really_measured(cli: Cli, model: Path, data: Path) -> None:
     assert report["latency"]["runs"] >= 15
     assert report["latency"]["after"] > 0
     assert left(report, "macs") < 1
+
+
+def test_options_of_snacs_reach_it(cli: Cli, model: Path, data: Path) -> None:
+    line = ("compress", model, "--data", data, "--ratio", "0.5", "--force", "--json")
+    plain = cli(*line).json()
+    chosen = [cli(*line, *extra).json() for extra in (("--groups", "4"), ("--as-released",))]
+    notes = [report["notes"]["snacs"] for report in (plain, *chosen)]
+    assert [note["groups"] for note in notes] == [None, 4, None]
+    assert [note["as_released"] for note in notes] == [False, False, True]
+    assert notes[0]["layers"] != notes[1]["layers"]
+    assert notes[0]["layers"] != notes[2]["layers"]

@@ -77,6 +77,8 @@ WRONG = [
     "--seed -1",
     "--samples 0",
     "--groups 0",
+    "--groups 4 --criterion l1",
+    "--as-released --criterion snacs-gaussian",
     "--layout CHW",
     "--size 3,x",
     "--size nan",
