@@ -30,7 +30,9 @@ def remove_dead_nodes(model: ModelProto, suspects: set[str]) -> None:
             continue
         dead.add(name)
         position = maker.get(name)
-        if position is None or any(readers[o] for o in graph.node[position].output):
+        if position is None or position in dead_nodes:  # dead by another of its outputs
+            continue
+        if any(readers[o] for o in graph.node[position].output):
             continue
         dead_nodes.add(position)
         for source in _reads(graph.node[position]):
