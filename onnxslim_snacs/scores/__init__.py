@@ -2,14 +2,14 @@
 
 from onnxslim_snacs.scores import magnitude, random
 from onnxslim_snacs.scores.criterion import Criterion
-from onnxslim_snacs.scores.snacs import criterion as snacs
+from onnxslim_snacs.scores.snacs.criterion import GAUSSIAN, SNACS
 
 #: Every criterion, by the name that the user types.
 CRITERIA: dict[str, Criterion] = {
     c.name: c
     for c in (
-        snacs.SNACS,
-        snacs.GAUSSIAN,
+        SNACS,
+        GAUSSIAN,
         magnitude.L1,
         magnitude.L2,
         random.CRITERION,
