@@ -127,7 +127,7 @@ def build_graph(
     groups = collect_groups(found, is_weight, makers)
     return DependencyGraph(
         groups=groups,
-        pins=_explain(facts, sinks, table, labels, pinned),
+        pins=_explain(facts, sinks, table, labels, pinned, _first_pins(facts, base, pins)),
         sinks=sinks,
         table=table,
         stated=facts,
@@ -262,8 +262,12 @@ def _explain(
     table: SlotTable,
     labels: Sequence[IntArray],
     pinned: Sequence[IntArray],
+    first: IntArray,
 ) -> tuple[PinReason, ...]:
-    """The causes for which channel axes of weights are pinned in every view, each once."""
+    """The causes for which channel axes of weights are pinned in every view, each once.
+
+    Where the cause is a split axis, what pins its factors is told instead.
+    """
     causes: dict[int, None] = {}
     for _, sink in sinks:
         for axis in (sink.axis, sink.weight_out, sink.out):
@@ -273,7 +277,39 @@ def _explain(
             cause = np.stack([pin[label[slots]] for label, pin in zip(labels, pinned, strict=True)])
             stuck = (cause >= 0).all(axis=0)
             causes.update(dict.fromkeys(np.unique(cause[0, stuck]).tolist()))
-    return tuple(dict.fromkeys(pin_reason(facts[number]) for number in sorted(causes)))
+    told = sorted({_behind_split(facts, table, first, number) for number in causes})
+    return tuple(dict.fromkeys(pin_reason(facts[number]) for number in told))
+
+
+def _first_pins(facts: Sequence[Stated], base: IntArray, pins: _Pins) -> IntArray:
+    """(slots,) the first pin that reaches each slot by ties alone, or -1.
+
+    A pin on an axis that is no channel axis by its nature gives way to any other.
+    """
+    none = np.iinfo(np.int64).max
+    best = np.full(int(base.max(initial=-1)) + 1, none, dtype=np.int64)
+    for slots, number in pins:
+        fact = facts[number].fact
+        structural = isinstance(fact, Pin) and fact.structural
+        np.minimum.at(best, base[slots], number + (len(facts) if structural else 0))
+    best[best == none] = -1
+    best[best >= len(facts)] -= len(facts)
+    reached: IntArray = best[base]
+    return reached
+
+
+def _behind_split(facts: Sequence[Stated], table: SlotTable, first: IntArray, number: int) -> int:
+    """The pin on a factor of a split axis, where the statement is such a split."""
+    fact = facts[number].fact
+    if not isinstance(fact, Split):
+        return number
+    found = [first[table.slots(axis)[0]] for axis in (*fact.factors, fact.fine)]
+    plain = [int(f) for f in found if f >= 0]
+    return next((f for f in plain if not _is_structural(facts[f])), (plain or [number])[0])
+
+
+def _is_structural(item: Stated) -> bool:
+    return isinstance(item.fact, Pin) and item.fact.structural
 
 
 def pin_reason(item: Stated) -> PinReason:
