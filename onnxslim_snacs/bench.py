@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -53,6 +53,7 @@ def compare_latency(
         seconds: for how long to go on after the least number of runs.
         least_runs: pairs to run in any case, after two that do not count.
     """
+    config = replace(config, prepack=True)  # the same for both, whatever their sizes
     sessions = [
         create_session(model, config, base_dir)
         for model, base_dir in zip((before, after), base_dirs, strict=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, ValueInfoProto
+from onnx import ModelProto
 
 from onnxslim_snacs.boundary import (
     Boundary,
@@ -241,10 +241,7 @@ def _outputs(
     base_dir: Path | None,
     sets: Sequence[Mapping[str, NDArray[Any]]],
 ) -> list[list[NDArray[Any]]]:
-    watched = ModelProto()
-    watched.CopyFrom(model)
-    watched.graph.output.extend(ValueInfoProto(name=name) for name in seen)
-    session = create_session(watched, config, base_dir)
+    session = create_session(model, config, base_dir, seen)
     return [[np.asarray(o) for o in session.run(None, dict(feeds))] for feeds in sets]
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from onnxslim_snacs.model.graph import node_constant, tensor_array
+from onnxslim_snacs.model.graph import node_constant
+from onnxslim_snacs.model.mapped import tensor_array
 
 
 def get_value(model: ModelProto, name: str, base_dir: Path | None = None) -> NDArray[Any]:

@@ -26,6 +26,10 @@ from onnxslim_snacs.model.session import (
     lacks_operator,
     probe_session,
 )
+from onnxslim_snacs.model.tensors import element_count
+
+#: Bytes up to which a value is kept in memory once it has been asked for.
+_CACHED = 1 << 20
 
 #: An extent: a number, or None where it changes with the input (batch, sequence, image size).
 Dim = int | None
@@ -87,9 +91,12 @@ class ModelFacts:
 
     def value(self, tensor: str) -> NDArray[Any] | None:
         """The tensor's value where it is the same for every input, else None."""
-        if tensor not in self._cache:
-            self._cache[tensor] = self._value(tensor)
-        return self._cache[tensor]
+        if tensor in self._cache:
+            return self._cache[tensor]
+        value = self._value(tensor)
+        if value is None or value.nbytes <= _CACHED << 4 * (tensor not in self.graph.initializers):
+            self._cache[tensor] = value
+        return value
 
     def _value(self, tensor: str) -> NDArray[Any] | None:
         if tensor in self.graph.initializers:
@@ -163,7 +170,7 @@ def read_facts(
     """
     constant, weights = _constant_tensors(graph)
     given = dict(input_shapes or {})
-    runs, failure = _probe(graph, constant, given, threads)
+    runs, failure = _probe(graph, constant - _heavy(graph, weights), given, threads)
     if failure is not None and not lacks_operator(failure) and not _runs(graph, given, threads):
         raise InputRefused(
             f"ONNX Runtime cannot run this model: {foreign(failure)}; if that is for want of a "
@@ -201,6 +208,18 @@ def _constant_tensors(graph: ModelGraph) -> tuple[frozenset[str], frozenset[str]
         if all(name in weights for name in inputs):
             weights.update(node.output)
     return frozenset(by_shape), frozenset(weights)
+
+
+def _heavy(graph: ModelGraph, weights: frozenset[str]) -> frozenset[str]:
+    """Tensors that follow from large weights alone: their values are not worth a run's memory."""
+    heavy = {name for name, t in graph.initializers.items() if element_count(t) > _CACHED}
+    for node in graph.nodes:
+        stored = next((a.t for a in node.attribute if a.name == "value"), None)
+        if any(n in heavy for n in node.input) or (
+            node.op_type == "Constant" and stored is not None and element_count(stored) > _CACHED
+        ):
+            heavy.update(name for name in node.output if name in weights)
+    return frozenset(heavy)
 
 
 def _probe(

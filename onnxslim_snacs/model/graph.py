@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 
+from onnxslim_snacs.model.mapped import tensor_array
+
 
 @dataclass(frozen=True)
 class ModelGraph:
@@ -79,11 +81,6 @@ class ModelGraph:
             KeyError: no initializer has that name.
         """
         return tensor_array(self.initializers[name], self.base_dir)
-
-
-def tensor_array(tensor: TensorProto, base_dir: Path | None = None) -> NDArray[Any]:
-    """Value of a tensor, read from its external file where it has one."""
-    return numpy_helper.to_array(tensor, base_dir=str(base_dir) if base_dir else "")
 
 
 def node_constant(node: NodeProto) -> NDArray[Any] | None:

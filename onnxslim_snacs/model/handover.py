@@ -1,8 +1,7 @@
 """What ONNX Runtime is given: the model as bytes, and beside it the weights too large for that.
 
-A serialised model ends at 2 GB, and a model that is handed over as bytes has no folder against
-which external data could be found.  So both kinds of weights travel as values of their own, without
-a copy; those in files are mapped into memory and read when they are needed.
+A serialised model ends at 2 GB, so that large weights travel as values of their own.  Those in
+files stay there: ONNX Runtime is told the folder and maps them into memory without a copy.
 """
 
 from __future__ import annotations
@@ -11,32 +10,35 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, StringStringEntryProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, StringStringEntryProto, TensorProto
 
-from onnxslim_snacs.errors import InputRefused, foreign
-from onnxslim_snacs.model.external import is_external, locate, read_chunks
+from onnxslim_snacs.model.external import is_external
+from onnxslim_snacs.model.mapped import folder_of, is_plain, read_in, tensor_array
 from onnxslim_snacs.model.shell import shell
 from onnxslim_snacs.model.tensors import DATA_FIELDS, stored_bytes
 from onnxslim_snacs.model.walk import stored_tensors
 
-#: Models up to this size are handed over whole: half of what protobuf can serialise.
-MAX_INLINE = 1 << 30
+#: Models up to this size are handed over whole, which takes three copies of them.
+MAX_INLINE = 1 << 28
 _SMALL = 1 << 12
 
 
 @dataclass(frozen=True)
 class HandOver:
-    """A model in two parts.
+    """A model in parts.
 
     Attributes:
         proto: the model; the initializers in `values` are marked external in it.
         values: initializers that travel on their own: name -> (value, ONNX element type).
+        folder: where the files lie to which other initializers refer, None if none does.
+        is_large: whether the weights outside of the proto are too large for further copies.
     """
 
     proto: ModelProto
     values: dict[str, tuple[NDArray[Any], int]]
+    folder: Path | None = None
+    is_large: bool = False
 
 
 def hand_over(
@@ -60,51 +62,25 @@ def hand_over(
     for _, tensor in stored_tensors(light):
         _read_in(tensor, base_dir)
     values: dict[str, tuple[NDArray[Any], int]] = {}
+    outside, folder = 0, None
     for tensor in model.graph.initializer:
-        entry = light.graph.initializer.add()
-        if not _travels(tensor, large):
+        size, entry = stored_bytes(tensor), light.graph.initializer.add()
+        if size <= _SMALL or not (is_external(tensor) or (large and is_plain(tensor))):
             entry.CopyFrom(tensor)
             _read_in(entry, base_dir)
             continue
-        values[tensor.name] = _value(tensor, base_dir), tensor.data_type
+        outside += size
+        if is_external(tensor):
+            folder = folder_of(tensor, base_dir).resolve()
+            entry.CopyFrom(tensor)
+            continue
+        values[tensor.name] = tensor_array(tensor), tensor.data_type
         entry.CopyFrom(shell(tensor, *DATA_FIELDS))
         entry.data_location = TensorProto.EXTERNAL
         entry.external_data.append(StringStringEntryProto(key="location", value="memory"))
-    return HandOver(light, values)
-
-
-def _travels(tensor: TensorProto, large: bool) -> bool:
-    """Whether an initializer is handed over on its own: only types that numpy itself knows."""
-    if tensor.data_type == TensorProto.STRING:
-        return False
-    plain = helper.tensor_dtype_to_np_dtype(tensor.data_type).isbuiltin == 1
-    return plain and (is_external(tensor) or (large and stored_bytes(tensor) > _SMALL))
-
-
-def _value(tensor: TensorProto, base_dir: Path | None) -> NDArray[Any]:
-    if not is_external(tensor):
-        return numpy_helper.to_array(tensor)
-    dtype, shape = helper.tensor_dtype_to_np_dtype(tensor.data_type), tuple(tensor.dims)
-    region = locate(tensor, _folder(tensor, base_dir), stored_bytes(tensor))
-    if region.length == 0:
-        return np.empty(shape, dtype)
-    return np.memmap(region.path, dtype, "r", region.offset, shape)
+    return HandOver(light, values, folder, outside > MAX_INLINE)
 
 
 def _read_in(tensor: TensorProto, base_dir: Path | None) -> None:
-    if not is_external(tensor):
-        return
-    region = locate(tensor, _folder(tensor, base_dir), stored_bytes(tensor))
-    raw = b"".join(read_chunks(region))
-    tensor.ClearField("external_data")
-    tensor.ClearField("data_location")
-    tensor.raw_data = raw
-
-
-def _folder(tensor: TensorProto, base_dir: Path | None) -> Path:
-    if base_dir is None:
-        raise InputRefused(
-            f"tensor {foreign(tensor.name)} lies in another file, but the model's folder is not "
-            "known: load the model from its path"
-        )
-    return base_dir
+    if is_external(tensor):
+        tensor.CopyFrom(read_in(tensor, base_dir))

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, ValueInfoProto, helper
+from onnx import GraphProto, ModelProto, ValueInfoProto, helper
 
 from onnxslim_snacs.errors import UsageError
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.handover import hand_over
 
 _SMALL = 4096
+#: ONNX Runtime's option for the folder of external data of a model that is given as bytes.
+_FOLDER = "session.model_external_initializers_file_folder_path"
 _NOT_TENSORS = ("Sequence", "Optional", "SplitToSequence", "ConcatFromSequence", "ZipMap")
 
 
@@ -48,6 +50,8 @@ class SessionConfig:
             (ONNX Runtime's PRIORITY_BASED); decides how long activations stay in memory.
         plan_memory: whether to plan memory for inputs of one size; takes time quadratic in the
             number of nodes at the first run with each size.
+        prepack: whether operators may keep a copy of their weights in an order of their own; None:
+            not those of large models.
     """
 
     provider: str = "cpu"
@@ -55,6 +59,7 @@ class SessionConfig:
     level: int = 3
     order: str = "default"
     plan_memory: bool = True
+    prepack: bool | None = None
 
 
 def resolve_provider(wanted: str) -> str:
@@ -93,13 +98,19 @@ def out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or any(text in str(error) for text in _NO_MEMORY)
 
 
-def create_session(model: ModelProto, config: SessionConfig, base_dir: Path | None = None) -> Any:
+def create_session(
+    model: ModelProto,
+    config: SessionConfig,
+    base_dir: Path | None = None,
+    watched: Iterable[str] = (),
+) -> Any:
     """A session over a model in memory, of any size.
 
     Args:
         model: the model.
         config: how to run it.
         base_dir: the folder of its external data.
+        watched: tensors that are made outputs behind those of the model.
 
     Raises:
         InputRefused: external data cannot be read.
@@ -121,12 +132,19 @@ def create_session(model: ModelProto, config: SessionConfig, base_dir: Path | No
     providers = ["CPUExecutionProvider"]
     if config.provider == "cuda":
         providers.insert(0, "CUDAExecutionProvider")
+    if config.prepack is False or (config.prepack is None and parts.is_large):
+        options.add_session_config_entry("session.disable_prepacking", "1")
+    if parts.folder is not None:
+        options.add_session_config_entry(_FOLDER, str(parts.folder))
     if config.order == "priority":
         options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
     make_value = ort.OrtValue.ortvalue_from_numpy_with_onnx_type
     values = [make_value(value, kind) for value, kind in parts.values.values()]
     options.add_external_initializers(list(parts.values), values)
-    return ort.InferenceSession(parts.proto.SerializeToString(), options, providers=providers)
+    # Protocol Buffers reads messages one after the other as one that has the fields of both.
+    more = ModelProto(graph=GraphProto(output=[ValueInfoProto(name=name) for name in watched]))
+    data = parts.proto.SerializeToString() + more.SerializeToString()
+    return ort.InferenceSession(data, options, providers=providers)
 
 
 @dataclass(frozen=True)

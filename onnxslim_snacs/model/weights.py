@@ -9,8 +9,8 @@ from pathlib import Path
 from onnx import ModelProto, NodeProto, TensorProto
 
 from onnxslim_snacs.errors import InputRefused, LimitExceeded, foreign
-from onnxslim_snacs.model.graph import tensor_array
 from onnxslim_snacs.model.limits import Limits
+from onnxslim_snacs.model.mapped import tensor_array
 from onnxslim_snacs.model.tensors import NotFinite, check_tensor, element_count
 from onnxslim_snacs.model.walk import all_nodes, stored_tensors
 from onnxslim_snacs.model.wiring import describe

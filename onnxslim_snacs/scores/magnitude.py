@@ -7,6 +7,7 @@ producer's norms are divided by their mean over the group, and the mean over the
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,9 @@ from numpy.typing import NDArray
 from onnxslim_snacs.ir.types import Axis, Group
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.scores.criterion import Criterion, ScoreContext, ScoreResult
+
+#: Numbers that are taken into double precision at a time.
+_BLOCK = 1 << 22
 
 
 def l1(context: ScoreContext) -> ScoreResult:
@@ -53,12 +57,24 @@ def _group_score(
         weight = analysis.facts.value(axis.tensor) if index is not None else None
         if index is None or weight is None or weight.dtype.kind != "f":
             continue
-        flat = np.abs(
-            np.moveaxis(weight.astype(np.float64), axis.dim, 0).reshape(weight.shape[axis.dim], -1)
-        )
-        power = (flat**order).sum(axis=1)[index].sum(axis=1) ** (1 / order)
+        power = _powers(weight, axis.dim, order)[index].sum(axis=1) ** (1 / order)
         parts.append(power / (power.mean() or 1.0))
     return np.mean(parts, axis=0) if parts else np.ones(group.units)
+
+
+def _powers(weight: NDArray[Any], dim: int, order: int) -> NDArray[np.float64]:
+    """(slots of `dim`,) sums of |weight| ** order, in double precision, a block at a time."""
+    rest = tuple(k for k in range(weight.ndim) if k != dim)
+    sums = np.zeros(weight.shape[dim])
+    step = max(1, _BLOCK // max(1, weight[:1].size))  # as it lies in memory
+    for start in range(0, len(weight), step):
+        block = np.abs(weight[start : start + step].astype(np.float64)) ** order
+        part = block.sum(axis=rest)
+        if dim == 0:
+            sums[start : start + step] = part
+        else:
+            sums += part
+    return sums
 
 
 L1 = Criterion("l1", "L1 norm of a unit's filters (Li et al. 2017)", l1, needs_data=False)

@@ -83,3 +83,20 @@ def test_without_a_folder_external_data_are_refused(tmp_path: Path) -> None:
     graph = load_model(tmp_path / "m.onnx")
     with pytest.raises(InputRefused, match="folder is not known"):
         hand_over(graph.proto)
+
+
+def test_large_external_weights_stay_in_their_file(tmp_path: Path) -> None:
+    save_model(model_from_text(TEXT), tmp_path / "m.onnx", max_inline=0)
+    graph = load_model(tmp_path / "m.onnx")
+    parts = hand_over(graph.proto, graph.base_dir)
+    stored = {t.name: t.data_location for t in parts.proto.graph.initializer}
+    assert stored["w_a"] == TensorProto.EXTERNAL
+    assert stored["w_b"] != TensorProto.EXTERNAL  # small ones may be shapes, which have to be read
+    assert parts.folder == tmp_path.resolve()
+    assert not parts.values
+    assert isinstance(graph.array("w_a"), np.memmap)
+
+
+def test_watched_tensors_become_outputs_behind_the_others() -> None:
+    session = create_session(model_from_text(TEXT), SessionConfig(), None, ["p", "h"])
+    assert [o.name for o in session.get_outputs()] == ["y", "p", "h"]
