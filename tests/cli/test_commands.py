@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -182,3 +183,18 @@ def test_force_replaces(cli: Cli, model: Path) -> None:
     assert out.read_bytes() == old
     cli("compress", model, "--criterion", "l1", "--ratio", "0.25", "--force")
     assert out.read_bytes() != old
+
+
+def test_models_whose_weights_lie_in_other_files(cli: Cli, model: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "a" / "in.onnx", tmp_path / "b" / "out.onnx"
+    plan = tmp_path / "p.json"
+    for file in (first, second):
+        file.parent.mkdir()
+    external: dict[str, Any] = {"save_as_external_data": True, "size_threshold": 0}
+    onnx.save(onnx.load(model), first, location="in.bin", **external)
+    cli("compress", first, "-o", second, *QUICK, "--plan-out", plan)
+    onnx.save(onnx.load(second), second, location="out.bin", **external)
+    assert cli("verify", first, second, "--plan", plan, "--json").json()["passed"] is True
+    found = cli("bench", first, second, "--json").json()
+    stored = [sum(f.stat().st_size for f in file.parent.iterdir()) for file in (first, second)]
+    assert found["files"] == pytest.approx(stored, rel=0.01)
