@@ -271,7 +271,7 @@ def _explain(
     causes: dict[int, None] = {}
     for _, sink in sinks:
         for axis in (sink.axis, sink.weight_out, sink.out):
-            if axis is None or axis not in table:
+            if axis is None or axis not in table or table.extent(axis) == 1:
                 continue
             slots = table.slots(axis)
             cause = np.stack([pin[label[slots]] for label, pin in zip(labels, pinned, strict=True)])

@@ -65,7 +65,8 @@ def collect_groups(
 ) -> tuple[Group, ...]:
     """Group the units by the multiset of axes on which they lie.
 
-    Units that lie on no weight are left out: nothing would get smaller without them.
+    Units that lie on no weight are left out: nothing would get smaller without them.  So are single
+    units on axes of their own, for the last unit of an axis never goes.
 
     Args:
         found: the components.
@@ -84,6 +85,8 @@ def collect_groups(
             group = _group(found, matrix, rank)
             if group is not None and any(is_weight(m.axis.tensor) for m in group.members):
                 groups.append((int(matrix[0, 0]), group))
+    shared = {m.axis for _, group in groups if group.units > 1 for m in group.members}
+    groups = [g for g in groups if g[1].units > 1 or any(m.axis in shared for m in g[1].members)]
     groups.sort(key=lambda item: item[0])
     return tuple(
         Group(f"g{number:04d}", group.label, group.units, group.members)

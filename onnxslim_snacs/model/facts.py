@@ -261,8 +261,9 @@ def _runs(graph: ModelGraph, given: Sizes, threads: int) -> bool:
 def candidate_sizes(graph: ModelGraph, given: Sizes) -> list[list[dict[str, tuple[int, ...]]]]:
     """Input sizes to try, each a list of one (all static) or two (something dynamic) assignments.
 
-    Batch is 2 and 3; a dynamic image side is tried as 64 and 96, 224 and 256, 32 and 48; anything
-    else dynamic as 8 and 12.  Where no pair runs, one assignment alone is tried, with every unknown
+    Batch is 2 and 5; a dynamic image side is tried as 64 and 128, 224 and 320, 32 and 64, 8 and 16;
+    anything else dynamic as 8 and 12.  The ratios differ, so that no multiple of one extent is
+    another one in both runs.  Where no pair runs, one assignment alone is tried, with every unknown
     as 1.
     """
     unknown = set(given) - set(graph.inputs)
@@ -285,8 +286,8 @@ def candidate_sizes(graph: ModelGraph, given: Sizes) -> list[list[dict[str, tupl
             return [[whole, bigger], [whole]]
         return [[whole]]
     pairs = []
-    for sides in ((64, 96), (224, 256), (32, 48), (8, 12)):
-        for batch in ((2, 3), (1, 1)):
+    for sides in ((64, 128), (224, 320), (32, 64), (8, 16)):
+        for batch in ((2, 5), (1, 1)):
             pair = [
                 {
                     v.name: tuple(given.get(v.name) or _sized(v, batch[k], sides[k], (8, 12)[k]))
