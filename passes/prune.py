@@ -43,6 +43,9 @@ def prune(analysis: Analysis, keep: KeepMap) -> ModelProto:
         A new model; the analysed one is not changed.
     """
     model = ModelProto()
+    if not keep.kept and analysis.given is not None:
+        model.CopyFrom(analysis.given.proto)
+        return model
     model.CopyFrom(analysis.graph.proto)
     if not keep.kept:
         rejoin(model, analysis.copies)

@@ -49,7 +49,10 @@ def inlined(graph: ModelGraph) -> ModelGraph:
         return graph
     from onnx.inliner import inline_local_functions
 
-    return ModelGraph(inline_local_functions(graph.proto), graph.base_dir)
+    try:
+        return ModelGraph(inline_local_functions(graph.proto), graph.base_dir)
+    except Exception:  # operator sets that do not fit together: the calls stay, and pin
+        return graph
 
 
 class _Counts:

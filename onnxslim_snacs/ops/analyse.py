@@ -11,6 +11,7 @@ from onnxslim_snacs.errors import foreign
 from onnxslim_snacs.ir.build import DependencyGraph, Stated, build_graph
 from onnxslim_snacs.ir.types import Axis, Fact, Pin
 from onnxslim_snacs.model.facts import ModelFacts, Sizes, read_facts
+from onnxslim_snacs.model.functions import inlined
 from onnxslim_snacs.model.graph import ModelGraph, captured
 from onnxslim_snacs.model.share import separate
 from onnxslim_snacs.ops import OPERATORS
@@ -31,6 +32,7 @@ class Analysis:
         ir: the dependency IR.
         chains: movement nodes that are treated together.
         copies: the copies of shared vectors -> their originals.
+        given: the model as it was given, if it has local functions; `graph` is without them.
     """
 
     graph: ModelGraph
@@ -39,6 +41,7 @@ class Analysis:
     ir: DependencyGraph
     chains: tuple[Chain, ...] = ()
     copies: Mapping[str, str] = field(default_factory=dict)
+    given: ModelGraph | None = None
 
     @property
     def is_half(self) -> bool:
@@ -62,6 +65,8 @@ def analyse(
         allow_inexact: let normalisations lose channels, which changes what they compute.
         input_shapes: sizes for inputs whose dynamic dimensions cannot be guessed.
     """
+    given, graph = graph, inlined(graph)
+    has_functions = graph is not given
     graph, copies = separate(graph)
     facts = read_facts(graph, input_shapes)
     nodes = tuple(
@@ -87,7 +92,7 @@ def analyse(
 
     periods = find_periods(graph, nodes, stated, extent_of)
     ir = build_graph(stated, extent_of, facts.is_weight, periods)
-    return Analysis(graph, facts, nodes, ir, chains, copies)
+    return Analysis(graph, facts, nodes, ir, chains, copies, given if has_functions else None)
 
 
 def graph_facts(graph: ModelGraph, facts: ModelFacts) -> Iterator[Stated]:

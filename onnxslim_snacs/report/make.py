@@ -45,6 +45,11 @@ def warnings_of(source: CalibrationSource, analysis: Analysis) -> tuple[str, ...
     found = []
     if source.is_random:
         found.append(NO_DATA)
+    if analysis.given is not None:
+        found.append(
+            "the model's local functions are expanded where they are called: each call can lose "
+            "channels of its own"
+        )
     if not analysis.facts.ran:
         found.append(
             "ONNX Runtime does not have an operator of this model: the proof leaves it out, and "
