@@ -7,7 +7,7 @@ all units by the criterion's own numbers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from onnxslim_snacs.ir.types import Group
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.plan.cost import CostModel
 from onnxslim_snacs.plan.curves import Curve, calibrated, measure_curves
-from onnxslim_snacs.plan.decide import Kept
+from onnxslim_snacs.plan.decide import Kept, Scores
 from onnxslim_snacs.scores.criterion import ScoreContext, ScoreResult
 
 #: Samples on which curves are measured.  On ResNet-56 the cut chosen with 16 samples was as good
@@ -82,9 +82,28 @@ def _squared(a: NDArray[Any], b: NDArray[Any]) -> float:
     return float(np.square(difference).sum())
 
 
+def raw_curves(context: ScoreContext, groups: Sequence[Group], scores: Scores) -> dict[str, Curve]:
+    """Curves of the cut without recovery: every group alone at a few widths, end to end."""
+    judge = error_judge(context)
+    return measure_curves(
+        groups,
+        scores,
+        judge.error,
+        lambda done, total: context.progress("error curves", done, total),
+    )
+
+
+#: Groups and their scores -> what cutting each group alone costs.
+CurvesOf = Callable[[ScoreContext, Sequence[Group], Scores], Mapping[str, Curve]]
+
+
 def by_curves(
-    context: ScoreContext, costs: CostModel, result: ScoreResult, budget: str
-) -> tuple[ScoreResult, dict[str, Curve]]:
+    context: ScoreContext,
+    costs: CostModel,
+    result: ScoreResult,
+    budget: str,
+    curves_of: CurvesOf = raw_curves,
+) -> ScoreResult:
     """Replace scores by slopes of measured error curves, which compare across groups.
 
     Args:
@@ -92,21 +111,16 @@ def by_curves(
         costs: prices.
         result: the criterion's scores; the order within each group stays theirs.
         budget: which cost is to be saved: params, macs or bytes.
+        curves_of: where the curves come from.
 
     Returns:
-        The same result with comparable scores, and the curves.
+        The same result with comparable scores.
     """
     groups = [g for g in context.analysis.ir.groups if g.units > 1]
-    judge = error_judge(context)
-    curves = measure_curves(
-        groups,
-        result.scores,
-        judge.error,
-        lambda done, total: context.progress("error curves", done, total),
-    )
+    curves = curves_of(context, groups, result.scores)
     saved = savings(context.analysis, costs, groups, budget)
     slopes = calibrated(groups, result.scores, curves, saved, result.limits)
-    return replace(result, scores={**result.scores, **slopes}), curves
+    return replace(result, scores={**result.scores, **slopes})
 
 
 def savings(

@@ -57,12 +57,15 @@ def measure_curves(
     curves = {}
     for number, group in enumerate(groups):
         progress(number, len(groups))
-        curves[group.id] = _measure(group, scores[group.id], error)
+        curves[group.id] = measure_curve(group, scores[group.id], error)
     progress(len(groups), len(groups))
     return curves
 
 
-def _measure(group: Group, scores: NDArray[np.float64], error: Callable[[Kept], float]) -> Curve:
+def measure_curve(
+    group: Group, scores: NDArray[np.float64], error: Callable[[Kept], float]
+) -> Curve:
+    """Cut one group alone to a few widths, in the order of its scores."""
     order = np.argsort(scores, kind="stable")
     counts = sorted({round(share * group.units) for share in SHARES} - {0, group.units})
     removed, errors = [0], [0.0]

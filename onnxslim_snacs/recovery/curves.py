@@ -1,0 +1,73 @@
+"""Error curves of groups whose readers are re-fitted: what a cut costs after recovery.
+
+How strongly an error at a layer reaches the model's output is measured once for each group, on a
+mild cut without recovery; how large the error is after the best re-fit follows for every width from
+the second moments of what the readers see.  The product is the curve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxslim_snacs.allocation import error_judge
+from onnxslim_snacs.ir.types import Axis, Group, IntArray
+from onnxslim_snacs.plan.curves import Curve, measure_curve
+from onnxslim_snacs.plan.decide import Scores
+from onnxslim_snacs.recovery.consumers import Consumer, consumer_moments
+from onnxslim_snacs.scores.criterion import ScoreContext
+
+#: Shares of a group at which its curve is known.
+SHARES = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875)
+#: Share of a group that is removed to see how strongly its errors reach the output.
+PROBED = 0.25
+
+
+def refitted_curves(
+    context: ScoreContext, groups: Sequence[Group], scores: Scores
+) -> dict[str, Curve]:
+    """Curves after recovery; a group whose readers are not known gets the curve without.
+
+    Args:
+        context: the model and its data.
+        groups: what can be pruned.
+        scores: the order in which units go.
+    """
+    consumers = consumer_moments(context)
+    judge = error_judge(context)
+    curves = {}
+    for number, group in enumerate(groups):
+        context.progress("error curves", number, len(groups))
+        readers = _readers(group, consumers)
+        order = np.argsort(scores[group.id], kind="stable")
+        probe = order[: max(1, round(PROBED * group.units))]
+        raw = sum(c.error_raw(index[probe].reshape(-1)) for c, index in readers)
+        if raw <= 0.0:
+            curves[group.id] = measure_curve(group, scores[group.id], judge.error)
+            continue
+        stays = np.ones(group.units, dtype=bool)
+        stays[probe] = False
+        gain = judge.error({group.id: stays}) / raw
+        curves[group.id] = _curve(group, order, readers, gain)
+    context.progress("error curves", len(groups), len(groups))
+    return curves
+
+
+_Readers = list[tuple[Consumer, IntArray]]
+
+
+def _readers(group: Group, consumers: Mapping[Axis, list[Consumer]]) -> _Readers:
+    """The layers that read a group, with the channels of its units."""
+    return [(c, m.index) for m in group.members for c in consumers.get(m.axis, ())]
+
+
+def _curve(group: Group, order: NDArray[np.intp], readers: _Readers, gain: float) -> Curve:
+    counts = sorted({round(share * group.units) for share in SHARES} - {0, group.units})
+    errors = [0.0]
+    for count in counts:
+        gone = order[:count]
+        left = sum(c.error_refitted(index[gone].reshape(-1)) for c, index in readers)
+        errors.append(max(errors[-1], gain * left))
+    return Curve(np.array([0, *counts]), np.array(errors))
