@@ -31,7 +31,7 @@ from onnxslim_snacs.terminal import (
 )
 
 if TYPE_CHECKING:
-    from onnxslim_snacs.pipeline import Compressed
+    from onnxslim_snacs.outcome import Compressed
 
 app = typer.Typer(
     add_completion=False,

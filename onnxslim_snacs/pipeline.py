@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from time import perf_counter
-
-from onnx import ModelProto
 
 from onnxslim_snacs.activations.sources import open_source
 from onnxslim_snacs.allocation import by_curves
@@ -20,6 +16,7 @@ from onnxslim_snacs.model.interface import interface_difference
 from onnxslim_snacs.model.load import load_model
 from onnxslim_snacs.model.session import SessionConfig, resolve_provider
 from onnxslim_snacs.ops.analyse import Analysis, analyse
+from onnxslim_snacs.outcome import Clock, Compressed
 from onnxslim_snacs.outputs import Outputs
 from onnxslim_snacs.passes.prune import prune
 from onnxslim_snacs.plan.budget import budget_price, require_reachable
@@ -35,42 +32,11 @@ from onnxslim_snacs.refusals import (
     require_prunable,
     require_runnable,
 )
+from onnxslim_snacs.released import compress_as_released
 from onnxslim_snacs.report.make import decision_notes, make_report, warnings_of
-from onnxslim_snacs.report.report import Report
 from onnxslim_snacs.scores import CRITERIA
 from onnxslim_snacs.scores.criterion import Criterion, Progress, ScoreContext, ScoreResult, silent
 from onnxslim_snacs.verify import Proof, prove, require
-
-
-@dataclass(slots=True)
-class Clock:
-    """Seconds by stage."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Add the time that the block takes to a stage."""
-        start = perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + perf_counter() - start
-
-
-@dataclass(frozen=True, slots=True)
-class Compressed:
-    """What `compress` gives.
-
-    Attributes:
-        model: the smaller model.
-        plan: what was cut.
-        report: what happened.
-    """
-
-    model: ModelProto
-    plan: Plan
-    report: Report
 
 
 def compress(
@@ -102,6 +68,16 @@ def compress(
     """
     config = config or CompressConfig()
     check_config(config)
+    if config.as_released:
+        return compress_as_released(
+            path,
+            config,
+            out=out,
+            plan_out=plan_out,
+            report_out=report_out,
+            overwrite=overwrite,
+            progress=progress,
+        )
     criterion = find_criterion(config.criterion)
     provider = resolve_provider(config.provider)
     session = SessionConfig(provider=provider, threads=config.threads)
@@ -124,18 +100,12 @@ def compress(
         scoring, judging = split_source(source)
     with clock.stage("score"):
         context = ScoreContext(
-            analysis,
-            scoring,
-            session,
-            config.seed,
-            progress,
-            as_released=config.as_released,
-            groups=config.groups,
+            analysis, scoring, session, config.seed, progress, groups=config.groups
         )
         result = criterion.score(context)
     if config.ratio is None and config.allocation == "curves":
         with clock.stage("allocate"):
-            result, _ = by_curves(context, costs, result, budget_of(config))
+            result = by_curves(context, costs, result, budget_of(config))
     judge = Judge(analysis, judging, session)
     with clock.stage("decide"):
         watch = LatencyWatch(analysis, judging, session)

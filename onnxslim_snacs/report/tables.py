@@ -28,6 +28,9 @@ def print_report(report: Report, console: Console) -> None:
         table.add_row(name, f"{before:,}", f"{after:,}", share(after, before))
     units = sum(g.units for g in report.groups), sum(g.kept for g in report.groups)
     table.add_row("units", f"{units[0]:,}", f"{units[1]:,}", share(units[1], units[0]))
+    if "as_released" in report.notes:
+        kept = report.notes["as_released"]["retained"]
+        table.add_row("connections", "", "", f"{100 * kept:.1f} %")
     drift = report.drift
     if drift is not None and drift.accuracy_before is not None and drift.accuracy_after is not None:
         table.add_row("top-1", f"{drift.accuracy_before:.4f}", f"{drift.accuracy_after:.4f}", "")

@@ -33,7 +33,6 @@ class ScoreContext:
         session: how to run the model.
         seed: for everything that is drawn.
         progress: told (stage, done, total).
-        as_released: SNACS: the formulas of the released code.
         groups: SNACS: filter groups for each layer; None for single filters.
     """
 
@@ -42,7 +41,6 @@ class ScoreContext:
     session: SessionConfig
     seed: int = 0
     progress: Progress = silent
-    as_released: bool = False
     groups: int | None = None
 
 

@@ -14,19 +14,10 @@ from onnxslim_snacs.activations.statistics import collect
 from onnxslim_snacs.errors import NothingToPrune, foreign
 from onnxslim_snacs.ir.types import Axis, BoolArray, Group
 from onnxslim_snacs.scores.criterion import Criterion, ScoreContext, ScoreResult
-from onnxslim_snacs.scores.snacs.acmi import HashOptions
 from onnxslim_snacs.scores.snacs.connectivity import Connectivity, connectivity
 from onnxslim_snacs.scores.snacs.importance import axis_importance, unit_scores
 from onnxslim_snacs.scores.snacs.limits import BoolArray as Mask
-from onnxslim_snacs.scores.snacs.limits import (
-    FloatArray,
-    PooledLayer,
-    first_crossing,
-    last_above,
-    operating_limit,
-    rectified,
-    unchanged,
-)
+from onnxslim_snacs.scores.snacs.limits import FloatArray, PooledLayer, operating_limit
 from onnxslim_snacs.scores.snacs.pairs import Pair, layer_pairs
 from onnxslim_snacs.scores.snacs.phi import scale_weights
 from onnxslim_snacs.scores.snacs.sensitivity import protected_above, sensitivity
@@ -75,7 +66,6 @@ def score(context: ScoreContext, estimator: str = "hash") -> ScoreResult:
         notes={
             "snacs": {
                 "estimator": estimator,
-                "as_released": context.as_released,
                 "groups": context.groups,
                 "layers": _layer_notes(scored, sweeps),
             }
@@ -144,7 +134,6 @@ def score_pairs(
             estimator=estimator,
             groups=context.groups,
             seed=context.seed,
-            options=HashOptions(form="edges" if context.as_released else "full"),
         )
         found.append(Scored(pair, result))
     context.progress("connectivity", len(pairs), len(pairs))
@@ -195,9 +184,7 @@ def group_limits(
             layer,
             parents,
             labels,
-            rule=last_above if context.as_released else first_crossing,
             removal=whole_parents,
-            activation=rectified if context.as_released else unchanged,
             seed=context.seed,
         )
         layers[foreign(item.pair.name)] = limit.gamma

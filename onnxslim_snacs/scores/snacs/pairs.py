@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxslim_snacs.errors import InternalError, foreign
 from onnxslim_snacs.ir.types import Axis, Sink
 from onnxslim_snacs.ops.analyse import Analysis
 
@@ -64,6 +65,15 @@ def layer_weight(analysis: Analysis, sink: Sink) -> NDArray[np.float64] | None:
         return None
     moved = np.moveaxis(weight.astype(np.float64), (sink.weight_out.dim, sink.weight.dim), (0, 1))
     return moved.reshape(*moved.shape[:2], -1)
+
+
+def layer_matrix(analysis: Analysis, pair: Pair) -> NDArray[np.float64]:
+    """(C, P, taps) the weight of an ungrouped layer."""
+    for position, sink in analysis.ir.sinks:
+        weight = layer_weight(analysis, sink) if position == pair.node else None
+        if weight is not None and sink.axis == pair.data:
+            return weight
+    raise InternalError(f"layer {foreign(pair.name)} has lost its weight")
 
 
 def _size(analysis: Analysis, sink: Sink) -> tuple[int, int] | None:

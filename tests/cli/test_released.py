@@ -1,0 +1,76 @@
+"""`--as-released` from end to end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from tests.cli.conftest import Cli
+
+
+def zeros(path: Path) -> int:
+    model = onnx.load(path)
+    arrays = [numpy_helper.to_array(t) for t in model.graph.initializer if len(t.dims) in (2, 4)]
+    return sum(int((a == 0).sum()) for a in arrays)
+
+
+def test_connections_become_zero(cli: Cli, model: Path, data: Path) -> None:
+    out = model.with_name("out.onnx")
+    line = ("compress", model, "--data", data, "--as-released", "--json", "-o", out)
+    report = cli(*line, "--target", "params=0.93").json()
+    told = report["notes"]["as_released"]
+    assert 0.90 < told["retained"] <= 0.93
+    assert list(told["skipped"]) == ["/stem/stem.0/Conv"]
+    scored = sum(
+        numpy_helper.to_array(t).size
+        for t in onnx.load(model).graph.initializer
+        if len(t.dims) in (2, 4) and t.dims[1] != 1
+    )
+    gone = zeros(out) - zeros(model)
+    assert gone == pytest.approx(scored * (1 - told["retained"]), abs=1)
+    assert report["proof"]["passed"]
+    assert report["before"] == report["after"]
+    for layer in told["layers"]:
+        one_score = 1.5 / np.sqrt(layer["connections"])  # <= takes the score at the limit too
+        assert 1 - layer["retained"] <= layer["limit"] + one_score
+    first = out.read_bytes()
+    cli(*line, "--target", "params=0.93", "--force")
+    assert out.read_bytes() == first
+
+
+def test_limits_bound_what_can_be_asked(cli: Cli, model: Path, data: Path) -> None:
+    line = ("compress", model, "--data", data, "--as-released", "--target")
+    told = cli(*line, "params=0.05", code=4).err
+    assert "limits of all layers" in told
+    assert not model.with_name("net.slim.onnx").exists()
+
+
+def test_what_tolerates_a_drop(cli: Cli, model: Path, data: Path) -> None:
+    line = ("compress", model, "--data", data, "--as-released", "--max-drop", "0.05", "--json")
+    report = cli(*line, "--groups", "8").json()
+    told = report["notes"]["as_released"]
+    assert told["groups"] == 8
+    assert told["retained"] < 1.0
+    chosen = [t["drop"] for t in told["tried"] if t["share"] == told["cutoff_share"]]
+    assert chosen
+    assert chosen[0] <= 0.05
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        "--ratio 0.5",
+        "--target macs=0.5",
+        "--multiple-of 4",
+        "--protect logits",
+        "--plan-out plan.json",
+        "--allow-inexact",
+        "--criterion l1",
+    ],
+)
+def test_what_is_about_units_is_refused(cli: Cli, model: Path, data: Path, extra: str) -> None:
+    cli("compress", model, "--data", data, "--as-released", *extra.split(), code=2)
