@@ -1,17 +1,31 @@
 """Least squares: every consumer's weights and bias anew, in closed form (methods 5.2, 5.7)."""
 
-from functools import partial
-
 from onnxslim_snacs.passes.recover import Cut, Method, Recovered, recover
-from onnxslim_snacs.recovery.solve import RIDGES, least_squares, with_mean, with_scale
+from onnxslim_snacs.recovery.clipped import refine
+from onnxslim_snacs.recovery.kernel import FEATURES, over_rows
+from onnxslim_snacs.recovery.moments import moments
+from onnxslim_snacs.recovery.regression import Regression, sums_of
+from onnxslim_snacs.recovery.solve import Affine, least_squares, with_mean
 
-LEAST_SQUARES = Method(
-    "least-squares",
-    maps=tuple(partial(least_squares, ridge=ridge) for ridge in RIDGES),
-    scalings=(with_scale, with_mean),
-)
+#: Ridges that are tried, relative to the mean variance of the features.
+RIDGES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 
 
 def recover_least_squares(cut: Cut) -> Recovered:
     """Re-fit every layer whose input the cut has changed."""
-    return recover(cut, LEAST_SQUARES)
+    return recover(cut, Method(_fit, wide=True, sums=True))
+
+
+def _fit(rows: Regression, now: Affine) -> Affine:
+    """The best ridge on held-out rows, then what an activation behind it leaves free."""
+    fitted, judged = rows.fitted, rows.held
+    if rows.x.shape[2] > FEATURES and len(rows.x) == 1:
+        return min(map(over_rows(fitted, now), RIDGES), key=judged.error)
+    seen = moments(sums_of(fitted))
+    tried = {ridge: least_squares(seen, now.weight, ridge) for ridge in RIDGES}
+    errors = {ridge: judged.error(fit) for ridge, fit in tried.items()}
+    ridge = min(errors, key=errors.__getitem__)
+    best = tried[ridge]
+    if rows.clips and len(rows.x) == 1:
+        best = min(best, refine(fitted, seen, best, ridge), key=judged.error)
+    return min(best, with_mean(seen, now.weight), key=judged.error)

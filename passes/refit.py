@@ -3,36 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-from onnx import NodeProto, helper
+from onnx import helper
 
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.passes.values import add_initializer, get_value, set_input, set_value
-from onnxslim_snacs.recovery.layers import Layer, stored, weight_blocks, weight_from_blocks
+from onnxslim_snacs.recovery.affine import alpha, beta, has_bias
+from onnxslim_snacs.recovery.layers import Layer, weight_from_blocks
 from onnxslim_snacs.recovery.moments import FloatArray
 from onnxslim_snacs.recovery.solve import Affine
-from onnxslim_snacs.recovery.tail import Tail, channel_vector
+from onnxslim_snacs.recovery.tail import Tail
 from onnxslim_snacs.recovery.walk import Walk
-
-
-def read_affine(cut: ModelGraph, layer: Layer) -> Affine | None:
-    """What a layer computes; None if its bias is not one number for each channel.
-
-    Returns:
-        weight (groups, features, outputs of a group) and bias (groups, outputs of a group).
-    """
-    node, weight = cut.nodes[layer.position], stored(cut, layer.weight)
-    assert weight is not None
-    blocks = weight_blocks(layer, weight) * alpha(node)
-    bias: FloatArray | None = np.zeros(layer.outputs)
-    if layer.op != "MatMul" and has_bias(node):
-        value = stored(cut, node.input[2])
-        if layer.op == "Gemm":
-            bias = channel_vector(value, layer)
-        else:
-            bias = None if value is None else value.astype(np.float64)
-    if bias is None:
-        return None
-    return Affine(blocks, (bias * beta(node)).reshape(blocks.shape[0], -1))
 
 
 def write_affine(
@@ -57,25 +37,6 @@ def write_affine(
     change = (then.bias - now.bias).reshape(-1)
     if np.any(change != 0):
         _add_bias(walk, cut, layer, tail, then.bias.reshape(-1), change)
-
-
-def alpha(node: NodeProto) -> float:
-    """By what Gemm multiplies its product."""
-    return _attribute(node, "alpha") if node.op_type == "Gemm" else 1.0
-
-
-def beta(node: NodeProto) -> float:
-    """By what Gemm multiplies its bias."""
-    return _attribute(node, "beta") if node.op_type == "Gemm" else 1.0
-
-
-def _attribute(node: NodeProto, name: str) -> float:
-    return next((float(a.f) for a in node.attribute if a.name == name), 1.0)
-
-
-def has_bias(node: NodeProto) -> bool:
-    """Whether a Conv, ConvTranspose or Gemm adds its third input."""
-    return len(node.input) > 2 and node.input[2] != "" and beta(node) != 0
 
 
 def _add_bias(

@@ -101,9 +101,20 @@ def find_layers(analysis: Analysis, keep: KeepMap, cut: ModelGraph) -> list[Laye
     return [layer for _, layer in found]
 
 
+def original_layers(analysis: Analysis) -> Iterator[tuple[Axis, Layer]]:
+    """The layers of the original that could be re-fitted, each with the axis that it reads."""
+    whole = KeepMap({})
+    for position, sink in analysis.ir.sinks:
+        op = analysis.nodes[position].op
+        if not _refusal(analysis, sink, op, position, analysis.graph, whole):
+            yield sink.axis, _layer(analysis, sink, position, analysis.graph)
+
+
 def _layer(analysis: Analysis, sink: Sink, place: int, cut: ModelGraph) -> Layer:
-    assert sink.weight is not None and sink.weight_out is not None and sink.out is not None
+    assert sink.weight is not None
+    assert sink.weight_out is not None
     assert sink.weight_input is not None
+    assert sink.out is not None
     node, weight = cut.nodes[place], stored(cut, sink.weight.tensor)
     groups = next((int(a.i) for a in node.attribute if a.name == "group"), 1)
     assert weight is not None
@@ -214,13 +225,9 @@ def weight_from_blocks(layer: Layer, blocks: FloatArray, like: NDArray[Any]) -> 
     size = int(np.prod(taps))
     if layer.op == "Conv":
         o, c = like.shape[0] // g, like.shape[1]
-        w = blocks.reshape(g, size, c, o).transpose(0, 3, 2, 1).reshape(like.shape)
-        return w.astype(like.dtype)
+        w: NDArray[Any] = blocks.reshape(g, size, c, o).transpose(0, 3, 2, 1)
+        return w.reshape(like.shape).astype(like.dtype)
     c, o = like.shape[0] // g, like.shape[1]
     w = blocks.reshape(g, size, c, o).transpose(0, 2, 3, 1).reshape(like.shape)
-    return np.flip(w, axis=tuple(range(2, 2 + len(taps)))).astype(like.dtype)
-
-
-def fitted(layers: list[Layer | NotFitted]) -> Iterator[Layer]:
-    """Those that can be re-fitted."""
-    yield from (layer for layer in layers if isinstance(layer, Layer))
+    mirrored: NDArray[Any] = np.flip(w, axis=tuple(range(2, 2 + len(taps))))
+    return mirrored.astype(like.dtype)

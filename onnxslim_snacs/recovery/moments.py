@@ -60,17 +60,6 @@ class Moments:
     xt: FloatArray
     tt: FloatArray
 
-    def error(self, weight: FloatArray, bias: FloatArray) -> FloatArray:
-        """(g, o) mean squared error of t against x @ weight + bias.
-
-        Args:
-            weight: (g, d, o).
-            bias: (g, o).
-        """
-        spread = np.einsum("gdo,gdo->go", weight, self.xx @ weight - 2.0 * self.xt) + self.tt
-        offset = self.mean_t - bias - np.einsum("gd,gdo->go", self.mean_x, weight)
-        return np.maximum(spread, 0.0) + offset**2
-
 
 def empty_sums(x: Rows, t: Rows) -> Sums:
     """Nothing yet; the shifts are the means of a first chunk (g, rows, d) and (g, rows, o)."""
@@ -108,20 +97,6 @@ def add_rows(sums: Sums, x: Rows, t: Rows) -> None:
         sums.xx += turned @ x
     sums.xt += turned @ t
     sums.tt += np.einsum("gno,gno->go", t, t, dtype=np.float64)
-
-
-def merged(a: Sums, b: Sums) -> Sums:
-    """The sums over both sets of rows, which have to share their shifts."""
-    return Sums(
-        a.shift_x,
-        a.shift_t,
-        a.rows + b.rows,
-        a.x + b.x,
-        a.t + b.t,
-        a.xx + b.xx,
-        a.xt + b.xt,
-        a.tt + b.tt,
-    )
 
 
 def moments(sums: Sums) -> Moments:

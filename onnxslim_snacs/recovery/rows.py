@@ -107,8 +107,8 @@ def patches(x: NDArray[Any], window: Window, out: Ints, chosen: IntArray) -> NDA
     taps = np.zeros(1, dtype=np.int64)
     for count, dilation, step in zip(window.kernel, window.dilations, steps, strict=True):
         taps = (taps[:, None] + np.arange(count) * (dilation * step)).reshape(-1)
-    flat = padded.reshape(-1, channels)
-    return flat[start[:, None] + taps]
+    rows: NDArray[np.float32] = padded.reshape(-1, channels)[start[:, None] + taps]
+    return rows
 
 
 def _padded(last: NDArray[Any], window: Window) -> NDArray[np.float32]:
@@ -122,7 +122,7 @@ def _padded(last: NDArray[Any], window: Window) -> NDArray[np.float32]:
     amounts = [(max(0, b), max(0, e)) for b, e in zip(window.begin, window.end, strict=True)]
     shape = [
         last.shape[0],
-        *(s + a + b for s, (a, b) in zip(last.shape[1:], amounts)),
+        *(s + a + b for s, (a, b) in zip(last.shape[1:-1], amounts, strict=True)),
         last.shape[-1],
     ]
     padded = np.zeros(shape, dtype=np.float32)

@@ -1,9 +1,9 @@
 """The equations: ridge regression towards the weights that the cut has left.
 
-`../shared/methods` 5.2 and 5.7: with features x of the cut model and targets t of the original,
-W' = Cov(t, x) Cov(x, x)^-1 and b' = E t - W' E x.  Here the ridge pulls towards W, not towards zero:
-W' = W + Cov(t - W x, x) (Cov(x, x) + lambda I)^-1.  For lambda -> infinity that is bias correction,
-so that every strength lies between doing nothing but that and least squares.
+With features x of the cut model and targets t of the original, least squares is
+W' = Cov(t, x) Cov(x, x)^-1 and b' = E t - W' E x (El Halabi 2022, AsymInChange).  Here the ridge
+pulls towards W, not towards zero: W' = W + Cov(t - W x, x) (Cov(x, x) + lambda I)^-1.  For lambda
+-> infinity that is bias correction, so that every strength lies between that and least squares.
 """
 
 from __future__ import annotations
@@ -14,9 +14,6 @@ import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from onnxslim_snacs.recovery.moments import FloatArray, Moments
-
-#: Ridges that are tried, relative to the mean variance of the features.
-RIDGES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,26 +78,5 @@ def _solve(xx: FloatArray, ridge: FloatArray, right: FloatArray) -> FloatArray:
             pass
     values, vectors = np.linalg.eigh(xx)
     values = np.maximum(values, 0.0) + ridge[:, None]
-    return vectors @ ((vectors.transpose(0, 2, 1) @ right) / values[:, :, None])
-
-
-def squared_error_rise(moments: Moments, weight: FloatArray, removed: FloatArray) -> FloatArray:
-    """(o,) rise of the squared error when features go and the rest is re-fitted.
-
-    5.2: trace(W_R ((Sigma^-1)_RR)^-1 W_R^T), for one group, output by output.
-
-    Args:
-        moments: of the layer's own input.
-        weight: (1, d, o) the layer's weights.
-        removed: (r,) indices of the features that go.
-    """
-    gone = np.asarray(removed, dtype=np.int64)
-    stays = np.setdiff1d(np.arange(moments.xx.shape[1]), gone)
-    w = weight[0][gone]
-    across = moments.xx[0][np.ix_(gone, stays)]
-    kept = moments.xx[:, stays[:, None], stays]
-    level = np.trace(kept, axis1=1, axis2=2) / max(1, len(stays))
-    explained = across @ _solve(kept, 1e-12 * level, across.T[None])[0]
-    schur = moments.xx[0][np.ix_(gone, gone)] - explained
-    rise: FloatArray = np.einsum("ro,ro->o", w, schur @ w)
-    return rise
+    inverse: FloatArray = vectors @ ((vectors.transpose(0, 2, 1) @ right) / values[:, :, None])
+    return inverse

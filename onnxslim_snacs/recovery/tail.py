@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,8 @@ class Tail:
         shift: (o,).
         total: the sum, None if there is none.
         other: its other operand.
-        relu: whether nothing but a Relu reads the end, or the sum if there is one.
+        low: below it, all that read the end (or the sum if there is one) are flat; -inf without.
+        high: above it.
         bias: where a bias can be added behind the layer.
     """
 
@@ -48,7 +50,8 @@ class Tail:
     shift: FloatArray
     total: str | None = None
     other: str | None = None
-    relu: bool = False
+    low: float = -inf
+    high: float = inf
     bias: BiasPlace | None = None
 
 
@@ -63,7 +66,7 @@ def follow(cut: ModelGraph, layer: Layer) -> Tail:
     while True:
         reader = _only_reader(cut, tail.end)
         if reader is None:
-            return tail
+            break
         step = _affine(cut, reader, tail.end, layer)
         if step is None:
             break
@@ -75,17 +78,38 @@ def follow(cut: ModelGraph, layer: Layer) -> Tail:
             shift=tail.shift * scale + shift,
             bias=tail.bias if tail.end != layer.out else place,
         )
-    if reader.op_type in ("Add", "Sum") and len(reader.input) == 2:
+    if reader is not None and reader.op_type in ("Add", "Sum") and len(reader.input) == 2:
         a, b = reader.input
         other = b if a == tail.end else a
         if other != tail.end:
             tail = replace(tail, total=reader.output[0], other=other)
-    return replace(tail, relu=_before_relu(cut, tail.total or tail.end))
+    low, high = _flat_beyond(cut, tail.total or tail.end)
+    return replace(tail, low=low, high=high)
 
 
-def _before_relu(cut: ModelGraph, tensor: str) -> bool:
+def _flat_beyond(cut: ModelGraph, tensor: str) -> tuple[float, float]:
+    """Between which values the readers of a tensor tell one from another."""
     readers = [cut.nodes[p] for p in cut.consumers.get(tensor, ())]
-    return bool(readers) and tensor not in cut.outputs and all(r.op_type == "Relu" for r in readers)
+    if not readers or tensor in cut.outputs:
+        return -inf, inf
+    bounds = [_bounds(cut, node, tensor) for node in readers]
+    return min(low for low, _ in bounds), max(high for _, high in bounds)
+
+
+def _bounds(cut: ModelGraph, node: NodeProto, tensor: str) -> tuple[float, float]:
+    if node.op_type == "Relu":
+        return 0.0, inf
+    if node.op_type != "Clip" or node.input[0] != tensor:
+        return -inf, inf
+    attributes = {a.name: float(a.f) for a in node.attribute if a.name in ("min", "max")}
+    found = [attributes.get("min", -inf), attributes.get("max", inf)]
+    for k, name in enumerate(node.input[1:3]):
+        value = stored(cut, name) if name else None
+        if name and value is None:
+            return -inf, inf
+        if value is not None:
+            found[k] = float(value.reshape(-1)[0])
+    return found[0], found[1]
 
 
 def _only_reader(cut: ModelGraph, tensor: str) -> NodeProto | None:

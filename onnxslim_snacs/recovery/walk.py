@@ -60,7 +60,8 @@ class Walk:
 
     def node(self, tensor: str) -> NodeProto:
         """The node that writes a tensor."""
-        return self.model.graph.node[self.producer[tensor]]
+        node: NodeProto = self.model.graph.node[self.producer[tensor]]
+        return node
 
     def insert(self, node: NodeProto, position: int) -> None:
         """Put a node that has not run into the model, before the one at `position`."""

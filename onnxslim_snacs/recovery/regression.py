@@ -1,0 +1,92 @@
+"""The regression of one layer, in the units of the tensor at which it aims.
+
+A layer's output y reaches a tensor z = scale * y + shift, or a sum z + other.  With v = scale * y
+and base = shift + other, the layer should make v + base equal to what the original has there.
+Where an activation that is flat outside of low ... high follows, only what it lets through counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+
+import numpy as np
+
+from onnxslim_snacs.recovery.moments import Rows, Sums, add_rows, empty_sums
+from onnxslim_snacs.recovery.solve import Affine
+
+_STEP = 1 << 13
+
+
+@dataclass(frozen=True, slots=True)
+class Regression:
+    """Rows of a regression; one block for each group of a grouped layer.
+
+    Attributes:
+        x: (g, n, d) features.
+        t: (g, n, o) targets for v.
+        base: (g, n or 1, o) what is added to v.
+        fit: how many rows, the first ones, are fitted to; the others judge.
+        low: below it the activation that follows is flat.
+        high: above it.
+    """
+
+    x: Rows
+    t: Rows
+    base: Rows
+    fit: int
+    low: float = -inf
+    high: float = inf
+
+    @property
+    def clips(self) -> bool:
+        """Whether an activation follows that is flat somewhere."""
+        return self.low > -inf or self.high < inf
+
+    @property
+    def fitted(self) -> Regression:
+        """The rows to fit to."""
+        return self._part(slice(None, self.fit))
+
+    @property
+    def held(self) -> Regression:
+        """The rows to judge by."""
+        return self._part(slice(self.fit, None))
+
+    def _part(self, rows: slice) -> Regression:
+        x, t, base = self.x[:, rows], self.t[:, rows], self.base
+        base = base if base.shape[1] == 1 else base[:, rows]
+        return Regression(x, t, base, x.shape[1], self.low, self.high)
+
+    def error(self, fit: Affine) -> float:
+        """Mean squared error behind the activation, relative to the variance of the target there.
+
+        Args:
+            fit: x -> v.
+        """
+        weight, bias = fit.weight.astype(np.float32), fit.bias.astype(np.float32)
+        wanted = self._passed(self.t, slice(None)).astype(np.float64)
+        variance = float(wanted.var(axis=1).sum()) or 1.0
+        total = np.float64(0.0)
+        for start in range(0, self.x.shape[1], _STEP):
+            rows = slice(start, start + _STEP)
+            got = self._passed(self.x[:, rows] @ weight + bias[:, None], rows)
+            total += ((got - wanted[:, rows]) ** 2).sum()
+        return float(total) / self.x.shape[1] / variance
+
+    def _passed(self, v: Rows, rows: slice) -> Rows:
+        """What the activation lets through of v + base; v itself if there is none."""
+        if not self.clips:
+            return v
+        base = self.base if self.base.shape[1] == 1 else self.base[:, rows]
+        clipped: Rows = np.clip(v, self.low - base, self.high - base)
+        return clipped + base
+
+
+def sums_of(regression: Regression) -> Sums:
+    """Sums over all rows."""
+    x, t = regression.x, regression.t
+    sums = empty_sums(x[:, :_STEP], t[:, :_STEP])
+    for start in range(0, x.shape[1], _STEP):
+        add_rows(sums, x[:, start : start + _STEP], t[:, start : start + _STEP])
+    return sums

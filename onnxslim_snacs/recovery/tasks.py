@@ -1,0 +1,91 @@
+"""Which layers are corrected, in which order, and at what each of them aims."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from math import inf
+
+from onnxslim_snacs.model.graph import ModelGraph
+from onnxslim_snacs.recovery.affine import alpha, read_affine
+from onnxslim_snacs.recovery.layers import Layer, NotFitted
+from onnxslim_snacs.recovery.solve import Affine
+from onnxslim_snacs.recovery.tail import Tail, follow
+from onnxslim_snacs.recovery.walk import reads
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A layer to correct.
+
+    Attributes:
+        layer: the layer.
+        tail: what follows it, up to the tensor at which it aims.
+        now: what it computes.
+        wide: whether the regression sees the layer's input, or only its own output.
+    """
+
+    layer: Layer
+    tail: Tail
+    now: Affine
+    wide: bool
+
+    @property
+    def target(self) -> str:
+        """The tensor of the original at which the layer aims."""
+        return self.tail.total or self.layer.out
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The tensors of the cut model that the regression needs."""
+        other = () if self.tail.other is None else (self.tail.other,)
+        return (self.layer.data, *other)
+
+
+def make_tasks(
+    cut: ModelGraph, found: Iterable[Layer | NotFitted], *, wide: bool, sums: bool
+) -> list[Task | NotFitted]:
+    """Settle for each layer at what it aims.
+
+    Args:
+        cut: the cut model.
+        found: its layers in order.
+        wide: whether the regressions may see the layers' inputs.
+        sums: whether a layer may aim at the sum into which it runs.
+    """
+    layers = list(found)
+    later = {layer.position for layer in layers if isinstance(layer, Layer)}
+    tasks: list[Task | NotFitted] = []
+    for layer in layers:
+        if isinstance(layer, NotFitted):
+            tasks.append(layer)
+            continue
+        now = read_affine(cut, layer)
+        if now is None or alpha(cut.nodes[layer.position]) == 0:
+            reason = "its bias is computed, or differs along more than its channels"
+            tasks.append(NotFitted(layer.name, layer.op, reason))
+            continue
+        tail = follow(cut, layer)
+        if tail.other is not None and not (sums and _is_there(cut, layer, tail.other, later)):
+            tail = replace(tail, total=None, other=None, low=-inf, high=inf)
+        tasks.append(Task(layer, tail, now, wide))
+        later.discard(layer.position)
+    return tasks
+
+
+def _is_there(cut: ModelGraph, layer: Layer, other: str, later: set[int]) -> bool:
+    """Whether the other operand of a sum follows from layers that are corrected before."""
+    start = cut.producer.get(other)
+    if start is None:
+        return other in cut.inputs
+    stack, seen = [start], set[int]()
+    while stack:
+        position = stack.pop()
+        if position in later:
+            return False
+        if position < layer.position or position in seen:
+            continue  # the nodes are in order: nothing before the layer depends on it
+        seen.add(position)
+        sources = (cut.producer.get(name) for name in reads(cut.nodes[position]))
+        stack.extend(source for source in sources if source is not None)
+    return True
