@@ -127,7 +127,9 @@ def compress(
     groups: Annotated[
         int | None, typer.Option(help="SNACS: filter groups per layer instead of single filters.")
     ] = None,
-    recover: Annotated[str, typer.Option(help="none.")] = "none",
+    recover: Annotated[
+        str, typer.Option(help="Re-fit what is left: auto, none, bias, stats or least-squares.")
+    ] = "auto",
     allow_inexact: Inexact = False,
     protect: Annotated[
         list[str] | None, typer.Option(metavar="GLOB", help="Nodes or tensors that keep all.")

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from onnxslim_snacs.errors import UsageError
 
+#: How accuracy may be recovered.
+RECOVER = ("auto", "none", "bias", "stats", "least-squares")
 #: What a budget may be about.
 TARGETS = ("params", "macs", "bytes", "latency")
 #: Drop that is tolerated if nobody says otherwise: a sample in a hundred may change its answer.
@@ -55,7 +57,7 @@ class CompressConfig:
         allocation: how much of the cut each group bears: curves, uniform or scores.
         as_released: the released SNACS formulas instead of ours.
         groups: SNACS's filter groups per layer; None for single filters.
-        recover: how accuracy is recovered after the cut.
+        recover: how accuracy is recovered after the cut: auto, none, bias, stats, least-squares.
         allow_inexact: let normalisations lose channels.
         protect: glob patterns of node and tensor names that keep all their channels.
         multiple_of: kept channels are rounded up to a multiple of this.
@@ -73,7 +75,7 @@ class CompressConfig:
     allocation: str = "curves"
     as_released: bool = False
     groups: int | None = None
-    recover: str = "none"
+    recover: str = "auto"
     allow_inexact: bool = False
     protect: tuple[str, ...] = ()
     multiple_of: int = 1
@@ -101,8 +103,8 @@ def check_config(config: CompressConfig) -> None:
         )
     if config.provider not in PROVIDERS:
         raise UsageError(f"--provider {config.provider}: expected one of {', '.join(PROVIDERS)}")
-    if config.recover != "none":
-        raise UsageError(f"--recover {config.recover}: expected none")
+    if config.recover not in RECOVER:
+        raise UsageError(f"--recover {config.recover}: expected one of {', '.join(RECOVER)}")
 
 
 def _check_budget(config: CompressConfig) -> None:

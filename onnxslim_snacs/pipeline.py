@@ -19,18 +19,21 @@ from onnxslim_snacs.ops.analyse import Analysis, analyse
 from onnxslim_snacs.outcome import Clock, Compressed
 from onnxslim_snacs.outputs import Outputs
 from onnxslim_snacs.passes.prune import prune
+from onnxslim_snacs.passes.recover import Cut
 from onnxslim_snacs.plan.budget import budget_price, require_reachable
 from onnxslim_snacs.plan.choose import Choice, by_drop, by_ratio, by_target
 from onnxslim_snacs.plan.cost import CostModel, cost_model
 from onnxslim_snacs.plan.decide import Constraints
 from onnxslim_snacs.plan.latency import by_latency, require_faster
 from onnxslim_snacs.plan.plan import Plan, check_plan, make_plan
+from onnxslim_snacs.recovered import model_digest, recover_cut, recovery_samples, with_added
 from onnxslim_snacs.refusals import (
     needs_running,
     protected_groups,
     require_cut,
     require_prunable,
     require_runnable,
+    unseen_groups,
 )
 from onnxslim_snacs.released import compress_as_released
 from onnxslim_snacs.report.make import decision_notes, make_report, warnings_of
@@ -93,6 +96,7 @@ def compress(
         )
         require_runnable(analysis, needs_running(config, criterion))
         frozen = protected_groups(analysis, config.protect)
+        frozen |= unseen_groups(analysis, config, criterion)
         costs = cost_model(analysis)
     require_prunable(analysis, frozen)
     with clock.stage("data"):
@@ -119,6 +123,14 @@ def compress(
         require(proof)
     with clock.stage("drift"):
         moved = judge.drift(model) if analysis.facts.ran else None
+    recovery, after = None, costs.cost(keep)
+    if moved is not None:
+        with clock.stage("recover"):
+            samples = scoring.part(0, recovery_samples(analysis, scoring.samples))
+            cut = Cut(analysis, keep, model, samples, session, config.seed, progress)
+            outcome = recover_cut(config.recover, cut, judge, moved)
+            after = with_added(after, model, outcome.model)
+            model, moved, recovery = outcome.model, outcome.drift, outcome.report
     latency = None
     if "latency" in config.target:
         with clock.stage("latency"):
@@ -126,10 +138,14 @@ def compress(
         if not config.allow_slower:
             require_faster(latency.ratio)
     plan = make_plan(graph, analysis.ir, choice.kept, allow_inexact=config.allow_inexact)
+    if recovery is not None and recovery.used != "none":
+        plan = replace(plan, recovered=model_digest(model, graph.base_dir))
     report = make_report(analysis, costs, keep, proof, moved, path=str(path), out=out)
     report = replace(
         report,
+        after=after,
         criterion=config.criterion,
+        recovery=recovery,
         latency=latency,
         notes={**report.notes, **result.notes, **decision_notes(config, choice)},
         warnings=warnings_of(source, analysis),
@@ -252,6 +268,9 @@ def verify_files(
 ) -> Proof:
     """The proof on its own, for two files and the plan that leads from one to the other.
 
+    A model that was recovered after the cut computes something else than the cut model: it is held
+    against the digest in the plan, and what is proved is the cut.
+
     Args:
         before: the original.
         after: the cut model.
@@ -270,4 +289,6 @@ def verify_files(
     if different:
         raise ProofFailed(f"{foreign(after)} cannot take the place of the original: {different}")
     keep = keep_map(analysis.ir, plan.kept())
+    if plan.recovered and plan.recovered == model_digest(other.proto, other.base_dir):
+        return prove(analysis, keep, prune(analysis, keep), threads=threads)
     return prove(analysis, keep, other.proto, threads=threads, pruned_dir=other.base_dir)

@@ -16,6 +16,7 @@ from onnxslim_snacs.ir.build import DependencyGraph
 from onnxslim_snacs.ir.types import BoolArray, is_virtual
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.text import read_text
+from onnxslim_snacs.model.walk import all_nodes
 
 FORMAT = 1
 
@@ -45,11 +46,14 @@ class Plan:
         fingerprint: what of the model the plan depends on, see `fingerprint`.
         allow_inexact: whether the groups were found with `--allow-inexact`.
         groups: every group of the model.
+        recovered: digest of the model that recovery has made of the cut one, by which it is known
+            again; "" if there was no recovery.  The cut does not depend on it.
     """
 
     fingerprint: str
     allow_inexact: bool
     groups: tuple[PlannedGroup, ...]
+    recovered: str = ""
 
     def kept(self) -> dict[str, BoolArray]:
         """Group id -> (units,) whether each unit stays."""
@@ -81,7 +85,7 @@ def fingerprint(graph: ModelGraph) -> str:
     A plan may be replayed on a model that was trained further, but on no other.
     """
     digest = hashlib.sha256()
-    for node in graph.nodes:
+    for node in all_nodes(graph.nodes):
         line = (node.domain, node.op_type, *node.input, ">", *node.output)
         digest.update("\0".join(line).encode("utf-8", "surrogatepass") + b"\n")
     for name in sorted(graph.initializers):
@@ -101,6 +105,7 @@ def plan_to_json(plan: Plan) -> str:
             {"id": g.id, "axes": list(g.axes), "units": g.units, "kept": list(g.kept)}
             for g in plan.groups
         ],
+        **({"recovered": plan.recovered} if plan.recovered else {}),
     }
     return json.dumps(data, indent=1) + "\n"
 
@@ -118,7 +123,8 @@ def plan_from_json(text: str, source: str = "plan") -> Plan:
         groups = tuple(_planned(item) for item in data["groups"])
         if len({group.id for group in groups}) != len(groups):
             raise ValueError("a group is listed twice")
-        return Plan(str(data["fingerprint"]), bool(data["allow_inexact"]), groups)
+        recovered = str(data.get("recovered", ""))
+        return Plan(str(data["fingerprint"]), bool(data["allow_inexact"]), groups, recovered)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputRefused(
             f"{foreign(source)}: not a plan of snacs-onnx ({foreign(repr(error))})"

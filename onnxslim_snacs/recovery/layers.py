@@ -220,14 +220,16 @@ def weight_blocks(layer: Layer, weight: NDArray[Any]) -> FloatArray:
 def weight_from_blocks(layer: Layer, blocks: FloatArray, like: NDArray[Any]) -> NDArray[Any]:
     """The inverse of `weight_blocks`, in the shape and type of `like`."""
     if like.ndim == 2 and layer.op in ("Gemm", "MatMul"):
-        return np.moveaxis(blocks[0], (0, 1), (layer.met, layer.made)).astype(like.dtype)
+        matrix: NDArray[Any] = np.moveaxis(blocks[0], (0, 1), (layer.met, layer.made))
+        return matrix.astype(like.dtype)
     g, taps = layer.groups, like.shape[2:]
     size = int(np.prod(taps))
     if layer.op == "Conv":
         o, c = like.shape[0] // g, like.shape[1]
-        w: NDArray[Any] = blocks.reshape(g, size, c, o).transpose(0, 3, 2, 1)
-        return w.reshape(like.shape).astype(like.dtype)
+        stacked: FloatArray = blocks.reshape(g, size, c, o).transpose(0, 3, 2, 1)
+        w: NDArray[Any] = stacked.reshape(like.shape).astype(like.dtype)
+        return w
     c, o = like.shape[0] // g, like.shape[1]
-    w = blocks.reshape(g, size, c, o).transpose(0, 2, 3, 1).reshape(like.shape)
-    mirrored: NDArray[Any] = np.flip(w, axis=tuple(range(2, 2 + len(taps))))
+    whole = blocks.reshape(g, size, c, o).transpose(0, 2, 3, 1).reshape(like.shape)
+    mirrored: NDArray[Any] = np.flip(whole, axis=tuple(range(2, 2 + len(taps))))
     return mirrored.astype(like.dtype)

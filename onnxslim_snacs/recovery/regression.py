@@ -67,12 +67,13 @@ class Regression:
         weight, bias = fit.weight.astype(np.float32), fit.bias.astype(np.float32)
         wanted = self._passed(self.t, slice(None)).astype(np.float64)
         variance = float(wanted.var(axis=1).sum()) or 1.0
-        total = np.float64(0.0)
+        total = 0.0
         for start in range(0, self.x.shape[1], _STEP):
             rows = slice(start, start + _STEP)
             got = self._passed(self.x[:, rows] @ weight + bias[:, None], rows)
-            total += ((got - wanted[:, rows]) ** 2).sum()
-        return float(total) / self.x.shape[1] / variance
+            total += float(np.square(got - wanted[:, rows]).sum())
+        relative: float = total / self.x.shape[1] / variance
+        return relative
 
     def _passed(self, v: Rows, rows: slice) -> Rows:
         """What the activation lets through of v + base; v itself if there is none."""

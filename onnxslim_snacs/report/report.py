@@ -11,6 +11,7 @@ from typing import Any
 from onnxslim_snacs.bench import Latency
 from onnxslim_snacs.drift import Drift
 from onnxslim_snacs.ir.types import InexactNode, PinReason
+from onnxslim_snacs.passes.recover import LayerRecord
 from onnxslim_snacs.plan.cost import Cost
 from onnxslim_snacs.verify import Proof
 
@@ -41,6 +42,26 @@ class GroupReport:
 
 
 @dataclass(frozen=True, slots=True)
+class RecoveryReport:
+    """What recovery did.
+
+    Attributes:
+        asked: what the user asked for.
+        used: the method whose result was kept; "none" if the cut model was.
+        raw: distance of the cut model from the original on the samples that `Report.drift` is
+            about.
+        layers: error of each layer before and after, and whether its correction was kept.
+        reason: why the cut model was kept.
+    """
+
+    asked: str
+    used: str
+    raw: Drift | None
+    layers: tuple[LayerRecord, ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """What a run did, and what it may not do and why.
 
@@ -54,6 +75,7 @@ class Report:
         inexact: nodes that compute something else for what is left (`--allow-inexact`).
         proof: outcome of the proof.
         drift: distance from the original on samples that the decision has not seen.
+        recovery: how the accuracy was recovered, if it was tried.
         latency: measured times, if there was a target for latency.
         criterion: name of the criterion.
         notes: what the criterion and the decision have to tell.
@@ -74,6 +96,7 @@ class Report:
     drift: Drift | None
     criterion: str
     inexact: tuple[InexactNode, ...] = ()
+    recovery: RecoveryReport | None = None
     latency: Latency | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()

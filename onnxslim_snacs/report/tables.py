@@ -10,10 +10,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from onnxslim_snacs.drift import Drift
 from onnxslim_snacs.errors import foreign
 from onnxslim_snacs.ir.types import InexactNode, PinReason
 from onnxslim_snacs.plan.cost import Cost
-from onnxslim_snacs.report.report import GroupReport, Report
+from onnxslim_snacs.report.report import GroupReport, RecoveryReport, Report
 
 _SHOWN = 40
 
@@ -42,6 +43,8 @@ def print_report(report: Report, console: Console) -> None:
     console.print(table)
     if drift is not None:
         console.print(drift_line(report))
+    if report.recovery is not None:
+        console.print(recovery_line(report.recovery))
     if report.proof is not None:
         console.print(
             f"proof ({report.proof.oracle}): {'passed' if report.proof.passed else 'FAILED'}, "
@@ -60,10 +63,26 @@ def drift_line(report: Report) -> str:
     """One sentence on the distance from the original."""
     drift = report.drift
     assert drift is not None
+    return f"on {drift.samples} held-out samples: {drift_words(drift)}"
+
+
+def drift_words(drift: Drift) -> str:
+    """A distance in words."""
     parts = [f"relative error {drift.rel_error:.3f}"]
     if drift.top1_agreement is not None and drift.standard_error is not None:
         parts.append(f"top-1 agreement {drift.top1_agreement:.4f} ± {drift.standard_error:.4f}")
-    return f"on {drift.samples} held-out samples: {', '.join(parts)}"
+    return ", ".join(parts)
+
+
+def recovery_line(recovery: RecoveryReport) -> str:
+    """One sentence on what recovery did."""
+    if recovery.used == "none":
+        return f"recovery ({recovery.asked}): none{f', {r}' if (r := recovery.reason) else ''}"
+    kept = sum(layer.kept for layer in recovery.layers)
+    tried = sum(layer.target != "" for layer in recovery.layers)
+    raw = recovery.raw
+    before = "" if raw is None else f"; the raw cut: {drift_words(raw)}"
+    return f"recovery ({recovery.used}): {kept} of {tried} layers re-fitted{before}"
 
 
 def print_groups(groups: Iterable[GroupReport], whole: Cost, console: Console) -> None:

@@ -112,13 +112,28 @@ def test_inspect_explains_a_pin_by_the_ties_that_lead_to_it(cli: Cli, model: Pat
 
 def test_apply_and_verify(cli: Cli, model: Path, data: Path, tmp_path: Path) -> None:
     first, second, plan = tmp_path / "1.onnx", tmp_path / "2.onnx", tmp_path / "p.json"
-    cli("compress", model, "-o", first, "--data", data, *QUICK, "--plan-out", plan)
+    line = ("compress", model, "-o", first, "--data", data, *QUICK, "--recover", "none")
+    cli(*line, "--plan-out", plan)
     report = cli("apply", model, plan, "-o", second, "--json").json()
     assert first.read_bytes() == second.read_bytes()
     assert report["proof"]["passed"] is True
     assert report["drift"] is None
     assert "proved" in cli("verify", model, second, "--plan", plan).out
     assert cli("verify", model, second, "--plan", plan, "--json").json()["passed"] is True
+
+
+def test_a_recovered_model_is_known_by_its_plan(
+    cli: Cli, model: Path, data: Path, tmp_path: Path
+) -> None:
+    out, cut, plan = tmp_path / "o.onnx", tmp_path / "cut.onnx", tmp_path / "p.json"
+    line = ("compress", model, "-o", out, "--data", data, *QUICK, "--plan-out", plan, "--json")
+    report = cli(*line).json()
+    assert report["recovery"]["used"] == "least-squares"
+    assert report["drift"]["rel_error"] < report["recovery"]["raw"]["rel_error"]
+    assert "proved" in cli("verify", model, out, "--plan", plan).out
+    cli("apply", model, plan, "-o", cut)
+    assert cut.read_bytes() != out.read_bytes()
+    assert "proved" in cli("verify", model, cut, "--plan", plan).out
 
 
 def test_a_plan_can_be_edited(cli: Cli, model: Path, tmp_path: Path) -> None:
