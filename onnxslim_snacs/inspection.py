@@ -80,20 +80,22 @@ def inspect(
 
 def _tensors(analysis: Analysis, name: str) -> list[str]:
     """The tensor of that name, or the outputs of the nodes of that name."""
-    if analysis.facts.shape(name) is not None:
+    parts = tuple(analysis.parts())
+    if any(part.facts.shape(name) is not None for part in parts):
         return [name]
-    found = [o for node in analysis.nodes if node.proto.name == name for o in node.outputs if o]
-    known = [o for o in found if analysis.facts.shape(o) is not None]
+    nodes = (node for part in parts for node in part.nodes if node.proto.name == name)
+    found = [o for node in nodes for o in node.outputs if o]
+    known = [o for o in found if analysis.part_of(o).facts.shape(o) is not None]
     if known:
         return known
-    if found or name in analysis.graph.producer:
+    if found or any(name in part.graph.producer for part in parts):
         raise UsageError(f"--why {foreign(name)}: its shape is not known, so it keeps everything")
     raise UsageError(f"--why {foreign(name)}: the model has no tensor and no node of that name")
 
 
 def _chains(analysis: Analysis, name: str) -> Iterator[tuple[Link, ...]]:
     """A chain for each axis; of a free axis it names the groups that lie on it."""
-    rank = len(analysis.facts.shape(name) or ())
+    rank = len(analysis.part_of(name).facts.shape(name) or ())
     for dim, chain in enumerate(chain_to_pin(analysis.ir, name, rank)):
         groups = [g.id for g in analysis.ir.groups if g.on(Axis(name, dim)) is not None]
         lies = Link(chain[0].axis, f"lies in {', '.join(groups)}")

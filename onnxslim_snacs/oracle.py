@@ -18,8 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from onnxslim_snacs.errors import foreign
 from onnxslim_snacs.ir.keep import KeepMap
-from onnxslim_snacs.ir.types import Axis, BoolArray, Inexact, InexactNode, IntArray, is_virtual
+from onnxslim_snacs.ir.types import Axis, BoolArray, InexactNode, IntArray, is_virtual
+from onnxslim_snacs.model.body import put_body
 from onnxslim_snacs.model.element_types import element_types
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.ops.node import known
@@ -56,14 +58,15 @@ def oracle_name(analysis: Analysis, keep: KeepMap) -> str:
 def inexact_nodes(analysis: Analysis, keep: KeepMap) -> tuple[InexactNode, ...]:
     """The nodes that compute something else for what is left: those whose statistics lose slots."""
     found: dict[InexactNode, None] = {}
-    for item in analysis.ir.stated:
-        fact = item.fact
-        if isinstance(fact, Inexact) and keep.index(fact.axis) is not None:
-            axis = fact.axis
+    for part in analysis.parts():
+        for position, fact in part.ir.inexact:
+            if keep.index(fact.axis) is None:
+                continue
+            node, axis = part.nodes[position], fact.axis
             if is_virtual(axis):
                 operand, dim = fact.inputs[0]
-                axis = Axis(analysis.nodes[item.node].inputs[operand], dim)
-            found[InexactNode(item.name, item.op, str(axis), fact.reason)] = None
+                axis = Axis(node.inputs[operand], dim)
+            found[InexactNode(foreign(node.name), node.op, str(axis), fact.reason)] = None
     return tuple(found)
 
 
@@ -82,7 +85,11 @@ def masked_original(
     """
     model = ModelProto()
     model.CopyFrom(analysis.graph.proto)
-    work = _Work(model, analysis.graph.opsets.get("", 1))
+    for body in analysis.bodies:
+        if body.analysis.loses(keep):
+            node = model.graph.node[body.position]
+            put_body(node, body.attribute, masked_original(body.analysis, keep))
+    work = _Work(model, analysis.graph.opsets.get("", 1), analysis.prefix)
     _show_the_kept(work, analysis, keep)
     _blank_the_rest(work, analysis, keep, runnable or analysis.graph.proto)
     nodes = [NodeProto.FromString(node.SerializeToString()) for node in model.graph.node]
@@ -99,6 +106,7 @@ class _Work:
 
     model: ModelProto
     opset: int
+    prefix: str = ""
     before: dict[int, list[NodeProto]] = field(default_factory=dict)
     after: dict[int, list[NodeProto]] = field(default_factory=dict)
     names: int = 0
@@ -106,7 +114,7 @@ class _Work:
     def fresh(self) -> str:
         """A name that no tensor of a model can have."""
         self.names += 1
-        return f"oracle\0{self.names}"
+        return f"oracle\0{self.prefix}{self.names}"
 
     def ahead(self, position: int, operand: int, made: Iterable[NodeProto], name: str) -> None:
         """Let an input of a node read `name`, which `made` write."""

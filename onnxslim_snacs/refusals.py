@@ -67,6 +67,22 @@ def protected_groups(analysis: Analysis, patterns: Sequence[str]) -> frozenset[s
     )
 
 
+def unseen_groups(
+    analysis: Analysis, config: CompressConfig, criterion: Criterion
+) -> frozenset[str]:
+    """Groups inside the bodies of control flow, if the decision is to be measured.
+
+    Activations are seen in the graph itself only; inside of bodies weights have to be enough.
+    """
+    curves = config.ratio is None and config.allocation == "curves"
+    if not (criterion.needs_data or curves):
+        return frozenset()
+    made = frozenset().union(*(p.graph.made for b in analysis.bodies for p in b.analysis.parts()))
+    return frozenset(
+        g.id for g in analysis.ir.groups if any(m.axis.tensor in made for m in g.members)
+    )
+
+
 def require_prunable(analysis: Analysis, frozen: frozenset[str]) -> None:
     """Make sure that any group has a unit to spare.
 
@@ -76,6 +92,12 @@ def require_prunable(analysis: Analysis, frozen: frozenset[str]) -> None:
     able = [group for group in analysis.ir.groups if group.units > 1]
     if not able:
         raise NothingToPrune("no channel of this model can go: " + explain(analysis))
+    if all(group.id in frozen for group in able) and analysis.bodies:
+        raise NothingToPrune(
+            "what could go lies in bodies of control flow (If, Loop, Scan), where no activation is "
+            "measured, or is protected: --criterion l1 with --ratio or --allocation uniform can do "
+            "without"
+        )
     if all(group.id in frozen for group in able):
         raise NothingToPrune("--protect covers every channel that could go")
 

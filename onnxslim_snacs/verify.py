@@ -24,6 +24,7 @@ from onnxslim_snacs.boundary import (
 )
 from onnxslim_snacs.errors import InputRefused, ProofFailed, foreign
 from onnxslim_snacs.ir.keep import KeepMap
+from onnxslim_snacs.model.body import body_model, find_body
 from onnxslim_snacs.model.facts import Sizes, candidate_sizes, random_inputs
 from onnxslim_snacs.model.session import SessionConfig, create_session
 from onnxslim_snacs.ops.analyse import Analysis
@@ -81,6 +82,8 @@ def prove(
 ) -> Proof:
     """Compare a cut model with the masked original.
 
+    The bodies of control flow are compared once more on their own, for a run takes one branch only.
+
     Args:
         analysis: the original.
         keep: what the plan keeps.
@@ -94,6 +97,42 @@ def prove(
         The outcome; a failure is a value too.
     """
     config = SessionConfig(threads=threads, level=level)
+    proof = _prove_whole(analysis, keep, pruned, feeds, config, pruned_dir)
+    for body in analysis.bodies:
+        part, node = body.analysis, analysis.graph.nodes[body.position]
+        if not (proof.passed and part.loses(keep)):
+            continue
+        cut = find_body(pruned, node, body.attribute)
+        if cut is None:
+            return replace(proof, passed=False, failure=f"the {body.attribute} is not there")
+        sets = part.facts.feeds
+        inner = prove(
+            part,
+            keep,
+            body_model(pruned, cut, sets[0]),
+            feeds=sets,
+            threads=threads,
+            level=level,
+            pruned_dir=pruned_dir,
+        )
+        proof = replace(
+            proof,
+            max_rel_diff=max(proof.max_rel_diff, inner.max_rel_diff),
+            samples=proof.samples + inner.samples,
+            passed=inner.passed,
+            failure=inner.failure,
+        )
+    return proof
+
+
+def _prove_whole(
+    analysis: Analysis,
+    keep: KeepMap,
+    pruned: ModelProto,
+    feeds: Sequence[Mapping[str, NDArray[Any]]],
+    config: SessionConfig,
+    pruned_dir: Path | None,
+) -> Proof:
     tolerance = TOLERANCE_HALF if analysis.is_half else TOLERANCE
     failed = Proof(oracle_name(analysis, keep), float("inf"), tolerance, 0, False)
     try:

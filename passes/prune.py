@@ -16,6 +16,7 @@ from onnx import AttributeProto, ModelProto, NodeProto, helper, numpy_helper
 from onnxslim_snacs.errors import InternalError
 from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.ir.types import Axis
+from onnxslim_snacs.model.body import put_body
 from onnxslim_snacs.model.graph import captured, node_constant
 from onnxslim_snacs.model.share import rejoin
 from onnxslim_snacs.ops import OPERATORS, chains
@@ -50,6 +51,10 @@ def prune(analysis: Analysis, keep: KeepMap) -> ModelProto:
     if not keep.kept:
         rejoin(model, analysis.copies)
         return model
+    for body in analysis.bodies:
+        if body.analysis.loses(keep):
+            node = model.graph.node[body.position]
+            put_body(node, body.attribute, prune(body.analysis, keep))
     draft = _Draft(analysis, keep, model)
     _cut_tensors(draft)
     inside = {position for chain in analysis.chains for position in chain.nodes}

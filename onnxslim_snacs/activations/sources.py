@@ -123,7 +123,7 @@ class CalibrationSource:
         for spec in self.specs:
             values = conform(self.name, spec, block[spec.name], whole=self.table.whole)
             if self.table.whole:
-                values = values[0]
+                values = np.asarray(values[0])  # a scalar stays an array
             elif fixed is not None and len(values) < fixed:
                 values = np.concatenate([values, values[-1:].repeat(fixed - len(values), axis=0)])
             inputs[spec.name] = values

@@ -31,10 +31,28 @@ from onnxslim_snacs.model.tensors import element_count
 #: Bytes up to which a value is kept in memory once it has been asked for.
 _CACHED = 1 << 20
 
+#: Numbers of samples of sound: 16 and 20 ms at 16 kHz.
+_SOUND = (256, 320)
+
 #: An extent: a number, or None where it changes with the input (batch, sequence, image size).
 Dim = int | None
 Shape = tuple[Dim, ...]
 Sizes = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Fed:
+    """What goes into a model that is the body of a node, instead of random inputs.
+
+    Attributes:
+        feeds: input -> value, one mapping for each sample size of the model around it.
+        by_shape: inputs that follow from constants and shapes alone.
+        weights: inputs that follow from constants alone.
+    """
+
+    feeds: tuple[Mapping[str, NDArray[Any]], ...]
+    by_shape: frozenset[str]
+    weights: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -52,6 +70,7 @@ class ModelFacts:
         ran: whether the shapes come from running the model.
         note: why it could not be run, else "".
         lacks_operator: whether that is because ONNX Runtime does not have one of its operators.
+        feeds: the inputs with which it was run.
     """
 
     graph: ModelGraph
@@ -63,6 +82,7 @@ class ModelFacts:
     ran: bool
     note: str = ""
     lacks_operator: bool = False
+    feeds: tuple[Mapping[str, NDArray[Any]], ...] = ()
     _cache: dict[str, NDArray[Any] | None] = field(default_factory=dict)
     _shapes: dict[str, Shape | None] = field(default_factory=dict)
 
@@ -154,6 +174,39 @@ def _evaluate(facts: ModelFacts, tensor: str) -> NDArray[Any] | None:
     return np.asarray(result[0])
 
 
+def read_body_facts(graph: ModelGraph, fed: Fed, threads: int = 0) -> ModelFacts:
+    """Find out shapes and values of the body of a node, taken as a model.
+
+    Args:
+        graph: the model.
+        fed: what goes into it.
+        threads: threads for the runs.
+
+    Raises:
+        InputRefused: it cannot be run on that.
+    """
+    constant, weights = _constant_tensors(graph, fed)
+    known = {n: [np.asarray(f[n]) for f in fed.feeds] for n in fed.by_shape}
+    try:
+        valued = constant - _heavy(graph, weights) - frozenset(graph.inputs)
+        session = probe_session(graph, valued, threads)
+        runs = [session.probe(feeds) for feeds in fed.feeds]
+    except Exception as error:  # whatever ONNX Runtime throws
+        raise InputRefused(f"the body cannot be run on its own: {foreign(error)}") from error
+    return ModelFacts(
+        graph=graph,
+        shapes=tuple(shapes for shapes, _ in runs),
+        values=tuple(
+            values | {n: v[k] for n, v in known.items()} for k, (_, values) in enumerate(runs)
+        ),
+        static={},
+        weights=weights,
+        by_shape=constant,
+        ran=True,
+        feeds=fed.feeds,
+    )
+
+
 def read_facts(
     graph: ModelGraph, input_shapes: Sizes | None = None, threads: int = 0
 ) -> ModelFacts:
@@ -186,13 +239,20 @@ def read_facts(
         ran=bool(runs),
         note="" if failure is None else foreign(failure),
         lacks_operator=failure is not None and lacks_operator(failure),
+        feeds=tuple(random_inputs(graph, _sizes_of(graph, shapes), 0) for shapes, _ in runs),
     )
 
 
-def _constant_tensors(graph: ModelGraph) -> tuple[frozenset[str], frozenset[str]]:
+def _sizes_of(graph: ModelGraph, shapes: Sizes) -> dict[str, tuple[int, ...]]:
+    return {name: shapes[name] for name in graph.inputs}
+
+
+def _constant_tensors(
+    graph: ModelGraph, fed: Fed | None = None
+) -> tuple[frozenset[str], frozenset[str]]:
     """Tensors that follow from shapes and constants, and those that follow from constants alone."""
-    by_shape = set(graph.initializers)
-    weights = set(graph.initializers)
+    by_shape = set(graph.initializers).union(fed.by_shape if fed else ())
+    weights = set(graph.initializers).union(fed.weights if fed else ())
     for node in graph.nodes:
         if any(
             a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
@@ -262,9 +322,9 @@ def candidate_sizes(graph: ModelGraph, given: Sizes) -> list[list[dict[str, tupl
     """Input sizes to try, each a list of one (all static) or two (something dynamic) assignments.
 
     Batch is 2 and 5; a dynamic image side is tried as 64 and 128, 224 and 320, 32 and 64, 8 and 16;
-    anything else dynamic as 8 and 12.  The ratios differ, so that no multiple of one extent is
-    another one in both runs.  Where no pair runs, one assignment alone is tried, with every unknown
-    as 1.
+    anything else dynamic as 8 and 12, at last as 256 and 320 (sound, with the batch of a recurrent
+    state in its middle).  The ratios differ, so that no multiple of one extent is another one in
+    both runs.  Where no pair runs, one assignment alone is tried, with every unknown as 1.
     """
     unknown = set(given) - set(graph.inputs)
     if unknown:
@@ -286,11 +346,12 @@ def candidate_sizes(graph: ModelGraph, given: Sizes) -> list[list[dict[str, tupl
             return [[whole, bigger], [whole]]
         return [[whole]]
     pairs = []
-    for sides in ((64, 128), (224, 320), (32, 64), (8, 16)):
+    tried = [(sides, (8, 12)) for sides in ((64, 128), (224, 320), (32, 64), (8, 16))]
+    for sides, others in (*tried, ((64, 128), _SOUND)):
         for batch in ((2, 5), (1, 1)):
             pair = [
                 {
-                    v.name: tuple(given.get(v.name) or _sized(v, batch[k], sides[k], (8, 12)[k]))
+                    v.name: tuple(given.get(v.name) or _sized(v, batch[k], sides[k], others[k]))
                     for v in infos
                 }
                 for k in (0, 1)
@@ -317,9 +378,11 @@ def _static_dims(info: ValueInfoProto) -> tuple[int, ...]:
 
 def _sized(info: ValueInfoProto, batch: int, side: int, other: int) -> tuple[int, ...]:
     dims = _dims(info)
-    image = len(dims) >= 4
+    image, first = len(dims) >= 4, 0
+    if other in _SOUND and len(dims) == 3 and [k for k, d in enumerate(dims) if d is None] == [1]:
+        first = 1  # layers, batch, hidden units
     return tuple(
-        d if d is not None else batch if k == 0 else side if image else other
+        d if d is not None else batch if k == first else side if image else other
         for k, d in enumerate(dims)
     )
 

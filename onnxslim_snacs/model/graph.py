@@ -53,6 +53,11 @@ class ModelGraph:
         return tuple(v.name for v in self.graph.output)
 
     @cached_property
+    def made(self) -> frozenset[str]:
+        """Names of all tensors that the graph stores or writes itself."""
+        return frozenset(self.initializers).union(self.producer)
+
+    @cached_property
     def producer(self) -> dict[str, int]:
         """Tensor -> position of the node that writes it."""
         return {name: k for k, node in enumerate(self.nodes) for name in node.output if name}

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 from onnx import TensorProto
 
-from onnxslim_snacs.errors import foreign
+from onnxslim_snacs.errors import SnacsError, foreign
 from onnxslim_snacs.ir.build import DependencyGraph, Stated, build_graph
+from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.ir.types import Axis, Fact, Pin
-from onnxslim_snacs.model.facts import ModelFacts, Sizes, read_facts
+from onnxslim_snacs.model.body import Feeds, bodies_of, body_model, feeds_of_body, read_around
+from onnxslim_snacs.model.facts import Fed, ModelFacts, Sizes, read_body_facts, read_facts
 from onnxslim_snacs.model.functions import inlined
 from onnxslim_snacs.model.graph import ModelGraph, captured
 from onnxslim_snacs.model.share import separate
@@ -19,6 +22,26 @@ from onnxslim_snacs.ops.chains import Chain, find_chains, propagate
 from onnxslim_snacs.ops.loops import closed_loops
 from onnxslim_snacs.ops.node import OpNode
 from onnxslim_snacs.ops.periods import find_periods
+
+#: Elements up to which a value that goes into a body may be known there.
+_SMALL = 4096
+#: Before this version of the format, every initializer is an input as well.
+_FREE_INITIALIZERS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """The body of a control-flow node, analysed as a model whose inputs are what it captures.
+
+    Attributes:
+        position: the node's position.
+        attribute: the attribute that holds the body.
+        analysis: the analysis.
+    """
+
+    position: int
+    attribute: str
+    analysis: Analysis
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +52,13 @@ class Analysis:
         graph: the model, with a vector of its own for every reader of a shared one.
         facts: shapes and values.
         nodes: its nodes as the rules see them.
-        ir: the dependency IR.
+        ir: the dependency IR; its groups and slots are those of the bodies as well, everything
+            with the position of a node is of the graph alone.
         chains: movement nodes that are treated together.
         copies: the copies of shared vectors -> their originals.
         given: the model as it was given, if it has local functions; `graph` is without them.
+        bodies: the bodies of control-flow nodes in which something could go.
+        prefix: begins the keys of its nodes, "" unless it is a body itself.
     """
 
     graph: ModelGraph
@@ -42,6 +68,22 @@ class Analysis:
     chains: tuple[Chain, ...] = ()
     copies: Mapping[str, str] = field(default_factory=dict)
     given: ModelGraph | None = None
+    bodies: tuple[Body, ...] = ()
+    prefix: str = ""
+
+    def parts(self) -> Iterator[Analysis]:
+        """This analysis and those of all bodies, whatever their depth."""
+        yield self
+        for body in self.bodies:
+            yield from body.analysis.parts()
+
+    def part_of(self, tensor: str) -> Analysis:
+        """The part in which a tensor has a shape; the whole if none has."""
+        return next((p for p in self.parts() if p.facts.shape(tensor) is not None), self)
+
+    def loses(self, keep: KeepMap) -> bool:
+        """Whether a cut takes anything from this part or its bodies."""
+        return any(keep.touches(part.graph.made) for part in self.parts())
 
     @property
     def is_half(self) -> bool:
@@ -66,12 +108,22 @@ def analyse(
         input_shapes: sizes for inputs whose dynamic dimensions cannot be guessed.
     """
     given, graph = graph, inlined(graph)
-    has_functions = graph is not given
+    found = _analyse(graph, lambda g: read_facts(g, input_shapes), "", allow_inexact)
+    return found if graph is given else replace(found, given=given)
+
+
+def _analyse(
+    graph: ModelGraph,
+    read: Callable[[ModelGraph], ModelFacts],
+    prefix: str,
+    allow_inexact: bool,
+    around: str = "graph",
+) -> Analysis:
     graph, copies = separate(graph)
-    facts = read_facts(graph, input_shapes)
+    facts = read(graph)
     nodes = tuple(
         OpNode(
-            key=str(k),
+            key=f"{prefix}{k}",
             proto=proto,
             facts=facts,
             opset=graph.opsets.get("" if proto.domain == "ai.onnx" else proto.domain, 1),
@@ -79,27 +131,109 @@ def analyse(
         )
         for k, proto in enumerate(graph.nodes)
     )
-    loops = closed_loops(graph, nodes)
-    nodes = tuple(
-        replace(node, fed_back=loops[k]) if k in loops else node for k, node in enumerate(nodes)
-    )
+    if not prefix:  # what leaves a body does not come in again with the next call
+        loops = closed_loops(graph, nodes)
+        nodes = tuple(replace(n, fed_back=loops.get(k, n.fed_back)) for k, n in enumerate(nodes))
     chains = find_chains(graph, nodes)
-    stated = [*graph_facts(graph, facts), *node_facts(nodes, chains)]
+    stated = [*graph_facts(graph, facts, around), *node_facts(nodes, chains)]
 
     def extent_of(axis: Axis) -> int | None:
         shape = facts.shape(axis.tensor)
         return shape[axis.dim] if shape is not None else None
 
     periods = find_periods(graph, nodes, stated, extent_of)
+    bodies = _bodies(graph, facts, prefix, allow_inexact)
     ir = build_graph(stated, extent_of, facts.is_weight, periods)
-    return Analysis(graph, facts, nodes, ir, chains, copies, given if has_functions else None)
+    part = Analysis(graph, facts, nodes, ir, chains, copies, None, bodies, prefix)
+    return replace(part, ir=_joined(part, stated)) if bodies else part
 
 
-def graph_facts(graph: ModelGraph, facts: ModelFacts) -> Iterator[Stated]:
+def _joined(analysis: Analysis, stated: Sequence[Stated]) -> DependencyGraph:
+    """The IR of a graph together with its bodies."""
+    whole, first = list(stated), len(analysis.nodes)
+    for body in analysis.bodies:
+        whole.extend(replace(s, node=first + max(s.node, 0)) for s in body.analysis.ir.stated)
+        first += 1 + sum(len(part.nodes) for part in body.analysis.parts())
+    parts = tuple(analysis.parts())
+
+    def extent_of(axis: Axis) -> int | None:
+        shapes = (part.facts.shape(axis.tensor) for part in parts)
+        shape = next((shape for shape in shapes if shape is not None), None)
+        return shape[axis.dim] if shape is not None else None
+
+    def is_weight(tensor: str) -> bool:
+        return any(part.facts.is_weight(tensor) for part in parts)
+
+    periods = {axis: size for part in parts for axis, size in part.ir.periods.items()}
+    ir = build_graph(whole, extent_of, is_weight, periods)
+    own = len(analysis.nodes)
+    return replace(
+        ir,
+        sinks=tuple(item for item in ir.sinks if item[0] < own),
+        blanks=tuple(item for item in ir.blanks if item[0] < own),
+        inexact=tuple(item for item in ir.inexact if item[0] < own),
+    )
+
+
+def _bodies(
+    graph: ModelGraph, facts: ModelFacts, prefix: str, allow_inexact: bool
+) -> tuple[Body, ...]:
+    """The bodies that can be run on their own and lose something."""
+    control = [k for k, node in enumerate(graph.nodes) if any(bodies_of(node))]
+    if not control or not facts.ran or graph.proto.ir_version < _FREE_INITIALIZERS:
+        return ()
+    values = read_around(graph, facts.feeds)
+    taken, found = set(graph.made), []
+    for position in control:
+        for attribute in dict(bodies_of(graph.nodes[position])):
+            part = _body(graph, facts, position, attribute, values, prefix, allow_inexact)
+            made = {name for p in part.parts() for name in p.graph.made} if part else set()
+            if part is not None and part.ir.groups and not made & taken:
+                found.append(Body(position, attribute, part))
+                taken |= made
+    return tuple(found)
+
+
+def _body(
+    graph: ModelGraph,
+    facts: ModelFacts,
+    position: int,
+    attribute: str,
+    values: Sequence[Feeds],
+    prefix: str,
+    allow_inexact: bool,
+) -> Analysis | None:
+    """A body as a model; None if it cannot be run on its own, for it wants other sizes, say."""
+    node = graph.nodes[position]
+    body = dict(bodies_of(node))[attribute]
+    feeds = tuple(feeds_of_body(node, attribute, one) for one in values)
+    if not all(isinstance(v, np.ndarray) for one in feeds for v in one.values()):
+        return None
+    own = {info.name for info in body.input}
+    small = [n for n in feeds[0] if n not in own and max(f[n].size for f in feeds) <= _SMALL]
+    fed = Fed(
+        feeds,
+        frozenset(n for n in small if facts.follows_from_shapes(n)),
+        frozenset(n for n in small if facts.is_weight(n)),
+    )
+    model = ModelGraph(body_model(graph.proto, body, feeds[0]), graph.base_dir)
+    try:
+        return _analyse(
+            model,
+            lambda g: read_body_facts(g, fed),
+            f"{prefix}{position}.{attribute}.",
+            allow_inexact,
+            f"body of {node.op_type}",
+        )
+    except SnacsError:
+        return None
+
+
+def graph_facts(graph: ModelGraph, facts: ModelFacts, around: str = "graph") -> Iterator[Stated]:
     """What the outside world sees of the graph stays as it is."""
-    for names, reason in ((graph.inputs, "graph input"), (graph.outputs, "graph output")):
+    for names, reason in ((graph.inputs, "input"), (graph.outputs, "output")):
         for name in names:
-            for pin in pin_all(facts, [name], reason):
+            for pin in pin_all(facts, [name], f"{around} {reason}"):
                 yield Stated(-1, foreign(name), "graph", pin)
 
 
@@ -119,6 +253,8 @@ def node_facts(nodes: Iterable[OpNode], chains: Iterable[Chain] = ()) -> Iterato
 def _facts_of(node: OpNode) -> Iterable[Fact]:
     rule = OPERATORS.get(node.op)
     around = [n for n in (*node.inputs, *node.outputs, *captured(node.proto)) if n]
+    if any(bodies_of(node.proto)):
+        return pin_all(node.facts, around, f"goes into or out of the bodies of {node.op}")
     if rule is None:
         return pin_all(node.facts, around, f"operator {node.op} has no rule")
     unknown = [n for n in (*node.inputs, *node.outputs) if n and node.facts.shape(n) is None]

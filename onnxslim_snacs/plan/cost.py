@@ -88,15 +88,17 @@ class CostModel:
 def cost_model(analysis: Analysis) -> CostModel:
     """Read the cost terms off a model."""
     params, size = [], []
-    for tensor in analysis.graph.graph.initializer:
-        if tensor.name in analysis.copies:  # stored once as long as the copies are equal
+    parts = tuple(analysis.parts())
+    copies = {name for part in parts for name in part.copies}
+    for tensor in (t for part in parts for t in part.graph.graph.initializer):
+        if tensor.name in copies:  # stored once as long as the copies are equal
             continue
         dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
         term = _stored(tensor.name, tuple(tensor.dims), 1.0)
         if tensor.data_type in _REAL:
             params.append(term)
         size.append(Term(term.factor * _width(tensor.data_type, dtype), term.axes))
-    for node in analysis.nodes:
+    for node in (n for part in parts for n in part.nodes):
         value = node.facts.value(node.outputs[0]) if node.op == "Constant" else None
         if value is None or value.dtype.kind not in "fiu":
             continue
@@ -105,8 +107,9 @@ def cost_model(analysis: Analysis) -> CostModel:
             params.append(term)
         size.append(Term(term.factor * value.itemsize, term.axes))
     macs = [
-        Term(term.factor / _batch(analysis), term.axes, position)
-        for position, node in enumerate(analysis.nodes)
+        Term(term.factor / _batch(analysis), term.axes, position if part is analysis else -1)
+        for part in parts
+        for position, node in enumerate(part.nodes)
         for term in node_macs(node)
     ]
     return CostModel(tuple(params), tuple(macs), tuple(size))

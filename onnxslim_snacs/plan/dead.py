@@ -25,10 +25,9 @@ def without_dead_units(analysis: Analysis) -> Kept:
     pairs = {(pair.node, pair.data): pair for pair in layer_pairs(analysis)}
     kept = {}
     for group in analysis.ir.groups:
-        stays = np.zeros(group.units, dtype=bool)
-        for position, sink in analysis.ir.sinks:
-            if group.on(sink.axis) is None:
-                continue
+        readers = [(p, sink) for p, sink in analysis.ir.sinks if group.on(sink.axis) is not None]
+        stays = np.full(group.units, not readers)  # who reads inside of a body is not looked at
+        for position, sink in readers:
             pair = pairs.get((position, sink.axis))
             stays |= _is_read(group, pair) if pair is not None else True
         if not stays.any():

@@ -47,9 +47,10 @@ def group_reports(analysis: Analysis, costs: CostModel, keep: KeepMap) -> tuple[
 def _layers(analysis: Analysis) -> Mapping[Axis, tuple[int, str]]:
     """Axes that make channels -> position and name of the first node that reads them."""
     found: dict[Axis, tuple[int, str]] = {}
-    for position, sink in analysis.ir.sinks:
-        if sink.weight_out is not None:
-            found.setdefault(sink.weight_out, (position, analysis.nodes[position].name))
+    for part in analysis.parts():
+        for position, sink in part.ir.sinks:
+            if sink.weight_out is not None:
+                found.setdefault(sink.weight_out, (position, part.nodes[position].name))
     return found
 
 

@@ -40,11 +40,12 @@ def _scores(analysis: Analysis, order: int) -> dict[str, NDArray[np.float64]]:
 def producing_axes(analysis: Analysis) -> Iterator[Axis]:
     """The axes of weights that make channels, each once."""
     seen: set[Axis] = set()
-    for _, sink in analysis.ir.sinks:
-        axis = sink.weight_out
-        if axis is not None and axis not in seen and analysis.facts.is_weight(axis.tensor):
-            seen.add(axis)
-            yield axis
+    for part in analysis.parts():
+        for _, sink in part.ir.sinks:
+            axis = sink.weight_out
+            if axis is not None and axis not in seen and part.facts.is_weight(axis.tensor):
+                seen.add(axis)
+                yield axis
 
 
 def _group_score(
@@ -54,7 +55,9 @@ def _group_score(
     parts = []
     for axis in producers:
         index = group.on(axis)
-        weight = analysis.facts.value(axis.tensor) if index is not None else None
+        weight = (
+            analysis.part_of(axis.tensor).facts.value(axis.tensor) if index is not None else None
+        )
         if index is None or weight is None or weight.dtype.kind != "f":
             continue
         power = _powers(weight, axis.dim, order)[index].sum(axis=1) ** (1 / order)
