@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from onnxslim_snacs.activations.sources import open_source
-from onnxslim_snacs.allocation import by_curves
+from onnxslim_snacs.allocation import by_curves, raw_curves
 from onnxslim_snacs.config import CompressConfig, DataConfig, check_config
 from onnxslim_snacs.errors import ProofFailed, UsageError, foreign
 from onnxslim_snacs.ir.keep import keep_map
@@ -23,10 +23,18 @@ from onnxslim_snacs.passes.recover import Cut
 from onnxslim_snacs.plan.budget import budget_price, require_reachable
 from onnxslim_snacs.plan.choose import Choice, by_drop, by_ratio, by_target
 from onnxslim_snacs.plan.cost import CostModel, cost_model
-from onnxslim_snacs.plan.decide import Constraints
+from onnxslim_snacs.plan.decide import Constraints, Kept
 from onnxslim_snacs.plan.latency import by_latency, require_faster
 from onnxslim_snacs.plan.plan import Plan, check_plan, make_plan
-from onnxslim_snacs.recovered import model_digest, recover_cut, recovery_samples, with_added
+from onnxslim_snacs.recovered import (
+    dropper,
+    model_digest,
+    recover_cut,
+    recovery_samples,
+    refits,
+    with_added,
+)
+from onnxslim_snacs.recovery.curves import refitted_curves
 from onnxslim_snacs.refusals import (
     needs_running,
     protected_groups,
@@ -109,11 +117,13 @@ def compress(
         result = criterion.score(context)
     if config.ratio is None and config.allocation == "curves":
         with clock.stage("allocate"):
-            result = by_curves(context, costs, result, budget_of(config))
+            curves_of = refitted_curves if refits(config.recover) else raw_curves
+            result = by_curves(context, costs, result, budget_of(config), curves_of)
     judge = Judge(analysis, judging, session)
     with clock.stage("decide"):
         watch = LatencyWatch(analysis, judging, session)
-        choice = decide(config, analysis, costs, result, judge, watch, frozen)
+        drop = dropper(config.recover, context, judge)
+        choice = decide(config, analysis, costs, result, drop, watch, frozen)
         require_cut(config, choice)
     keep = keep_map(analysis.ir, choice.kept)
     with clock.stage("prune"):
@@ -180,7 +190,7 @@ def decide(
     analysis: Analysis,
     costs: CostModel,
     result: ScoreResult,
-    judge: Judge,
+    drop: Callable[[Kept], float],
     watch: LatencyWatch,
     frozen: frozenset[str],
 ) -> Choice:
@@ -192,7 +202,7 @@ def decide(
         return by_ratio(groups, result.scores, config.ratio, constraints)
     if not config.target:
         return by_drop(
-            groups, result.scores, judge.drop, config.max_drop, constraints, globally=globally
+            groups, result.scores, drop, config.max_drop, constraints, globally=globally
         )
     require_reachable(costs, analysis.ir, result.scores, config.target, constraints)
     price = budget_price(costs, analysis.ir, config.target)

@@ -12,15 +12,19 @@ import numpy as np
 from onnx import ModelProto, helper
 
 from onnxslim_snacs.drift import Drift
+from onnxslim_snacs.ir.keep import keep_map
 from onnxslim_snacs.judge import Judge
 from onnxslim_snacs.model.mapped import tensor_array
 from onnxslim_snacs.ops.analyse import Analysis
+from onnxslim_snacs.passes.prune import prune
 from onnxslim_snacs.passes.recover import Cut, LayerRecord, Recovered
 from onnxslim_snacs.passes.recover_bias import recover_bias
 from onnxslim_snacs.passes.recover_least_squares import recover_least_squares
 from onnxslim_snacs.passes.recover_statistics import recover_statistics
 from onnxslim_snacs.plan.cost import Cost
+from onnxslim_snacs.plan.decide import Kept
 from onnxslim_snacs.report.report import RecoveryReport
+from onnxslim_snacs.scores.criterion import ScoreContext
 
 #: What `--recover` may name beside auto and none, the strongest first.
 RECOVERIES: Mapping[str, Callable[[Cut], Recovered]] = {
@@ -49,6 +53,30 @@ class Outcome:
     model: ModelProto
     drift: Drift
     report: RecoveryReport
+
+
+#: Samples with which the attempts of the automatic decision are recovered.
+ATTEMPT = 256
+
+
+def refits(asked: str) -> bool:
+    """Whether recovery will re-fit the layers behind a cut."""
+    return asked in ("auto", "least-squares")
+
+
+def dropper(asked: str, context: ScoreContext, judge: Judge) -> Callable[[Kept], float]:
+    """Decision -> what it costs on held-out samples, after the recovery that was asked for."""
+    if asked == "none":
+        return judge.drop
+    samples = context.source.part(0, min(ATTEMPT, context.source.samples))
+
+    def drop(kept: Kept) -> float:
+        keep = keep_map(context.analysis.ir, kept)
+        model = prune(context.analysis, keep)
+        cut = Cut(context.analysis, keep, model, samples, context.session, context.seed)
+        return recover_cut(asked, cut, judge, judge.drift(model)).drift.drop
+
+    return drop
 
 
 def recover_cut(asked: str, cut: Cut, judge: Judge, raw: Drift) -> Outcome:
