@@ -59,7 +59,9 @@ def read_window(node: NodeProto, kernel: Ints, size: Ints, out: Ints) -> Window:
     auto = attributes.get("auto_pad", b"NOTSET")
     auto = auto.decode() if isinstance(auto, bytes) else str(auto)
     if transposed:
+        more = attributes.get("output_padding", (0,) * rank)
         full = [(s - 1) * t + r + 1 for s, t, r in zip(size, strides, reach, strict=True)]
+        full = [f + m for f, m in zip(full, more, strict=True)]
         missing = [f - o for f, o in zip(full, out, strict=True)]
     else:
         full = [(o - 1) * t + r + 1 for o, t, r in zip(out, strides, reach, strict=True)]
@@ -67,7 +69,7 @@ def read_window(node: NodeProto, kernel: Ints, size: Ints, out: Ints) -> Window:
     if "pads" in attributes and auto in ("NOTSET", ""):
         begin: Ints = tuple(attributes["pads"][:rank])
     elif auto in ("SAME_UPPER", "SAME_LOWER") or (transposed and "output_shape" in attributes):
-        more_first = (auto == "SAME_LOWER") != transposed
+        more_first = auto != "SAME_UPPER"
         begin = tuple(m - m // 2 if more_first else m // 2 for m in missing)
     else:
         begin = (0,) * rank

@@ -15,6 +15,10 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from onnxslim_snacs.recovery.moments import FloatArray, Moments
 
+#: Smallest ridge, relative to the mean variance of the features: what rounding in single precision
+#: leaves of the Gram matrix of dependent features.
+FLOOR = 1e-7
+
 
 @dataclass(frozen=True, slots=True)
 class Affine:
@@ -61,7 +65,7 @@ def least_squares(moments: Moments, weight: FloatArray, ridge: float) -> Affine:
     """
     residual = moments.xt - moments.xx @ weight
     level = np.trace(moments.xx, axis1=1, axis2=2) / moments.xx.shape[1]
-    change = _solve(moments.xx, np.maximum(ridge * level, 1e-30), residual)
+    change = _solve(moments.xx, np.maximum(max(ridge, FLOOR) * level, 1e-30), residual)
     return with_mean(moments, weight + change)
 
 
