@@ -27,7 +27,8 @@ HERE = Path(__file__).parent
 TOOLS = ("onnxsim", "torch_pruning")
 #: Sizes for inputs whose dynamic dimensions cannot be guessed.
 SHAPES: dict[str, dict[str, list[int]]] = {
-    "audio_silero_vad": {"input": [1, 512], "state": [2, 1, 128]},
+    # drawn integers are 0 or 1, no sampling rate of 16 kHz, so that the branch for 8 kHz is taken
+    "audio_silero_vad": {"input": [1, 256], "state": [2, 1, 128]},
     "text_nnsplit_en_lstm": {"input": [1, 100]},
     "audio_basic_pitch_nmp": {"serving_default_input_2:0": [1, 43844, 1]},
     "ocr_ch_ppocr_mobile_v20_cls_infer": {"x": [1, 3, 48, 192]},
