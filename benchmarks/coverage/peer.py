@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import resource
 import sys
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -17,7 +19,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
-from onnx import ModelProto, TensorProto, helper
+from onnx import GraphProto, ModelProto, TensorProto, helper
 
 #: A tool that asks for more than this has no result.
 MEMORY = 10 << 30
@@ -33,8 +35,21 @@ _REAL = {
 
 def params(model: ModelProto) -> int:
     """Stored numbers, counted as the sweep counts them: int64 shape constants are none."""
-    total = sum(int(np.prod(t.dims)) for t in model.graph.initializer if t.data_type in _REAL)
-    for node in model.graph.node:
+    return sum(_stored(graph) for graph in _graphs(model.graph))
+
+
+def _graphs(graph: GraphProto) -> Iterator[GraphProto]:
+    """A graph and all bodies of control flow in it."""
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            for body in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
+                yield from _graphs(body)
+
+
+def _stored(graph: GraphProto) -> int:
+    total = sum(int(np.prod(t.dims)) for t in graph.initializer if t.data_type in _REAL)
+    for node in graph.node:
         if node.op_type == "Constant":
             values = [a.t for a in node.attribute if a.name == "value"]
             total += sum(int(np.prod(t.dims)) for t in values if t.data_type in _REAL)
@@ -86,17 +101,50 @@ def run_onnxsim(path: str, hints: dict[str, Any]) -> dict[str, Any]:
 
 
 def run_torch_pruning(path: str, hints: dict[str, Any]) -> dict[str, Any]:
-    """To PyTorch, then L2 norms over dependency groups, the layers before the outputs protected."""
+    """To PyTorch, then L2 norms over dependency groups, the layers before the outputs protected.
+
+    What onnx2torch does not take as it is, it gets simplified, and then of an older opset.
+    """
+    original, errors = onnx.load(path), []
+    for prepared in (lambda: original, lambda: _simple(original), lambda: _older(original)):
+        try:
+            return _torch_pruning(prepared(), hints)
+        except Exception as error:
+            errors.append(f"{type(error).__name__}: {error}")
+    raise ValueError("; then ".join(dict.fromkeys(e[:120] for e in errors)))
+
+
+@cache
+def _declare_torchvision_operators() -> Any:
+    """Declare what torchvision lacks beside a CPU build of torch; lives as long as the result."""
     import torch
 
     library = torch.library.Library("torchvision", "FRAGMENT")
-    for operator in ("nms", "qnms"):  # torchvision's own ones are missing beside a CPU build
+    for operator in ("nms", "qnms"):
         library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    return library
+
+
+def _simple(model: ModelProto) -> ModelProto:
+    import onnxsim
+
+    result: ModelProto = onnxsim.simplify(model)[0]
+    return result
+
+
+def _older(model: ModelProto) -> ModelProto:
+    from onnx import version_converter
+
+    return version_converter.convert_version(_simple(model), 16)
+
+
+def _torch_pruning(original: ModelProto, hints: dict[str, Any]) -> dict[str, Any]:
+    _declare_torchvision_operators()
     import onnx2torch
+    import torch
     import torch_pruning
 
     torch.set_num_threads(1)
-    original = onnx.load(path)
     inputs = tuple(torch.from_numpy(v) for v in feeds(original, hints).values())
     start = perf_counter()
     module = onnx2torch.convert(original).eval()
