@@ -10,7 +10,7 @@ from onnxslim_snacs.errors import InputRefused, NothingToPrune, UsageError, fore
 from onnxslim_snacs.ir.build import pin_reason
 from onnxslim_snacs.ir.types import Pin
 from onnxslim_snacs.ops.analyse import Analysis
-from onnxslim_snacs.plan.choose import Choice
+from onnxslim_snacs.plan.choose import ROUNDING, Choice
 from onnxslim_snacs.scores.criterion import Criterion
 
 
@@ -125,7 +125,7 @@ def require_cut(config: CompressConfig, choice: Choice) -> None:
     asked = config.ratio != 0 and not (config.target and min(config.target.values()) == 1)
     if not asked or any(not stays.all() for stays in choice.kept.values()):
         return
-    too_much = [(share, drop) for share, drop in choice.tried if drop > config.max_drop]
+    too_much = [(share, drop) for share, drop in choice.tried if drop > config.max_drop + ROUNDING]
     if too_much:
         share, drop = min(too_much)
         raise NothingToPrune(

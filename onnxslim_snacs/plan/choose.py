@@ -21,6 +21,8 @@ from onnxslim_snacs.plan.decide import (
 )
 
 Price = Callable[[Kept], float]
+#: One answer in a hundred is 1 - 0.99, which is more than 0.01 by this machine's arithmetic.
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,7 @@ def by_drop(
         return loss
 
     low, high = 0.0, 1.0
+    max_drop += ROUNDING
     if drop(1.0) <= max_drop:
         low = 1.0
     for _ in range(0 if low == 1.0 else steps):

@@ -80,4 +80,7 @@ def test_latency_out_of_reach() -> None:
 def test_drop_is_never_exceeded() -> None:
     choice = by_drop(GROUPS, SCORES, lambda k: 1 - left(k), 0.25, FREE, globally=True)
     assert 0.75 <= left(choice.kept) < 0.8
+    one_in_a_hundred = by_drop(GROUPS, SCORES, lambda k: 1 - 0.99, 0.01, FREE, globally=True)
+    assert one_in_a_hundred.tried[0][0] == 1.0
+    assert left(one_in_a_hundred.kept) == 3 / sum(SIZES)
     assert by_drop(GROUPS, SCORES, lambda k: 0.0, 0.0, FREE, globally=True).tried == ((1.0, 0.0),)
