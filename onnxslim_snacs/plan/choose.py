@@ -21,6 +21,8 @@ from onnxslim_snacs.plan.decide import (
 )
 
 Price = Callable[[Kept], float]
+#: By how much a cut becomes milder that was judged too well, and where that ends.
+_BACK, _LEAST = 0.8, 1e-3
 #: One answer in a hundred is 1 - 0.99, which is more than 0.01 by this machine's arithmetic.
 ROUNDING = 1e-9
 
@@ -124,8 +126,21 @@ def by_drop(
     *,
     globally: bool,
     steps: int = 9,
+    confirm: Callable[[Kept], float] | None = None,
 ) -> Choice:
-    """The deepest cut within the limits whose drop is tolerated, by bisection on the quantile."""
+    """The deepest cut within the limits whose drop is tolerated, by bisection on the quantile.
+
+    Args:
+        groups: what can be pruned.
+        scores: the criterion's scores.
+        judge: decision -> its drop.
+        max_drop: the tolerated drop.
+        constraints: multiples, limits and protected units.
+        globally: rank all units together instead of taking one share of every group.
+        steps: bisection steps.
+        confirm: the drop of what will be written, if `judge` only estimates it; the cut becomes
+            milder until that is tolerated as well.
+    """
     allocation: Allocation = by_quantile if globally else staggered
     tried: list[tuple[float, float]] = []
 
@@ -136,14 +151,19 @@ def by_drop(
 
     low, high = 0.0, 1.0
     max_drop += ROUNDING
-    if drop(1.0) <= max_drop:
+    if drop(1.0) <= max_drop + 1e-9:
         low = 1.0
     for _ in range(0 if low == 1.0 else steps):
         middle = (low + high) / 2
-        if drop(middle) <= max_drop:
+        if drop(middle) <= max_drop + 1e-9:
             low = middle
         else:
             high = middle
+    while confirm is not None and low > 0.0:
+        tried.append((low, confirm(allocation(groups, scores, low, constraints))))
+        if tried[-1][1] <= max_drop + 1e-9:
+            break
+        low = low * _BACK if low > _LEAST else 0.0
     return Choice(allocation(groups, scores, low, constraints), tried=tuple(tried))
 
 
