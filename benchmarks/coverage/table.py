@@ -9,7 +9,7 @@ from typing import Any
 Row = Mapping[str, Any]
 
 _HEAD = (
-    "file", "status", "proof", "ORT levels", "params kept", "MACs kept", "groups",
+    "file", "status", "proof", "ORT levels", "params kept", "inexact", "MACs kept", "groups",
     "analyse s", "prune s", "prove s", "peak MiB", "onnxsim", "Torch-Pruning", "pins",
 )  # fmt: skip
 
@@ -64,6 +64,7 @@ def _cells(name: str, row: Row) -> Sequence[str]:
         "" if proof is None else f"{proof:.1e}",
         "".join(str(level) for level in row.get("levels", [])),
         _share(row.get("params_kept")),
+        _inexact(row),
         _share(row.get("macs_kept")),
         str(row.get("groups", "")),
         *[f"{seconds[s]:.2f}" if s in seconds else "" for s in ("analyse", "prune", "prove")],
@@ -72,6 +73,14 @@ def _cells(name: str, row: Row) -> Sequence[str]:
         _peer(row, "torch_pruning"),
         "; ".join(f"{count} x {reason}" for reason, count in list(row.get("pins", {}).items())[:4]),
     ]
+
+
+def _inexact(row: Row) -> str:
+    """Params kept with --allow-inexact; a star where the proof fails."""
+    found = row.get("inexact") or {}
+    if "error" in found:
+        return "error"
+    return _share(found.get("params_kept")) + ("" if found.get("proved", True) else "*")
 
 
 def _peer(row: Row, tool: str) -> str:

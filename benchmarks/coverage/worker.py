@@ -21,6 +21,7 @@ from typing import Any, cast
 
 from onnx import ModelProto
 
+from onnxslim_snacs.errors import NothingToPrune
 from onnxslim_snacs.ir.keep import KeepMap, keep_map
 from onnxslim_snacs.ir.types import Axis
 from onnxslim_snacs.ir.why import chain_to_pin
@@ -31,6 +32,7 @@ from onnxslim_snacs.ops.analyse import Analysis, analyse
 from onnxslim_snacs.passes.prune import prune
 from onnxslim_snacs.plan.cost import CostModel, cost_model
 from onnxslim_snacs.plan.decide import Constraints, uniform
+from onnxslim_snacs.refusals import require_prunable
 from onnxslim_snacs.scores import CRITERIA
 from onnxslim_snacs.scores.criterion import ScoreContext
 from onnxslim_snacs.verify import prove
@@ -80,6 +82,10 @@ def run(path: Path, shapes: dict[str, tuple[int, ...]], row: Row) -> None:
         )
     kept = uniform(groups, scores, RATIO, Constraints())
     keep = keep_map(analysis.ir, kept)
+    try:
+        require_prunable(analysis, frozenset())
+    except NothingToPrune as refusal:
+        row.values["refusal"] = f"exit code {refusal.exit_code}: {refusal}"
     report_costs(row, costs, keep)
     row.values["largest_left"] = list(largest_left(analysis, keep))
     with row.stage("prune"):
@@ -95,6 +101,29 @@ def run(path: Path, shapes: dict[str, tuple[int, ...]], row: Row) -> None:
     with row.stage("load levels"):
         row.values["levels"] = levels_that_load(model, graph)
     row.values["status"] = "cut" if proof.passed and len(row.values["levels"]) == 4 else "wrong"
+
+
+def run_inexact(path: Path, shapes: dict[str, tuple[int, ...]], row: Row) -> None:
+    """The same with --allow-inexact, where something has been normalised."""
+    if not any("--allow-inexact" in reason for reason in row.values.get("pins", {})):
+        return
+    with row.stage("inexact"):
+        analysis = analyse(load_model(path), allow_inexact=True, input_shapes=shapes)
+        scores = (
+            CRITERIA[CRITERION]
+            .score(ScoreContext(analysis, cast(Any, None), SessionConfig()))
+            .scores
+        )
+        keep = keep_map(analysis.ir, uniform(analysis.ir.groups, scores, RATIO, Constraints()))
+        proof = prove(analysis, keep, prune(analysis, keep))
+        costs = cost_model(analysis)
+    row.values["inexact"] = {
+        "params_kept": costs.cost(keep).params / max(1, costs.cost(KeepMap({})).params),
+        "proved": proof.passed,
+        "oracle": proof.oracle,
+        "max_rel_diff": proof.max_rel_diff,
+        "proof_failure": proof.failure,
+    }
 
 
 def report_costs(row: Row, costs: CostModel, keep: KeepMap) -> None:
@@ -150,14 +179,19 @@ def peak_mib() -> float:
 def main() -> None:
     """Write the row; what goes wrong is part of it."""
     path, out = Path(sys.argv[1]), Path(sys.argv[2])
-    hints = json.loads(sys.argv[3]) if len(sys.argv) > 3 else {}
+    given = json.loads(sys.argv[3]) if len(sys.argv) > 3 else {}
+    hints = {name: tuple(shape) for name, shape in given.items()}
     row = Row({"status": "error", "base_mib": peak_mib()})
     try:
-        run(path, {name: tuple(shape) for name, shape in hints.items()}, row)
+        run(path, hints, row)
     except Exception as error:
         row.values["error"] = f"{type(error).__name__}: {error}"
         row.values["traceback"] = traceback.format_exc()
     row.values.update(seconds=row.seconds, peak_mib=peak_mib())
+    try:
+        run_inexact(path, hints, row)
+    except Exception as error:
+        row.values["inexact"] = {"error": f"{type(error).__name__}: {error}"}
     out.write_text(json.dumps(row.values))
 
 
