@@ -5,15 +5,16 @@ Every cost is a sum of products of extents, so that a plan is priced without bui
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 
 import numpy as np
-from onnx import TensorProto, helper
+from onnx import GraphProto, TensorProto, helper
 
 from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.ir.types import Axis
+from onnxslim_snacs.model.body import bodies_of
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.ops.node import OpNode
 
@@ -106,6 +107,12 @@ def cost_model(analysis: Analysis) -> CostModel:
         if value.dtype.kind == "f" or value.itemsize == 1:
             params.append(term)
         size.append(Term(term.factor * value.itemsize, term.axes))
+    for tensor in _untouched(parts):  # no slot of these can go
+        term = _stored(tensor.name, tuple(tensor.dims), 1.0)
+        if tensor.data_type in _REAL:
+            params.append(Term(term.value(KeepMap({})), ()))
+        width = _width(tensor.data_type, helper.tensor_dtype_to_np_dtype(tensor.data_type))
+        size.append(Term(term.value(KeepMap({})) * width, ()))
     macs = [
         Term(term.factor / _batch(analysis), term.axes, position if part is analysis else -1)
         for part in parts
@@ -113,6 +120,24 @@ def cost_model(analysis: Analysis) -> CostModel:
         for term in node_macs(node)
     ]
     return CostModel(tuple(params), tuple(macs), tuple(size))
+
+
+def _untouched(parts: Sequence[Analysis]) -> Iterator[TensorProto]:
+    """The tensors stored in bodies of control flow that are no parts of the analysis."""
+    for part in parts:
+        known = {(body.position, body.attribute) for body in part.bodies}
+        for position, node in enumerate(part.graph.nodes):
+            for attribute, body in bodies_of(node):
+                if (position, attribute) not in known:
+                    yield from _stored_in(body)
+
+
+def _stored_in(graph: GraphProto) -> Iterator[TensorProto]:
+    yield from graph.initializer
+    for node in graph.node:
+        yield from (a.t for a in node.attribute if node.op_type == "Constant" and a.name == "value")
+        for _, body in bodies_of(node):
+            yield from _stored_in(body)
 
 
 def _width(kind: int, dtype: np.dtype) -> float:
