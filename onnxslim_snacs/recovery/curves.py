@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from onnxslim_snacs.allocation import error_judge
 from onnxslim_snacs.ir.types import Axis, Group, IntArray
@@ -35,6 +36,14 @@ def refitted_curves(
         groups: what can be pruned.
         scores: the order in which units go.
     """
+    # a thread pool within the linear algebra only gets in the way of ONNX Runtime's
+    with threadpool_limits(limits=context.session.threads):
+        return _refitted_curves(context, groups, scores)
+
+
+def _refitted_curves(
+    context: ScoreContext, groups: Sequence[Group], scores: Scores
+) -> dict[str, Curve]:
     consumers = consumer_moments(context)
     judge = error_judge(context)
     curves = {}
