@@ -23,8 +23,9 @@ from onnxslim_snacs.model.session import SessionConfig
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.passes.refit import write_affine
 from onnxslim_snacs.recovery.affine import followed, identity, scaled, unscaled
+from onnxslim_snacs.recovery.bilinear import Partner, find_partners
 from onnxslim_snacs.recovery.gather import HELD_OUT, gather
-from onnxslim_snacs.recovery.layers import NotFitted, find_layers
+from onnxslim_snacs.recovery.layers import Layer, NotFitted, changed_tensors, layers_of
 from onnxslim_snacs.recovery.regression import Regression
 from onnxslim_snacs.recovery.solve import Affine
 from onnxslim_snacs.recovery.tasks import Task, make_tasks
@@ -130,11 +131,15 @@ def recover(cut: Cut, method: Method) -> Recovered:
     model.CopyFrom(cut.model)
     base_dir = cut.analysis.graph.base_dir
     graph = ModelGraph(cut.model, base_dir)
-    found = find_layers(cut.analysis, cut.keep, graph)
-    tasks = make_tasks(graph, found, wide=method.wide, sums=method.sums)
+    tasks = _tasks(cut, graph, method)
     todo = [task for task in tasks if isinstance(task, Task)]
     runs = _Runs(
-        start_walk(cut.analysis.graph.proto, base_dir, cut.session, (t.target for t in todo)),
+        start_walk(
+            cut.analysis.graph.proto,
+            base_dir,
+            cut.session,
+            (name for t in todo for name in t.wants),
+        ),
         start_walk(model, base_dir, cut.session, (name for t in todo for name in t.reads)),
     )
     _feed(cut.source, runs)
@@ -149,6 +154,24 @@ def recover(cut: Cut, method: Method) -> Recovered:
                 records.append(_correct(cut, graph, task, method, runs, rng))
     cut.progress("recover", len(tasks), len(tasks))
     return Recovered(model, tuple(records))
+
+
+def _tasks(cut: Cut, graph: ModelGraph, method: Method) -> list[Task | NotFitted]:
+    """The layers to correct: those with another input, and those with a partner that has lost."""
+    everything = layers_of(cut.analysis, cut.keep, graph)
+    partners: dict[str, Partner] = {}
+    if method.wide:
+        layers = [layer for layer, _ in everything if isinstance(layer, Layer)]
+        found = find_partners(cut.analysis, cut.keep, graph, layers)
+        partners = {layer.out: partner for layer, partner in found}
+    changed = changed_tensors(cut.analysis, cut.keep) | set(partners)
+    return make_tasks(
+        graph,
+        [layer for layer, out in everything if out in changed],
+        wide=method.wide,
+        sums=method.sums,
+        partners=partners,
+    )
 
 
 def _feed(source: CalibrationSource, runs: _Runs) -> None:
@@ -172,10 +195,11 @@ def _correct(
     """Correct one layer."""
     start = perf_counter()
     layer, scale = task.layer, task.tail.scale
-    runs.original.require([task.target])
+    runs.original.require(task.wants)
     runs.present.require(task.reads)
     rows = gather(task, cut.keep, runs.original, runs.present, rng)
-    runs.original.release(task.target)
+    for name in task.wants:
+        runs.original.release(name)
     for name in task.reads:
         runs.present.release(name)
     if not 0 < rows.fit < rows.x.shape[1]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from onnxslim_snacs.ir.keep import KeepMap
+from onnxslim_snacs.recovery.bilinear import mixing
 from onnxslim_snacs.recovery.kernel import FEATURES
 from onnxslim_snacs.recovery.kernel import ROWS as KERNEL_ROWS
 from onnxslim_snacs.recovery.layers import restrict
@@ -84,13 +85,20 @@ def _parts(
     layer, tail = task.layer, task.tail
     groups = task.now.weight.shape[0] if task.wide else layer.outputs
     scale, shift = (v.astype(np.float32).reshape(groups, 1, -1) for v in (tail.scale, tail.shift))
+    mix = None
+    if task.partner is not None:
+        mix = mixing(task.partner, original, present).astype(np.float32)
     outputs = iter(()) if task.wide else present.peek(layer.out)
     for number in range(original.batches):
-        wanted = restrict(np.asarray(original.live[task.target][number]), task.target, keep)
-        chosen = np.sort(rng.permutation(wanted.size // layer.outputs)[:cap])
+        wanted = np.asarray(original.live[task.target][number])
+        wanted = wanted if mix is not None else restrict(wanted, task.target, keep)
+        positions = wanted.size // wanted.shape[layer.out_dim]
+        chosen = np.sort(rng.permutation(positions)[:cap])
         t = target_rows(wanted, layer.out_dim, groups, chosen)
         base = shift
-        if tail.other is None:
+        if mix is not None:
+            t = t @ mix - shift
+        elif tail.other is None:
             t *= scale
         else:
             other = np.broadcast_to(present.live[tail.other][number], wanted.shape)

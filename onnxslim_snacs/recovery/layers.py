@@ -75,30 +75,29 @@ class NotFitted:
     reason: str
 
 
-def find_layers(analysis: Analysis, keep: KeepMap, cut: ModelGraph) -> list[Layer | NotFitted]:
-    """The layers whose input the cut has changed, in the order of the cut model's nodes.
+def layers_of(
+    analysis: Analysis, keep: KeepMap, cut: ModelGraph
+) -> list[tuple[Layer | NotFitted, str]]:
+    """All layers of the cut model in its order, with what they write.
 
     Args:
         analysis: the original.
         keep: what the plan keeps.
         cut: the cut model.
     """
-    changed = changed_tensors(analysis, keep)
-    found: list[tuple[int, Layer | NotFitted]] = []
+    found: list[tuple[int, Layer | NotFitted, str]] = []
     for position, sink in analysis.ir.sinks:
         node = analysis.nodes[position]
-        if not any(o in changed for o in node.outputs):
-            continue
         out = next(o for o in node.outputs if o)
         place = cut.producer.get(out)
         reason = _refusal(analysis, sink, node.op, place, cut, keep)
         if reason or place is None:
             if _has_weight(analysis, sink):
-                found.append((position, NotFitted(node.name, node.op, reason)))
+                found.append((position, NotFitted(node.name, node.op, reason), out))
             continue
-        found.append((place, _layer(analysis, sink, place, cut)))
+        found.append((place, _layer(analysis, sink, place, cut), out))
     found.sort(key=lambda item: item[0])
-    return [layer for _, layer in found]
+    return [(layer, out) for _, layer, out in found]
 
 
 def original_layers(analysis: Analysis) -> Iterator[tuple[Axis, Layer]]:
@@ -141,6 +140,7 @@ def _layer(analysis: Analysis, sink: Sink, place: int, cut: ModelGraph) -> Layer
 def changed_tensors(analysis: Analysis, keep: KeepMap) -> set[str]:
     """Tensors whose kept part has other values than in the original."""
     cut_here = {p for p, sink in analysis.ir.sinks if keep.index(sink.axis) is not None}
+    cut_here |= {body.position for body in analysis.bodies if body.analysis.loses(keep)}
     changed: set[str] = set()
     for position, node in enumerate(analysis.nodes):
         inexact = node.allow_inexact and keep.touches(node.inputs)

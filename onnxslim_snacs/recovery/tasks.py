@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from math import inf
 
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.recovery.affine import alpha, read_affine
+from onnxslim_snacs.recovery.bilinear import Partner
 from onnxslim_snacs.recovery.layers import Layer, NotFitted
 from onnxslim_snacs.recovery.solve import Affine
 from onnxslim_snacs.recovery.tail import Tail, follow
@@ -23,27 +24,41 @@ class Task:
         tail: what follows it, up to the tensor at which it aims.
         now: what it computes.
         wide: whether the regression sees the layer's input, or only its own output.
+        partner: what its output is multiplied with, if that has lost dimensions.
     """
 
     layer: Layer
     tail: Tail
     now: Affine
     wide: bool
+    partner: Partner | None = None
 
     @property
     def target(self) -> str:
         """The tensor of the original at which the layer aims."""
+        if self.partner is not None:
+            return self.tail.end
         return self.tail.total or self.layer.out
+
+    @property
+    def wants(self) -> tuple[str, ...]:
+        """The tensors of the original that the regression needs."""
+        return (self.target,) if self.partner is None else (self.target, self.partner.tensor)
 
     @property
     def reads(self) -> tuple[str, ...]:
         """The tensors of the cut model that the regression needs."""
-        other = () if self.tail.other is None else (self.tail.other,)
-        return (self.layer.data, *other)
+        partner = None if self.partner is None else self.partner.tensor
+        return (self.layer.data, *(n for n in (self.tail.other, partner) if n is not None))
 
 
 def make_tasks(
-    cut: ModelGraph, found: Iterable[Layer | NotFitted], *, wide: bool, sums: bool
+    cut: ModelGraph,
+    found: Iterable[Layer | NotFitted],
+    *,
+    wide: bool,
+    sums: bool,
+    partners: Mapping[str, Partner] | None = None,
 ) -> list[Task | NotFitted]:
     """Settle for each layer at what it aims.
 
@@ -52,6 +67,7 @@ def make_tasks(
         found: its layers in order.
         wide: whether the regressions may see the layers' inputs.
         sums: whether a layer may aim at the sum into which it runs.
+        partners: output of a layer -> what it is multiplied with, where that has lost dimensions.
     """
     layers = list(found)
     later = {layer.position for layer in layers if isinstance(layer, Layer)}
@@ -66,9 +82,12 @@ def make_tasks(
             tasks.append(NotFitted(layer.name, layer.op, reason))
             continue
         tail = follow(cut, layer)
+        partner = (partners or {}).get(layer.out)
+        if partner is not None:
+            tail = replace(tail, total=None, other=None, low=-inf, high=inf)
         if tail.other is not None and not (sums and _is_there(cut, layer, tail.other, later)):
             tail = replace(tail, total=None, other=None, low=-inf, high=inf)
-        tasks.append(Task(layer, tail, now, wide))
+        tasks.append(Task(layer, tail, now, wide, partner))
         later.discard(layer.position)
     return tasks
 
