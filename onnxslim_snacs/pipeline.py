@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,11 +23,12 @@ from onnxslim_snacs.passes.recover import Cut
 from onnxslim_snacs.plan.budget import budget_price, require_reachable
 from onnxslim_snacs.plan.choose import Choice, by_drop, by_ratio, by_target
 from onnxslim_snacs.plan.cost import CostModel, cost_model
-from onnxslim_snacs.plan.decide import Constraints, Kept
+from onnxslim_snacs.plan.decide import Constraints
 from onnxslim_snacs.plan.latency import by_latency, require_faster
 from onnxslim_snacs.plan.plan import Plan, check_plan, make_plan
 from onnxslim_snacs.recovered import (
-    dropper,
+    Droppers,
+    droppers,
     model_digest,
     recover_cut,
     recovery_samples,
@@ -122,8 +123,8 @@ def compress(
     judge = Judge(analysis, judging, session)
     with clock.stage("decide"):
         watch = LatencyWatch(analysis, judging, session)
-        drop = dropper(config.recover, context, judge)
-        choice = decide(config, analysis, costs, result, drop, watch, frozen)
+        drops = droppers(config.recover, context, judge)
+        choice = decide(config, analysis, costs, result, drops, watch, frozen)
         require_cut(config, choice)
     keep = keep_map(analysis.ir, choice.kept)
     with clock.stage("prune"):
@@ -190,7 +191,7 @@ def decide(
     analysis: Analysis,
     costs: CostModel,
     result: ScoreResult,
-    drop: Callable[[Kept], float],
+    drops: Droppers,
     watch: LatencyWatch,
     frozen: frozenset[str],
 ) -> Choice:
@@ -202,7 +203,13 @@ def decide(
         return by_ratio(groups, result.scores, config.ratio, constraints)
     if not config.target:
         return by_drop(
-            groups, result.scores, drop, config.max_drop, constraints, globally=globally
+            groups,
+            result.scores,
+            drops.attempt,
+            config.max_drop,
+            constraints,
+            globally=globally,
+            confirm=drops.final,
         )
     require_reachable(costs, analysis.ir, result.scores, config.target, constraints)
     price = budget_price(costs, analysis.ir, config.target)

@@ -64,11 +64,30 @@ def refits(asked: str) -> bool:
     return asked in ("auto", "least-squares")
 
 
-def dropper(asked: str, context: ScoreContext, judge: Judge) -> Callable[[Kept], float]:
-    """Decision -> what it costs on held-out samples, after the recovery that was asked for."""
+@dataclass(frozen=True, slots=True)
+class Droppers:
+    """Decision -> what it costs on held-out samples, after the recovery that was asked for.
+
+    Attributes:
+        attempt: with few samples for recovery, for the search.
+        final: with all of them, as it will be written; None where that is the same.
+    """
+
+    attempt: Callable[[Kept], float]
+    final: Callable[[Kept], float] | None
+
+
+def droppers(asked: str, context: ScoreContext, judge: Judge) -> Droppers:
+    """How the automatic decision judges."""
     if asked == "none":
-        return judge.drop
-    samples = context.source.part(0, min(ATTEMPT, context.source.samples))
+        return Droppers(judge.drop, None)
+    whole = recovery_samples(context.analysis, context.source.samples)
+    final = None if whole <= ATTEMPT else _dropper(asked, context, judge, whole)
+    return Droppers(_dropper(asked, context, judge, min(ATTEMPT, whole)), final)
+
+
+def _dropper(asked: str, context: ScoreContext, judge: Judge, size: int) -> Callable[[Kept], float]:
+    samples = context.source.part(0, size)
 
     def drop(kept: Kept) -> float:
         keep = keep_map(context.analysis.ir, kept)

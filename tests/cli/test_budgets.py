@@ -23,6 +23,12 @@ def left(report: dict[str, Any], key: str) -> float:
     return share
 
 
+def lost(report: dict[str, Any]) -> float:
+    """Accuracy on samples that neither scores nor recovery have seen."""
+    drop: float = report["drift"]["accuracy_before"] - report["drift"]["accuracy_after"]
+    return drop
+
+
 @pytest.mark.parametrize("target", ["params=0.4", "macs=0.5", "macs=0.8", "bytes=0.3"])
 def test_one_target(cli: Cli, model: Path, data: Path, target: str) -> None:
     key, share = target.split("=")
@@ -73,10 +79,10 @@ def test_auto_is_the_default_and_holds_the_drop(cli: Cli, model: Path, data: Pat
     line = ("compress", model, "--data", data, *LINE)
     default = cli(*line).json()
     assert kept(default) == kept(cli(*line, "--auto").json())
-    assert default["drift"]["accuracy_before"] - default["drift"]["accuracy_after"] <= 0.01
+    assert lost(default) <= 0.01 + 1e-9
     assert default["notes"]["max_drop"] == 0.01
     bold = cli(*line, "--max-drop", "0.2").json()
-    assert bold["drift"]["accuracy_before"] - bold["drift"]["accuracy_after"] <= 0.2
+    assert lost(bold) <= 0.2 + 1e-9
     assert left(bold, "macs") < left(default, "macs") < 1
 
 
@@ -88,7 +94,8 @@ def test_a_drop_that_lets_nothing_go(
 
     monkeypatch.setattr(Judge, "drop", drop)
     with untouched(model.parent):
-        ended = cli("compress", model, "--data", data, "--criterion", "l1", code=4)
+        line = ("--criterion", "l1", "--recover", "none")
+        ended = cli("compress", model, "--data", data, *line, code=4)
     assert "drops 0.5" in ended.err
 
 

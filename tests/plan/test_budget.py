@@ -84,3 +84,17 @@ def test_drop_is_never_exceeded() -> None:
     assert one_in_a_hundred.tried[0][0] == 1.0
     assert left(one_in_a_hundred.kept) == 3 / sum(SIZES)
     assert by_drop(GROUPS, SCORES, lambda k: 0.0, 0.0, FREE, globally=True).tried == ((1.0, 0.0),)
+
+
+def test_a_drop_that_was_judged_too_well_is_taken_back() -> None:
+    def honest(kept: Kept) -> float:
+        return 1 - left(kept)
+
+    choice = by_drop(
+        GROUPS, SCORES, lambda k: honest(k) / 2, 0.25, FREE, globally=True, confirm=honest
+    )
+    assert 0.75 <= left(choice.kept) < 0.85
+    hopeless = by_drop(
+        GROUPS, SCORES, lambda k: 0.0, 0.1, FREE, globally=True, confirm=lambda k: 1.0
+    )
+    assert left(hopeless.kept) == 1
