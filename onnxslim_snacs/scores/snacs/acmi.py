@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from onnxslim_snacs.scores.snacs.blas import side_by_side
 from onnxslim_snacs.scores.snacs.counting import (
     OneHot,
-    default_threads,
     one_hot,
     pair_information,
 )
@@ -179,8 +178,7 @@ def _all_draws(
         y = hash_units(y_rows, y_starts, options.buckets, rng) if y_fixed is None else y_fixed
         return _Hashed(x, y, z)
 
-    with ThreadPoolExecutor(options.threads or default_threads()) as pool:
-        return list(pool.map(one, range(options.draws)))
+    return list(side_by_side(one, range(options.draws), options.threads))
 
 
 def _null(hashed: _Hashed, options: HashOptions) -> Buckets:

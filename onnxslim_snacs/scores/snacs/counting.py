@@ -7,15 +7,12 @@ parent of a block, and masking each parent's side by its own membership makes th
 
 from __future__ import annotations
 
-import functools
-import os
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import ThreadpoolController
 
+from onnxslim_snacs.scores.snacs.blas import side_by_side
 from onnxslim_snacs.scores.snacs.hashing import Buckets
 
 OneHot: TypeAlias = npt.NDArray[np.float32]  # (sample, child, x bucket)
@@ -74,21 +71,7 @@ def pair_information(
             indicators, kinds, y[start:stop], z[start:stop], edges_only, cell_weights
         )
 
-    # many small products side by side: BLAS threads inside them would only wait for each other
-    with _blas().limit(limits=1), ThreadPoolExecutor(threads or default_threads()) as pool:
-        return np.concatenate(list(pool.map(block, starts)), axis=1)
-
-
-@functools.cache
-def _blas() -> ThreadpoolController:
-    """Find numpy's BLAS once; looking through the loaded libraries takes milliseconds."""
-    return ThreadpoolController()
-
-
-def default_threads() -> int:
-    """Give the number of worker threads: the cores this process may use, at most 8."""
-    usable = getattr(os, "sched_getaffinity", None)
-    return min(8, len(usable(0)) if usable else os.cpu_count() or 1)
+    return np.concatenate(list(side_by_side(block, starts, threads)), axis=1)
 
 
 def _block_information(

@@ -14,6 +14,8 @@ from onnxslim_snacs.activations.statistics import collect
 from onnxslim_snacs.errors import NothingToPrune, foreign
 from onnxslim_snacs.ir.types import Axis, BoolArray, Group
 from onnxslim_snacs.scores.criterion import Criterion, ScoreContext, ScoreResult
+from onnxslim_snacs.scores.snacs.acmi import HashOptions
+from onnxslim_snacs.scores.snacs.blas import side_by_side
 from onnxslim_snacs.scores.snacs.connectivity import Connectivity, connectivity
 from onnxslim_snacs.scores.snacs.importance import axis_importance, unit_scores
 from onnxslim_snacs.scores.snacs.limits import BoolArray as Mask
@@ -119,23 +121,28 @@ def score_pairs(
 ) -> list[Scored]:
     """Connectivity of every layer; phi is the weight, scaled over all layers together."""
     scaled = scale_weights([pair.weight for pair in pairs])
-    found = []
-    for number, (pair, weights) in enumerate(zip(pairs, scaled, strict=True)):
-        context.progress("connectivity", number, len(pairs))
+    # layers run side by side, so that there are no threads within one unless it is the only one
+    options = HashOptions(threads=None if len(pairs) == 1 else 1)
+
+    def one(number: int) -> Scored:
+        pair = pairs[number]
         if pair.weight.shape[1] == pair.groups or pair.weight.shape[1] < 2:
-            found.append(Scored(pair, None))
-            continue
-        x = statistics.pooled[request(context, pair.out)]
-        y = statistics.pooled[request(context, pair.data)]
+            return Scored(pair, None)
         result = connectivity(
-            x,
-            y,
-            weights,
+            statistics.pooled[request(context, pair.out)],
+            statistics.pooled[request(context, pair.data)],
+            scaled[number],
             estimator=estimator,
             groups=context.groups,
             seed=context.seed,
+            options=options,
         )
-        found.append(Scored(pair, result))
+        return Scored(pair, result)
+
+    found: list[Scored] = []
+    for scored in side_by_side(one, range(len(pairs))):
+        context.progress("connectivity", len(found), len(pairs))
+        found.append(scored)
     context.progress("connectivity", len(pairs), len(pairs))
     return found
 
@@ -168,29 +175,27 @@ def group_limits(
     Returns:
         (group id -> limit, layer name -> limit).
     """
-    found: dict[str, list[float]] = {}
-    layers: dict[str, float] = {}
     classes = classes_of(context, statistics)
     labels = None if classes is None else classes[:LIMIT_ROWS]
-    for item in scored:
-        if item.result is None:
-            continue
-        parents = parent_scores(context, item.pair.data, scores)
+    judged = [item for item in scored if item.result is not None]
+
+    def one(item: Scored) -> float:
         layer = PooledLayer(
             statistics.pooled[request(context, item.pair.data)][:LIMIT_ROWS, :, None],
             item.pair.signed[:, :, None],
         )
-        limit = operating_limit(
-            layer,
-            parents,
-            labels,
-            removal=whole_parents,
-            seed=context.seed,
-        )
-        layers[foreign(item.pair.name)] = limit.gamma
+        parents = parent_scores(context, item.pair.data, scores)
+        return operating_limit(
+            layer, parents, labels, removal=whole_parents, seed=context.seed
+        ).gamma
+
+    found: dict[str, list[float]] = {}
+    layers: dict[str, float] = {}
+    for item, gamma in zip(judged, side_by_side(one, judged), strict=True):
+        layers[foreign(item.pair.name)] = gamma
         for group in context.analysis.ir.groups:
             if group.on(item.pair.data) is not None:
-                found.setdefault(group.id, []).append(limit.gamma)
+                found.setdefault(group.id, []).append(gamma)
     return {name: float(np.median(values)) for name, values in found.items()}, layers
 
 

@@ -7,7 +7,7 @@ network runs no further time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,7 @@ SHARES: FloatArray = np.arange(1, 97, 5) / 100.0
 TOLERATED = 0.7
 _FOLDS = 2
 _CLASSES_PER_FOLD = 2
+_CELLS = 1 << 21  # numbers of one product of the sweep, 8 MB in float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,9 @@ def operating_limit(
     Returns:
         The limit and the sweep.
     """
-    intact, *cut = (activation(out) for out in _sweep(layer, rho, shares, removal))
+    whole = np.zeros((1, 1, rho.shape[1]), dtype=np.bool_)
+    intact = activation(next(_sweep(layer, whole))[:, 0])
+    cut = (activation(out) for out in _sweep(layer, np.stack([removal(rho, s) for s in shares])))
     numbers = None if labels is None else np.unique(np.asarray(labels), return_inverse=True)[1]
     if numbers is None or not _can_classify(numbers):
         scores = _fidelity(intact, cut)
@@ -149,22 +152,30 @@ def _line(scores: FloatArray) -> float:
     return high - TOLERATED * (high - low)
 
 
-def _sweep(
-    layer: PooledLayer, rho: FloatArray, shares: FloatArray, removal: Removal
-) -> Iterator[FloatArray]:
-    """Give the intact outputs, then those at each share, axes (sample, child)."""
-    patches = layer.patches.reshape(len(layer.patches), -1)  # (sample, parent x kernel)
-    bias = 0.0 if layer.bias is None else layer.bias
-    keeps = (np.ones(rho.shape, dtype=np.bool_), *(~removal(rho, share) for share in shares))
-    for keep in keeps:
-        kept = (layer.weights * keep[:, :, None]).astype(patches.dtype, copy=False)
-        yield (patches @ kept.reshape(len(kept), -1).T + bias).astype(np.float64)
+def _sweep(layer: PooledLayer, removed: BoolArray) -> Iterator[FloatArray]:
+    """Give the outputs of a few steps at a time, axes (sample, step, child).
+
+    Args:
+        layer: patches and weights.
+        removed: what goes at each step, axes (step, child or 1, parent).
+    """
+    samples, (steps, _, parents) = len(layer.patches), removed.shape
+    children, taps = len(layer.weights), layer.weights.shape[2]
+    patches = layer.patches.reshape(samples, -1)  # (sample, parent x kernel)
+    bias = 0.0 if layer.bias is None else layer.bias.astype(patches.dtype)
+    at_once = max(1, _CELLS // (children * max(parents * taps, samples)))
+    for start in range(0, steps, at_once):
+        keep = ~removed[start : start + at_once, :, :, None]
+        kept = (layer.weights * keep).astype(patches.dtype).reshape(-1, patches.shape[1])
+        yield (patches @ kept.T).reshape(samples, -1, children) + bias
 
 
-def _fidelity(intact: FloatArray, cut: list[FloatArray]) -> FloatArray:
+def _fidelity(intact: FloatArray, cut: Iterable[FloatArray]) -> FloatArray:
     """Give 1 - relative error of the cut outputs, axis (step)."""
     size = max(float(np.linalg.norm(intact - intact.mean(axis=0))), 1e-30)
-    return np.array([1.0 - float(np.linalg.norm(out - intact)) / size for out in cut])
+    errors = [np.linalg.norm(out - intact[:, None], axis=(0, 2)) for out in cut]
+    scores: FloatArray = 1.0 - np.concatenate(errors).astype(np.float64) / size
+    return scores
 
 
 def _can_classify(numbers: npt.NDArray[np.intp]) -> bool:
@@ -175,7 +186,7 @@ def _can_classify(numbers: npt.NDArray[np.intp]) -> bool:
 
 def _cross_fitted_accuracy(
     intact: FloatArray,
-    cut: list[FloatArray],
+    cut: Iterable[FloatArray],
     labels: npt.NDArray[np.intp],
     rng: np.random.Generator,
 ) -> FloatArray:
@@ -185,9 +196,12 @@ def _cross_fitted_accuracy(
     dealt = order[np.argsort(labels[order], kind="stable")]
     fold = np.empty(len(labels), dtype=np.intp)
     fold[dealt] = np.arange(len(labels)) % _FOLDS
-    hits = np.zeros(len(cut))
-    for held in range(_FOLDS):
-        rows = fold == held
-        model = fit_rbf_ridge(intact[~rows], labels[~rows], rng)
-        hits += [np.count_nonzero(model.predict(out[rows]) == labels[rows]) for out in cut]
-    return hits / len(labels)
+    models = [
+        fit_rbf_ridge(intact[fold != held], labels[fold != held], rng) for held in range(_FOLDS)
+    ]
+    hits = []
+    for out in cut:
+        told = [models[held].predict(out[fold == held]) for held in range(_FOLDS)]
+        right = [t == labels[fold == held, None] for held, t in enumerate(told)]
+        hits.append(np.concatenate(right).sum(axis=0))
+    return np.concatenate(hits) / len(labels)
