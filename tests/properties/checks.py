@@ -168,8 +168,8 @@ def p7_bookkeeping(c: Cut) -> None:
         if source in before:
             wanted = before[source]
             for dim in range(wanted.ndim):
-                index = c.keep.index(Axis(name, dim))
-                wanted = wanted if index is None else np.take(wanted, index, axis=dim)
+                kept = c.keep.index(Axis(name, dim))
+                wanted = wanted if kept is None else np.take(wanted, kept, axis=dim)
             np.testing.assert_array_equal(array, wanted, err_msg=name)
 
 

@@ -213,7 +213,7 @@ class Draft:
         return str(self.node("Squeeze", [name, self.ints(*axes)]))
 
     def reduce(self, op: str, name: str, axes: Sequence[int], keepdims: int) -> str:
-        """A reduction; the axes are an input of ReduceSum since opset 13, of the others since 18."""
+        """A reduction; its axes are an input since opset 13 (ReduceSum) or 18 (the others)."""
         if self.opset >= (13 if op == "ReduceSum" else 18):
             return str(self.node(op, [name, self.ints(*axes)], keepdims=keepdims))
         return str(self.node(op, [name], axes=list(axes), keepdims=keepdims))

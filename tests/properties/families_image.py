@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from tests.properties.draft import Draft, Flow
@@ -16,6 +18,9 @@ from tests.properties.layers import (
     total,
     width,
 )
+
+#: A window of pooling that halves the image.
+HALVING: dict[str, Any] = {"kernel_shape": [2, 2], "strides": [2, 2]}
 
 
 def even(side: int) -> bool:
@@ -195,7 +200,7 @@ def pool(d: Draft, flow: Flow) -> Flow:
         return activation(d, flow)
     flow = d.calm(flow)
     n, c, h, w = flow.shape
-    shape, window = (n, c, h // 2, w // 2), {"kernel_shape": [2, 2], "strides": [2, 2]}
+    shape, window = (n, c, h // 2, w // 2), HALVING
     if d.chance(0.5):
         return d.follow(flow, d.node("MaxPool", [flow.name], **window), shape=shape)
     name = d.node("AveragePool", [flow.name], **window)
@@ -209,7 +214,7 @@ def pixel_shuffle(d: Draft, flow: Flow) -> Flow:
         flow = conv(d, flow, width(d), stride=2)
     out = d.pick([2, 3])
     flow = d.calm(conv(d, flow, 4 * out))
-    n, c, h, w = flow.shape
+    n, _, h, w = flow.shape
     shape = (n, out, 2 * h, 2 * w)
     way = d.pick(["DCR", "CRD", "written"])
     if way != "written":
@@ -248,7 +253,7 @@ def upsampled_skip(d: Draft, flow: Flow) -> Flow:
     flow = d.calm(flow)
     low = activation(d, conv(d, flow, width(d), stride=2))
     scales = d.constant(np.array([1, 1, 2, 2], dtype=np.float32))
-    mode = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    mode: dict[str, Any] = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
     regions = "" if d.opset >= 13 else d.constant(np.empty(0, dtype=np.float32))
     name = d.node("Resize", [low.name, regions, scales], mode="nearest", **mode)
     high = d.follow(low, name, shape=(*low.shape[:2], *flow.shape[2:]))
@@ -300,7 +305,7 @@ def flatten(d: Draft, flow: Flow) -> Flow:
     n, c, h, w = flow.shape
     if h * w > 16:
         flow = d.calm(flow)
-        window = {"kernel_shape": [2, 2], "strides": [2, 2]}
+        window = HALVING
         name, h, w = d.node("MaxPool", [flow.name], **window), h // 2, w // 2
         flow = d.follow(flow, name, shape=(n, c, h, w))
     name, shape = flow.name, (n, c * h * w)

@@ -14,7 +14,8 @@ from tests.properties.draft import BATCH, Draft, Flow, finished
 from tests.properties.families import FAMILIES, Family
 from tests.properties.layers import activation, linear
 
-assert families_image and families_tokens  # imported for the families that they register
+#: Imported for the families that they register.
+HOMES = (families_image, families_tokens)
 
 OPSETS = (11, 13, 17, 18, 21)
 #: Largest input (integer mode).
@@ -43,14 +44,12 @@ class Sample:
     def feeds(self, seed: int = 0) -> Feeds:
         """Inputs: small integers, or normally distributed."""
         rng = np.random.default_rng([self.seed, seed, 7])
-        if self.integer:
-            draw = {n: rng.integers(-int(LARGEST), int(LARGEST) + 1, s) for n, s in self._sizes()}
-        else:
-            draw = {n: rng.standard_normal(s) for n, s in self._sizes()}
-        return {name: value.astype(np.float32) for name, value in draw.items()}
-
-    def _sizes(self) -> list[tuple[str, tuple[int, ...]]]:
-        return sorted(self.inputs.items())
+        found: Feeds = {}
+        for name, shape in sorted(self.inputs.items()):
+            whole = rng.integers(-int(LARGEST), int(LARGEST) + 1, shape)
+            drawn = whole if self.integer else rng.standard_normal(shape)
+            found[name] = drawn.astype(np.float32)
+        return found
 
 
 @lru_cache(maxsize=8)
@@ -74,7 +73,7 @@ def sample(seed: int, integer: bool) -> Sample:
 
 
 #: Shapes of the input for the rank of what comes first.
-SHAPES = {
+SHAPES: dict[int, list[tuple[int, ...]]] = {
     4: [(BATCH, 3, 4, 4), (BATCH, 3, 4, 4), (BATCH, 2, 8, 8)],
     3: [(BATCH, 4, 3)],
     2: [(BATCH, 5)],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from onnx import TensorProto
@@ -40,7 +41,7 @@ def conv(
         inputs.append(d.constant(d.numbers((out,)), "bias"))
         bound += 2.0
     pad, step = (kernel // 2 if same else 0), 1
-    attributes: dict[str, object] = {"pads": [pad] * 4}
+    attributes: dict[str, Any] = {"pads": [pad] * 4}
     if kernel == 3 and pad and stride == 1 and d.chance(0.2):
         attributes, pad, step = {"pads": [2] * 4, "dilations": [2, 2]}, 2, 2
     if stride == 1 and pad == kernel // 2 and same and d.chance(0.15):

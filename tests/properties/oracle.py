@@ -162,17 +162,26 @@ def _summed(equation: str) -> Iterator[list[tuple[int, int]]]:
 
 
 #: Operators whose result at one slot depends on the others, with the vectors that run along.
-_NORMALISING = {"LayerNormalization": (1, 2), "Softmax": (), "LogSoftmax": ()}
+_NORMALISING: dict[str, tuple[int, ...]] = {
+    "LayerNormalization": (1, 2),
+    "GroupNormalization": (1, 2),
+    "Softmax": (),
+    "LogSoftmax": (),
+}
 
 
 def _normalised(r: _Rewrite, node: NodeProto, attributes: dict[str, Any]) -> None:
     """Only the kept slots go through; behind it, garbage stands in the others' places."""
     rank = r.ranks[node.input[0]]
-    dim = int(attributes.get("axis", -1)) % rank
+    grouped = node.op_type == "GroupNormalization"
+    dim = 1 if grouped else int(attributes.get("axis", -1)) % rank
     index = r.kept(node.input[0], dim)
     if index is not None:
         extent, out = r.extents[node.input[0], dim], node.output[0]
         node.input[0] = r.gather(node.input[0], dim, index)
+        if grouped:
+            held = np.unique(index // (extent // attributes["num_groups"]))
+            next(a for a in node.attribute if a.name == "num_groups").i = len(held)
         for k in _NORMALISING[node.op_type]:
             if k < len(node.input):
                 node.input[k] = r.gather(node.input[k], 0, index)
