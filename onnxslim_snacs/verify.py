@@ -145,9 +145,13 @@ def _prove_whole(
     seen = [name for name in seen if name not in analysis.graph.outputs]
     base_dir = analysis.graph.base_dir
     try:
+        cut = [{n: cut_array(v, n, keep) for n, v in feeds.items()} for feeds in part.feeds]
         wanted, got = (
-            _outputs(without(model, part.boundary), seen, config, folder, part.feeds)
-            for model, folder in ((masked, base_dir), (pruned, pruned_dir or base_dir))
+            _outputs(without(model, part.boundary), seen, config, folder, sets)
+            for model, folder, sets in (
+                (masked, base_dir, part.feeds),
+                (pruned, pruned_dir or base_dir, cut),
+            )
         )
     except Exception as error:  # whatever ONNX Runtime throws, the model is not proved
         return replace(failed, failure=foreign(error))

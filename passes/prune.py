@@ -6,17 +6,18 @@ Names survive, and what the plan does not touch is copied byte for byte.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import AttributeProto, ModelProto, NodeProto, helper, numpy_helper
+from onnx import AttributeProto, ModelProto, NodeProto, ValueInfoProto, helper, numpy_helper
 
 from onnxslim_snacs.errors import InternalError
 from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.ir.types import Axis
-from onnxslim_snacs.model.body import put_body
+from onnxslim_snacs.model.body import bodies_of, put_body
 from onnxslim_snacs.model.graph import captured, node_constant
 from onnxslim_snacs.model.share import rejoin
 from onnxslim_snacs.ops import OPERATORS, chains
@@ -55,6 +56,7 @@ def prune(analysis: Analysis, keep: KeepMap) -> ModelProto:
         if body.analysis.loses(keep):
             node = model.graph.node[body.position]
             put_body(node, body.attribute, prune(body.analysis, keep))
+            _declare(dict(bodies_of(node))[body.attribute].input, keep)
     draft = _Draft(analysis, keep, model)
     _cut_tensors(draft)
     inside = {position for chain in analysis.chains for position in chain.nodes}
@@ -104,6 +106,8 @@ def _touched(node: OpNode, keep: KeepMap) -> bool:
 
 def _edits(node: OpNode, keep: KeepMap) -> list[Edit]:
     rule = OPERATORS.get(node.op)
+    if rule is None and any(bodies_of(node.proto)):
+        return []  # control flow spells out no extents
     if rule is None:
         raise InternalError(f"node {node.name} ({node.op}): cut, but the operator has no rule")
     return list(rule.shrink(node, keep))
@@ -249,9 +253,13 @@ def _splice(draft: _Draft) -> None:
 def _cut_value_infos(draft: _Draft) -> None:
     """Correct the extents that the file declares for cut tensors."""
     graph = draft.model.graph
-    for info in (*graph.value_info, *graph.input):
+    _declare((*graph.value_info, *graph.input, *graph.output), draft.keep)
+
+
+def _declare(infos: Iterable[ValueInfoProto], keep: KeepMap) -> None:
+    for info in infos:
         dims = info.type.tensor_type.shape.dim
         for dim, declared in enumerate(dims):
-            index = draft.keep.index(Axis(info.name, dim))
-            if index is not None and Axis(info.name, dim) not in draft.keep.periods:
+            index = keep.index(Axis(info.name, dim))
+            if index is not None and Axis(info.name, dim) not in keep.periods:
                 declared.dim_value = len(index)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from onnx import TensorProto
+from onnx import GraphProto, TensorProto
 
 from onnxslim_snacs.errors import SnacsError, foreign
 from onnxslim_snacs.ir.build import DependencyGraph, Stated, build_graph
@@ -19,6 +19,7 @@ from onnxslim_snacs.model.graph import ModelGraph, captured
 from onnxslim_snacs.model.share import separate
 from onnxslim_snacs.ops import OPERATORS
 from onnxslim_snacs.ops.chains import Chain, find_chains, propagate
+from onnxslim_snacs.ops.control import border_facts, opens
 from onnxslim_snacs.ops.loops import closed_loops
 from onnxslim_snacs.ops.node import OpNode
 from onnxslim_snacs.ops.periods import find_periods
@@ -57,7 +58,7 @@ class Analysis:
         chains: movement nodes that are treated together.
         copies: the copies of shared vectors -> their originals.
         given: the model as it was given, if it has local functions; `graph` is without them.
-        bodies: the bodies of control-flow nodes in which something could go.
+        bodies: the bodies of control-flow nodes that could be analysed.
         prefix: begins the keys of its nodes, "" unless it is a body itself.
     """
 
@@ -83,7 +84,8 @@ class Analysis:
 
     def loses(self, keep: KeepMap) -> bool:
         """Whether a cut takes anything from this part or its bodies."""
-        return any(keep.touches(part.graph.made) for part in self.parts())
+        graphs = (part.graph for part in self.parts())
+        return any(keep.touches((*graph.made, *graph.inputs)) for graph in graphs)
 
     @property
     def is_half(self) -> bool:
@@ -149,10 +151,25 @@ def _analyse(
 
 
 def _joined(analysis: Analysis, stated: Sequence[Stated]) -> DependencyGraph:
-    """The IR of a graph together with its bodies."""
-    whole, first = list(stated), len(analysis.nodes)
+    """The IR of a graph together with its bodies, tied where all bodies of a node are known."""
+    inside: dict[int, dict[str, ModelFacts]] = {}
     for body in analysis.bodies:
-        whole.extend(replace(s, node=first + max(s.node, 0)) for s in body.analysis.ir.stated)
+        inside.setdefault(body.position, {})[body.attribute] = body.analysis.facts
+    open_nodes = {
+        position: analysis.nodes[position]
+        for position, bodies in inside.items()
+        if opens(analysis.nodes[position])
+        and len(bodies) == len(list(bodies_of(analysis.graph.nodes[position])))
+    }
+    whole = [s for s in stated if s.node not in open_nodes]
+    for position, node in open_nodes.items():
+        facts = border_facts(node, inside[position])
+        whole.extend(Stated(position, foreign(node.name), node.op, fact) for fact in facts)
+    first = len(analysis.nodes)
+    for body in analysis.bodies:
+        known = body.analysis.ir.stated
+        said = (s for s in known if s.node >= 0 or body.position not in open_nodes)
+        whole.extend(replace(s, node=first + max(s.node, 0)) for s in said)
         first += 1 + sum(len(part.nodes) for part in body.analysis.parts())
     parts = tuple(analysis.parts())
 
@@ -178,20 +195,31 @@ def _joined(analysis: Analysis, stated: Sequence[Stated]) -> DependencyGraph:
 def _bodies(
     graph: ModelGraph, facts: ModelFacts, prefix: str, allow_inexact: bool
 ) -> tuple[Body, ...]:
-    """The bodies that can be run on their own and lose something."""
+    """The bodies that can be run on their own, whose names are theirs alone."""
     control = [k for k, node in enumerate(graph.nodes) if any(bodies_of(node))]
     if not control or not facts.ran or graph.proto.ir_version < _FREE_INITIALIZERS:
         return ()
     values = read_around(graph, facts.feeds)
     taken, found = set(graph.made), []
     for position in control:
-        for attribute in dict(bodies_of(graph.nodes[position])):
+        for attribute, body in bodies_of(graph.nodes[position]):
             part = _body(graph, facts, position, attribute, values, prefix, allow_inexact)
-            made = {name for p in part.parts() for name in p.graph.made} if part else set()
-            if part is not None and part.ir.groups and not made & taken:
+            if part is None:
+                continue
+            made = {name for p in part.parts() for name in p.graph.made}
+            made.update(_formal(body))
+            if not made & taken:
                 found.append(Body(position, attribute, part))
                 taken |= made
     return tuple(found)
+
+
+def _formal(body: GraphProto) -> Iterator[str]:
+    """The inputs that a body declares, and the bodies inside of it."""
+    yield from (info.name for info in body.input)
+    for node in body.node:
+        for _, inner in bodies_of(node):
+            yield from _formal(inner)
 
 
 def _body(

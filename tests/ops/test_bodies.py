@@ -1,4 +1,4 @@
-"""Control flow: channels inside of bodies go, what crosses their borders stays."""
+"""Control flow: channels go inside of bodies and across their borders, where all are known."""
 
 from __future__ import annotations
 
@@ -14,6 +14,42 @@ from onnxslim_snacs.passes.prune import prune
 from onnxslim_snacs.plan.cost import cost_model
 from onnxslim_snacs.scores.magnitude import producing_axes
 from onnxslim_snacs.verify import prove
+
+# States that start from a constant, slices and stacked results all have channels of their own.
+CARRIED = """
+<ir_version: 8, opset_import: ["" : 17]>
+net (float[T, 3] x) => (float[T, 2] y, float[2] z) {
+  u = MatMul(x, w_u)
+  v = Relu(u)
+  last, s = Scan <num_scan_inputs = 1, body = step (float[4] state, float[5] now)
+      => (float[4] next, float[7] out) {
+    p = MatMul(now, w_a)
+    q = MatMul(state, w_b)
+    r = Add(p, q)
+    next = Relu(r)
+    o = MatMul(next, w_c)
+    out = Relu(o)
+  }> (w_start, v)
+  y = MatMul(s, w_o)
+  z = MatMul(last, w_z)
+}
+"""
+CARRIED_WEIGHTS = """net:w_u:3:5 net:w_start:4 net:w_o:7:2 net:w_z:4:2
+body:w_a:5:4 body:w_b:4:4 body:w_c:4:7"""
+
+# A state that gets longer with every turn has no slots; the channels beside it do.
+GROWING = """
+<ir_version: 8, opset_import: ["" : 17]>
+net (float[1, 3] x) => (float[A, 2] y) <int64 three = {3}, bool on = {1}> {
+  h = MatMul(x, w_h)
+  all = Loop <body = step (int64 i, bool go, float[B, 5] a) => (bool more, float[C, 5] b) {
+    more = Identity(go)
+    b = Concat <axis = 0> (a, h)
+  }> (three, on, h)
+  y = MatMul(all, w_y)
+}
+"""
+GROWING_WEIGHTS = "net:w_h:3:5 net:w_y:5:2"
 
 
 def _weights(text: str, model: ModelProto) -> None:
@@ -89,8 +125,14 @@ def _read(text: str, weights: str) -> Analysis:
 
 @pytest.mark.parametrize(
     ("text", "weights", "groups"),
-    [(IF, IF_WEIGHTS, {4, 6, 8}), (SCAN, SCAN_WEIGHTS, {6}), (LOOP, LOOP_WEIGHTS, {6})],
-    ids=["if", "scan", "loop"],
+    [
+        (IF, IF_WEIGHTS, {2, 4, 5, 6, 8}),
+        (SCAN, SCAN_WEIGHTS, {6}),
+        (LOOP, LOOP_WEIGHTS, {6}),
+        (CARRIED, CARRIED_WEIGHTS, {4, 5, 7}),
+        (GROWING, GROWING_WEIGHTS, {5}),
+    ],
+    ids=["if", "scan", "loop", "carried", "growing"],
 )
 def test_channels_inside_go_and_both_levels_are_proved(
     text: str, weights: str, groups: set[int]
