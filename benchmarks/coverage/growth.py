@@ -1,6 +1,6 @@
 """How time and memory of the analysis and the cut grow with the number of nodes.
 
-    python benchmarks/coverage/growth.py [NODES ...] [--out RESULT.json]
+    python benchmarks/coverage/growth.py [NODES ...] [--readme README.md]
 
 Chains of Conv, Relu, Conv, Relu, Add (a residual block of five nodes) with eight channels; each
 length in a process of its own, so that it has its own peak memory.
@@ -87,10 +87,18 @@ def measure(nodes: int) -> dict[str, Any]:
     }
 
 
+def table(rows: list[dict[str, Any]]) -> str:
+    """The rows as Markdown."""
+    head = ["nodes", "groups", "analyse s", "prune s", "MiB before", "MiB peak"]
+    keys = ["nodes", "groups", "analyse_s", "prune_s", "before_mib", "peak_mib"]
+    lines = [head, ["---"] * len(head), *[[str(row[k]) for k in keys] for row in rows]]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("nodes", nargs="*", type=int, default=DEFAULT)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--readme", type=Path)
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.here:
@@ -102,8 +110,10 @@ def main() -> None:
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         rows.append(json.loads(done.stdout.splitlines()[-1]))
         print(rows[-1], flush=True)
-    if options.out:
-        options.out.write_text(json.dumps(rows, indent=1))
+    if options.readme:
+        from table import put_into
+
+        options.readme.write_text(put_into(options.readme.read_text(), "growth", table(rows)))
 
 
 if __name__ == "__main__":

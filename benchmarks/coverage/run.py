@@ -2,6 +2,7 @@
 
     python benchmarks/coverage/run.py DIR_OR_FILE ... --out RESULT_DIR [--only GLOB]
         [--peer-python PYTHON --peer-cache PEERS.json] [--limit SECONDS] [--update]
+        [--readme README.md]
 
 Writes RESULT_DIR/coverage.json and RESULT_DIR/coverage.md.  With --update, files that an earlier
 run has covered and that --only leaves out keep their rows.
@@ -21,7 +22,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from table import markdown
+from table import markdown, put_into
 
 HERE = Path(__file__).parent
 TOOLS = ("onnxsim", "torch_pruning")
@@ -55,6 +56,9 @@ def main() -> None:
         rows = dict(sorted(rows.items()))
         saved.write_text(json.dumps(rows, indent=1))
         (out / "coverage.md").write_text(markdown(rows))
+    if options.readme:
+        text = options.readme.read_text()
+        options.readme.write_text(put_into(text, "table", markdown(rows)))
 
 
 def parse() -> argparse.Namespace:
@@ -62,6 +66,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("paths", nargs="+", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--only", default="*")
+    parser.add_argument("--readme", type=Path)
     parser.add_argument("--update", action="store_true")
     parser.add_argument("--limit", type=float, default=600.0)
     parser.add_argument("--peer-python")
