@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxslim_snacs.activations.masked import MaskedSession, masked_session
-from onnxslim_snacs.activations.sources import Batch
+from onnxslim_snacs.activations.restarts import Restarts, open_restarts
 from onnxslim_snacs.ir.keep import KeepMap, keep_map
 from onnxslim_snacs.ir.types import Group
 from onnxslim_snacs.ops.analyse import Analysis
@@ -31,50 +30,42 @@ SAMPLES = 32
 
 @dataclass(frozen=True)
 class ErrorJudge:
-    """Relative squared error of the output for any decision, by one session with masks.
+    """Relative squared error of the output for any decision.
 
     Attributes:
         analysis: the model.
-        session: the session.
-        batches: the samples.
-        reference: the original's outputs for each batch.
+        runs: the model with masks on a few samples.
         spread: squared spread of each output over the samples.
     """
 
     analysis: Analysis
-    session: MaskedSession
-    batches: tuple[Batch, ...]
-    reference: tuple[list[NDArray[Any]], ...]
+    runs: Restarts
     spread: tuple[float, ...]
 
     def error(self, kept: Kept) -> float:
         """The mean over the outputs of |difference|^2 / |output - mean|^2; inf if not finite."""
         keep = keep_map(self.analysis.ir, kept)
         total = np.zeros(len(self.spread))
-        for batch, wanted in zip(self.batches, self.reference, strict=True):
-            got = self.session.run(batch, keep)
+        for number, wanted in enumerate(self.runs.reference):
+            got = self.runs.run(number, keep)
             total += [_squared(a, b) for a, b in zip(wanted, got, strict=True)]
         error = float(np.mean(total / np.array(self.spread)))
         return error if np.isfinite(error) else float("inf")
 
 
 def error_judge(context: ScoreContext, samples: int = SAMPLES) -> ErrorJudge:
-    """Open a session with masks and record what the original answers."""
-    analysis = context.analysis
-    session = masked_session(analysis, context.session)
+    """Open sessions with masks and record what the original answers."""
     source = context.source.part(0, min(samples, context.source.samples))
-    batches = tuple(source.batches())
-    whole = KeepMap({})
-    reference = tuple(session.run(batch, whole) for batch in batches)
+    runs = open_restarts(context.analysis, context.session, tuple(source.batches()))
     spread = []
-    for column in zip(*reference, strict=True):
+    for column in zip(*runs.reference, strict=True):
         if all(o.shape[1:] == column[0].shape[1:] for o in column):
             rows = np.concatenate([np.atleast_1d(o).astype(np.float64) for o in column])
             around = rows - rows.mean(axis=0) if len(rows) > 1 else rows
         else:
             around = np.concatenate([o.astype(np.float64).ravel() for o in column])
         spread.append(max(float(np.square(around).sum()), 1e-30))
-    return ErrorJudge(analysis, session, batches, reference, tuple(spread))
+    return ErrorJudge(context.analysis, runs, tuple(spread))
 
 
 def _squared(a: NDArray[Any], b: NDArray[Any]) -> float:

@@ -15,50 +15,48 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
-from onnxslim_snacs.activations.sources import Batch
 from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.ir.types import Axis
-from onnxslim_snacs.model.session import SessionConfig, create_session
 from onnxslim_snacs.ops.analyse import Analysis
 
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
 
 
 @dataclass(frozen=True)
-class MaskedSession:
-    """A session with a mask for every axis that can lose channels.
+class MaskedModel:
+    """A model with a mask for every axis that can lose channels.
 
     Attributes:
-        session: ONNX Runtime's session.
-        masks: axis -> (name of its mask, shape of the mask, extent of the axis).
+        proto: the model.
+        masks: axis -> (name of its mask, shape of the mask).
+        places: axis -> position of the first node that reads its mask.
         dtype: element type of the masks.
     """
 
-    session: Any
+    proto: ModelProto
     masks: Mapping[Axis, tuple[str, tuple[int, ...]]]
+    places: Mapping[Axis, int]
     dtype: Any
 
-    def run(self, batch: Batch, keep: KeepMap) -> list[NDArray[Any]]:
-        """The floating outputs for one batch with what `keep` drops switched off."""
-        feeds: dict[str, NDArray[Any]] = dict(batch.inputs)
+    def feeds(self, keep: KeepMap) -> dict[str, NDArray[Any]]:
+        """The masks that switch off what `keep` drops."""
+        found = {}
         for axis, (name, shape) in self.masks.items():
-            mask = np.ones(shape, dtype=self.dtype)
             index = keep.index(axis)
+            mask = np.ones(shape, dtype=self.dtype)
             if index is not None:
                 flat = np.zeros(mask.size, dtype=self.dtype)
                 flat[index] = 1
                 mask = flat.reshape(shape)
-            feeds[name] = mask
-        outputs = [np.asarray(o) for o in self.session.run(None, feeds)]
-        return [o for o in outputs if o.dtype.kind == "f"]
+            found[name] = mask
+        return found
 
 
-def masked_session(analysis: Analysis, config: SessionConfig) -> MaskedSession:
-    """Open a session over the original with masks.
+def masked_model(analysis: Analysis) -> MaskedModel:
+    """The original with masks.
 
     Args:
         analysis: the model.
-        config: how to run it.
     """
     model = ModelProto()
     model.CopyFrom(analysis.graph.proto)
@@ -87,5 +85,9 @@ def masked_session(analysis: Analysis, config: SessionConfig) -> MaskedSession:
         model.graph.node.extend([*before.get(position, []), node])
     for name, shape in masks.values():
         model.graph.input.append(helper.make_tensor_value_info(name, kind, shape))
-    session = create_session(model, config, analysis.graph.base_dir)
-    return MaskedSession(session, masks, helper.tensor_dtype_to_np_dtype(kind))
+    axes = {name: axis for axis, (name, _) in masks.items()}
+    places: dict[Axis, int] = {}
+    for position, node in enumerate(model.graph.node):
+        for name in axes.keys() & set(node.input):
+            places.setdefault(axes[name], position)
+    return MaskedModel(model, masks, places, helper.tensor_dtype_to_np_dtype(kind))
