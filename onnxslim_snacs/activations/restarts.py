@@ -19,8 +19,8 @@ from onnxslim_snacs.model.session import SessionConfig, create_session
 from onnxslim_snacs.model.tensors import stored_bytes
 from onnxslim_snacs.ops.analyse import Analysis
 
-#: Places from which a run may start, beside the beginning: for a chain of layers cut one by one that
-#: leaves 0.58 of the work; an endless number of places would leave 0.5 and cost a session each.
+#: Places from which a run may start, beside the beginning.  For a chain of layers cut one by one
+#: that leaves 0.58 of the work; any number of places would leave 0.5 and cost a session each.
 RESTARTS = 5
 #: Weights of a model of which a few further sessions may hold copies, in bytes.
 _MOST_WEIGHTS = 1 << 27
