@@ -261,7 +261,7 @@ def witnesses(analysis: Analysis, keep: KeepMap, pruned: ModelProto) -> list[str
     Only what a layer sums up itself: a saturated Softmax hides every difference, a Sigmoid far
     below zero shows nothing but its own rounding, and a classifier of zeros shows nothing at all.
     """
-    known = {name for node in pruned.graph.node for name in node.output}
+    known = {name for node in pruned.graph.node for name in node.output if name}
     layers = dict.fromkeys(position for position, _ in analysis.ir.sinks)
     found = [
         name

@@ -65,7 +65,7 @@ def shrink_squeeze(node: OpNode, keep: Keep) -> Iterable[Edit]:
 def named_axes(node: OpNode, rank: int) -> frozenset[int] | None:
     """The `axes` (attribute before opset 13, input 1 since), counted from 0; None if not given."""
     given = node.in_value(1) if node.has_input(1) else node.attr("axes")
-    return None if given is None else frozenset(int(axis) % rank for axis in given)
+    return None if given is None else frozenset(int(axis) % rank for axis in np.ravel(given))
 
 
 RULES: Family = {

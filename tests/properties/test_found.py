@@ -1,0 +1,80 @@
+"""What generated models have brought to light, each as the smallest model that shows it."""
+
+from __future__ import annotations
+
+import numpy as np
+from onnx import numpy_helper
+
+from onnxslim_snacs.ir.keep import keep_map
+from onnxslim_snacs.passes.prune import prune
+from onnxslim_snacs.plan.cost import cost_model
+from onnxslim_snacs.verify import prove
+from tests.harness import model_from_text, random_keep, read
+
+
+def test_an_expanded_vector_stays_a_vector() -> None:
+    """Expand's operand is put right by its rule, so its result must not be written down whole."""
+    model = model_from_text(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        net (float[2,5,3] x, float[3,6] w_a, float[1,1,6] w_v, float[6,2] w_b) => (float[2,5,2] y) {
+          a = MatMul(x, w_a)
+          s = Shape(a)
+          e = Expand(w_v, s)
+          t = Add(a, e)
+          y = MatMul(t, w_b)
+        }"""
+    )
+    analysis = read(model)
+    keep = random_keep(analysis, 0.5, seed=1)
+    pruned = prune(analysis, keep)
+    floats = [t for t in pruned.graph.initializer if t.data_type == 1]
+    assert sum(int(np.prod(t.dims)) for t in floats) == 3 * 3 + 3 + 3 * 2
+    assert cost_model(analysis).cost(keep).params == 18
+
+
+def test_8_bit_weights_in_constant_nodes_are_parameters() -> None:
+    model = model_from_text(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        net (float[N,2] x) => (float[N,3] y) {
+          q = Constant<value = int8[2,3] {1, 2, 3, 4, 5, 6}>()
+          s = Constant<value = float {0.5}>()
+          w = DequantizeLinear(q, s)
+          y = MatMul(x, w)
+        }"""
+    )
+    analysis = read(model)
+    assert cost_model(analysis).cost(keep_map(analysis.ir, {})).params == 7
+
+
+def test_the_proof_watches_no_output_that_is_left_out() -> None:
+    model = model_from_text(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        net (float[T,N,3] x, float[1,24,3] w_w, float[1,24,6] w_r, float[6,2] w_o)
+            => (float[1,N,2] y) {
+          , h = LSTM<hidden_size=6>(x, w_w, w_r)
+          y = MatMul(h, w_o)
+        }"""
+    )
+    analysis = read(model)
+    keep = random_keep(analysis, 0.5, seed=1)
+    proof = prove(analysis, keep, prune(analysis, keep))
+    assert proof.passed, proof.failure
+
+
+def test_axes_of_unsqueeze_may_be_a_scalar() -> None:
+    model = model_from_text(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        net (float[N,3] x, float[3,6] w_a, float[6,2] w_b) => (float[N,1,2] y) {
+          a = MatMul(x, w_a)
+          axis = Constant<value = int64 {1}>()
+          u = Unsqueeze(a, axis)
+          y = MatMul(u, w_b)
+        }"""
+    )
+    analysis = read(model)
+    assert [group.units for group in analysis.ir.groups] == [6]
+    keep = random_keep(analysis, 0.5, seed=1)
+    pruned = prune(analysis, keep)
+    assert prove(analysis, keep, pruned).passed
+    weights = {t.name: numpy_helper.to_array(t).shape for t in pruned.graph.initializer}
+    assert weights == {"w_a": (3, 3), "w_b": (3, 2)}
