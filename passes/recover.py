@@ -8,7 +8,7 @@ A correction is kept only if it lowers the error on samples to which it was not 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 
@@ -21,12 +21,13 @@ from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.session import SessionConfig
 from onnxslim_snacs.ops.analyse import Analysis
-from onnxslim_snacs.passes.refit import write_affine
+from onnxslim_snacs.passes.refit import write_affine, write_gate
 from onnxslim_snacs.recovery.affine import followed, identity, scaled, unscaled
 from onnxslim_snacs.recovery.bilinear import Partner, find_partners
 from onnxslim_snacs.recovery.gather import HELD_OUT, gather
 from onnxslim_snacs.recovery.layers import Layer, NotFitted, changed_tensors, layers_of
-from onnxslim_snacs.recovery.regression import Regression
+from onnxslim_snacs.recovery.recurrent import GateTask, find_gates, gather_gate
+from onnxslim_snacs.recovery.regression import Regression, narrowed
 from onnxslim_snacs.recovery.solve import Affine
 from onnxslim_snacs.recovery.tasks import Task, make_tasks
 from onnxslim_snacs.recovery.walk import Walk, start_walk
@@ -132,15 +133,10 @@ def recover(cut: Cut, method: Method) -> Recovered:
     base_dir = cut.analysis.graph.base_dir
     graph = ModelGraph(cut.model, base_dir)
     tasks = _tasks(cut, graph, method)
-    todo = [task for task in tasks if isinstance(task, Task)]
+    todo = [task for task in tasks if not isinstance(task, NotFitted)]
     runs = _Runs(
-        start_walk(
-            cut.analysis.graph.proto,
-            base_dir,
-            cut.session,
-            (name for t in todo for name in t.wants),
-        ),
-        start_walk(model, base_dir, cut.session, (name for t in todo for name in t.reads)),
+        start_walk(cut.analysis.graph.proto, base_dir, cut.session, _all(t.wants for t in todo)),
+        start_walk(model, base_dir, cut.session, _all(t.reads for t in todo)),
     )
     _feed(cut.source, runs)
     rng = np.random.default_rng(cut.seed)
@@ -156,22 +152,34 @@ def recover(cut: Cut, method: Method) -> Recovered:
     return Recovered(model, tuple(records))
 
 
-def _tasks(cut: Cut, graph: ModelGraph, method: Method) -> list[Task | NotFitted]:
+def _all(names: Iterable[Sequence[str]]) -> Iterator[str]:
+    return (name for several in names for name in several)
+
+
+def _tasks(cut: Cut, graph: ModelGraph, method: Method) -> list[Task | GateTask | NotFitted]:
     """The layers to correct: those with another input, and those with a partner that has lost."""
     everything = layers_of(cut.analysis, cut.keep, graph)
+    changed = changed_tensors(cut.analysis, cut.keep)
+    gates: dict[str, list[GateTask]] = {}
+    for gate in find_gates(cut.analysis, cut.keep, graph, changed):
+        gates.setdefault(gate.name, []).append(gate)
     partners: dict[str, Partner] = {}
     if method.wide:
         layers = [layer for layer, _ in everything if isinstance(layer, Layer)]
         found = find_partners(cut.analysis, cut.keep, graph, layers)
         partners = {layer.out: partner for layer, partner in found}
-    changed = changed_tensors(cut.analysis, cut.keep) | set(partners)
-    return make_tasks(
+    tasks = make_tasks(
         graph,
-        [layer for layer, out in everything if out in changed],
+        [layer for layer, out in everything if out in changed or out in partners],
         wide=method.wide,
         sums=method.sums,
         partners=partners,
     )
+    return [
+        one
+        for task in tasks
+        for one in (gates.get(task.name, [task]) if isinstance(task, NotFitted) else [task])
+    ]
 
 
 def _feed(source: CalibrationSource, runs: _Runs) -> None:
@@ -187,31 +195,40 @@ def _feed(source: CalibrationSource, runs: _Runs) -> None:
 def _correct(
     cut: Cut,
     graph: ModelGraph,
-    task: Task,
+    task: Task | GateTask,
     method: Method,
     runs: _Runs,
     rng: np.random.Generator,
 ) -> LayerRecord:
     """Correct one layer."""
     start = perf_counter()
-    layer, scale = task.layer, task.tail.scale
     runs.original.require(task.wants)
     runs.present.require(task.reads)
-    rows = gather(task, cut.keep, runs.original, runs.present, rng)
-    for name in task.wants:
-        runs.original.release(name)
-    for name in task.reads:
-        runs.present.release(name)
+    rows = _regression(cut, task, method, runs, rng)
+    for walk, names in ((runs.original, task.wants), (runs.present, task.reads)):
+        for name in names:
+            walk.release(name)
     if not 0 < rows.fit < rows.x.shape[1]:
-        return LayerRecord(layer.name, layer.op, reason="too few samples to judge by")
-    seen = task.now if task.wide else identity(layer.outputs)
-    now = scaled(seen, scale)
+        return LayerRecord(task.name, task.op, reason="too few samples to judge by")
+    seen = task.now if method.wide else identity(task.scale.size)
+    now = scaled(seen, task.scale)
     then, judged = method.fit(rows, now), rows.held
     before, after = judged.error(now), judged.error(then)
-    kept = after < before
-    if kept:
-        fitted = unscaled(then, scale, seen)
-        fitted = fitted if task.wide else followed(task.now, fitted)
-        write_affine(runs.present, graph, layer, task.tail, task.now, fitted)
+    if after < before:
+        fitted = unscaled(then, task.scale, seen)
+        fitted = fitted if method.wide else followed(task.now, fitted)
+        if isinstance(task, GateTask):
+            write_gate(runs.present, graph, task, fitted)
+        else:
+            write_affine(runs.present, graph, task.layer, task.tail, task.now, fitted)
     seconds = perf_counter() - start
-    return LayerRecord(layer.name, layer.op, task.target, before, after, kept, seconds)
+    return LayerRecord(task.name, task.op, task.target, before, after, after < before, seconds)
+
+
+def _regression(
+    cut: Cut, task: Task | GateTask, method: Method, runs: _Runs, rng: np.random.Generator
+) -> Regression:
+    if isinstance(task, Task):
+        return gather(task, cut.keep, runs.original, runs.present, rng)
+    rows = gather_gate(task, cut.keep, runs.original, runs.present, rng)
+    return rows if method.wide else narrowed(rows, task.now)

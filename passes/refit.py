@@ -10,6 +10,7 @@ from onnxslim_snacs.passes.values import add_initializer, get_value, set_input, 
 from onnxslim_snacs.recovery.affine import alpha, beta, has_bias
 from onnxslim_snacs.recovery.layers import Layer, weight_from_blocks
 from onnxslim_snacs.recovery.moments import FloatArray
+from onnxslim_snacs.recovery.recurrent import GateTask
 from onnxslim_snacs.recovery.solve import Affine
 from onnxslim_snacs.recovery.tail import Tail
 from onnxslim_snacs.recovery.walk import Walk
@@ -37,6 +38,26 @@ def write_affine(
     change = (then.bias - now.bias).reshape(-1)
     if np.any(change != 0):
         _add_bias(walk, cut, layer, tail, then.bias.reshape(-1), change)
+
+
+def write_gate(walk: Walk, cut: ModelGraph, task: GateTask, then: Affine) -> None:
+    """Give one product of a recurrent node other weights, and add to its half of the bias.
+
+    Args:
+        walk: the run whose model is written; the node has not run yet.
+        cut: the cut model as it was before any correction.
+        task: the product.
+        then: what it should compute beyond the bias that it has.
+    """
+    node = walk.node(task.out)
+    weight = get_value(walk.model, task.weight, walk.base_dir)
+    set_value(walk.model, task.weight, then.weight.transpose(0, 2, 1).astype(weight.dtype))
+    bias = get_value(walk.model, node.input[3], walk.base_dir).astype(np.float64)
+    half = bias.shape[1] // 2
+    start = (task.factor - 1) * half  # Wb comes first, then Rb
+    bias[:, start : start + half] += then.bias
+    readers = _readers(cut, node.input[3])
+    set_input(walk.model, node, 3, bias.astype(weight.dtype), readers=readers)
 
 
 def _add_bias(

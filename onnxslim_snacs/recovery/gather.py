@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from math import inf
 
 import numpy as np
 
@@ -40,37 +41,51 @@ def gather(
         present: a run of the cut model, in which what the task reads is alive.
         rng: for the choice of rows.
     """
-    blocks = task.now.weight.shape
-    features = blocks[0] * blocks[1] if task.wide else task.layer.outputs
+    groups, features, _ = task.now.weight.shape
+    numbers = groups * features if task.wide else task.layer.outputs
+    cap = rows_of_batch(numbers, features if task.wide else 1, original.batches)
+    parts = _parts(task, keep, original, present, rng, cap)
+    return joined(parts, original.batches, task.tail.low, task.tail.high)
+
+
+def rows_of_batch(numbers: int, features: int, batches: int) -> int:
+    """How many rows to take from each batch.
+
+    Args:
+        numbers: that a row holds over all groups.
+        features: of one group.
+        batches: how many there are.
+    """
     least, each, most = ROWS
-    rows = min(most, max(least, each * blocks[1]), NUMBERS // features)
-    if task.wide and blocks[1] > FEATURES:
-        rows = KERNEL_ROWS
-    cap = max(1, rows // original.batches)
-    sorted_parts: tuple[list[Part], list[Part]] = ([], [])
-    for number, part in enumerate(_parts(task, keep, original, present, rng, cap)):
-        if original.batches >= HELD_OUT:
-            sorted_parts[number % HELD_OUT == HELD_OUT - 1].append(part)
+    rows = min(most, max(least, each * features), NUMBERS // numbers)
+    return max(1, (KERNEL_ROWS if features > FEATURES else rows) // batches)
+
+
+def joined(parts: Iterable[Part], batches: int, low: float = -inf, high: float = inf) -> Regression:
+    """The rows of all batches: every fifth batch, or the last rows of few ones, are held out."""
+    fitted: list[Part] = []
+    held: list[Part] = []
+    for number, part in enumerate(parts):
+        if batches >= HELD_OUT:
+            (held if number % HELD_OUT == HELD_OUT - 1 else fitted).append(part)
             continue
         few = part[0].shape[1] - max(1, part[0].shape[1] // HELD_OUT)
-        sorted_parts[0].append(_rows_of(part, slice(None, few)))
-        sorted_parts[1].append(_rows_of(part, slice(few, None)))
-    x, t, base = zip(*sorted_parts[0], *sorted_parts[1], strict=True)
+        fitted.append(_rows_of(part, slice(None, few)))
+        held.append(_rows_of(part, slice(few, None)))
+    x, t, base = zip(*fitted, *held, strict=True)
     return Regression(
         np.concatenate(x, axis=1),
         np.concatenate(t, axis=1),
-        base[0]
-        if base[0].shape[1] == 1 and task.tail.other is None
-        else np.concatenate(base, axis=1),
-        sum(part[0].shape[1] for part in sorted_parts[0]),
-        task.tail.low,
-        task.tail.high,
+        base[0] if base[0] is base[-1] else np.concatenate(base, axis=1),
+        sum(part[0].shape[1] for part in fitted),
+        low,
+        high,
     )
 
 
 def _rows_of(part: Part, rows: slice) -> Part:
     x, t, base = part
-    return x[:, rows], t[:, rows], base if base.shape[1] == 1 else base[:, rows]
+    return x[:, rows], t[:, rows], base if len(base[0]) != len(x[0]) else base[:, rows]
 
 
 def _parts(

@@ -84,6 +84,27 @@ class Regression:
         return clipped + base
 
 
+def narrowed(regression: Regression, now: Affine) -> Regression:
+    """The same targets seen from each output by itself: what `now` makes of the features.
+
+    Returns:
+        A regression with one block and one feature for each output.
+    """
+    seen = regression.x @ now.weight.astype(np.float32) + now.bias.astype(np.float32)[:, None]
+
+    def apart(rows: Rows) -> Rows:
+        return rows.transpose(0, 2, 1).reshape(-1, rows.shape[1], 1)
+
+    return Regression(
+        apart(seen),
+        apart(regression.t),
+        apart(regression.base),
+        regression.fit,
+        regression.low,
+        regression.high,
+    )
+
+
 def sums_of(regression: Regression) -> Sums:
     """Sums over all rows."""
     x, t = regression.x, regression.t

@@ -10,6 +10,7 @@ from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.recovery.affine import alpha, read_affine
 from onnxslim_snacs.recovery.bilinear import Partner
 from onnxslim_snacs.recovery.layers import Layer, NotFitted
+from onnxslim_snacs.recovery.moments import FloatArray
 from onnxslim_snacs.recovery.solve import Affine
 from onnxslim_snacs.recovery.tail import Tail, follow
 from onnxslim_snacs.recovery.walk import reads
@@ -32,6 +33,21 @@ class Task:
     now: Affine
     wide: bool
     partner: Partner | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of its node."""
+        return self.layer.name
+
+    @property
+    def op(self) -> str:
+        """The operator of its node."""
+        return self.layer.op
+
+    @property
+    def scale(self) -> FloatArray:
+        """(outputs,) by what each output is multiplied before it meets the target."""
+        return self.tail.scale
 
     @property
     def target(self) -> str:
