@@ -1,8 +1,9 @@
 """LSTM, GRU and RNN: the two products in their gates, each re-fitted by itself.
 
-A gate adds W x + Wb and R h + Rb.  What features of x gave that go is taken over by others in W' and
-Wb', hidden units by the others in R' and Rb' (symmetric, with the original's states as input).  In a
-GRU the reset gate stands between h and R of one gate; there the fit is approximate.
+A gate adds W x + Wb and R h + Rb.  What the features of x that go have given is taken over by the
+others in W' and Wb', what the hidden units that go have given in R' and Rb' (symmetric, with the
+original's states as input).  In a GRU the reset gate stands between h and R of one gate; there the
+fit is approximate.
 """
 
 from __future__ import annotations

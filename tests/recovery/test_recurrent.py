@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx import numpy_helper
+from onnx import ModelProto, numpy_helper
 
 from onnxslim_snacs.activations.sources import open_source
 from onnxslim_snacs.config import DataConfig
@@ -64,7 +64,7 @@ def make_cut(tmp_path: Path, op: str, directions: int, copies: bool = False) -> 
     return Cut(analysis, keep, prune(analysis, keep), source)
 
 
-def error(cut: Cut, model: object) -> float:
+def error(cut: Cut, model: ModelProto) -> float:
     wanted, got = (
         np.concatenate([run(m, b.inputs, 0)[0] for b in cut.source.batches()], axis=1)
         for m in (cut.analysis.graph.proto, model)
