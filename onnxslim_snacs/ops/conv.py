@@ -44,9 +44,7 @@ def _propagate(node: OpNode, made: int, met: int) -> Iterable[Fact]:
         yield from _grouped(node, data, out, groups, transposed=made == 1)
 
 
-def _grouped(
-    node: OpNode, data: Axis, out: Axis, groups: int, transposed: bool
-) -> Iterable[Fact]:
+def _grouped(node: OpNode, data: Axis, out: Axis, groups: int, transposed: bool) -> Iterable[Fact]:
     """Channels go group by group, or the same share of every group."""
     channels, made = known(node.in_shape(0))[1], known(node.out_shape())[1]
     if channels is None or made is None:

@@ -37,8 +37,8 @@ def operator_cases() -> list[OperatorCase]:
     """All node tests of the onnx package."""
     from onnx.backend.test.case.node import collect_testcases
 
-    cases = [case for case in collect_testcases("") if case.model is not None]
-    return [OperatorCase(c.name, c.model, _arrays(c)) for c in cases]
+    cases = ((case, case.model) for case in collect_testcases(""))
+    return [OperatorCase(c.name, model, _arrays(c)) for c, model in cases if model is not None]
 
 
 def _arrays(case: Any) -> Arrays:
