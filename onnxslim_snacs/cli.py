@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Event
 from types import FrameType
@@ -328,11 +328,18 @@ def _show(done: Compressed, *, json: bool) -> None:
 
 def main() -> None:
     """Run, and end with the exit code that belongs to what happened."""
+    _on_signals(_terminated)
+    guard_streams()
+    code = run(sys.argv[1:])
+    # A signal while Python shuts down would kill the process, although the model is written.
+    _on_signals(signal.SIG_IGN)
+    sys.exit(code)
+
+
+def _on_signals(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
-            signal.signal(getattr(signal, name), _terminated)
-    guard_streams()
-    sys.exit(run(sys.argv[1:]))
+            signal.signal(getattr(signal, name), handler)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -68,16 +68,39 @@ def test_plain_terminals(model: Path) -> None:
         assert "passed" in done.stdout
 
 
+#: Yields the samples, but says first that the run is under way.
+SOURCE = """
+import os, pathlib, numpy
+def samples():
+    pathlib.Path(os.environ["MARK"]).touch()
+    stored = numpy.load(os.environ["SAMPLES"])
+    yield {"image": stored["image"]}
+"""
+
+
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
-def test_signals(model: Path, data: Path, name: str) -> None:
+def test_signals(
+    model: Path, data: Path, name: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """Whenever it comes, the old output stays and nothing is left behind."""
     number = getattr(signal, name)
-    model.with_name("net.slim.onnx").write_bytes(b"precious")
-    line = [*COMMAND, "compress", str(model), "--data", str(data), *SCORED, "--force"]
+    aside = tmp_path_factory.mktemp("aside")
+    (aside / "slow_samples.py").write_text(SOURCE)
+    mark = aside / "begun"
+    environment = {"PYTHONPATH": str(aside), "MARK": str(mark), "SAMPLES": str(data)}
+    out = model.with_name("net.slim.onnx")
+    out.write_bytes(b"precious")
+    line = [*COMMAND, "compress", str(model), "--data", "slow_samples:samples", *SCORED, "--force"]
     codes = []
     with untouched(model.parent):
-        for seconds in (0.8, 1.4, 2.0):
-            process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
+        for seconds in (0.0, 0.3, 0.6, 0.9, 1.2):
+            mark.unlink(missing_ok=True)
+            process = subprocess.Popen(
+                line, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}
+            )
+            waiting = time.monotonic()
+            while not mark.exists() and time.monotonic() - waiting < 60:
+                time.sleep(0.005)
             time.sleep(seconds)
             process.send_signal(number)
             start = time.monotonic()
@@ -85,7 +108,6 @@ def test_signals(model: Path, data: Path, name: str) -> None:
             assert time.monotonic() - start < 10
             assert "Traceback" not in said
             codes.append(process.returncode)
-            out = model.with_name("net.slim.onnx")
             if process.returncode == 0:  # too late: it was being written
                 assert out.read_bytes() != b"precious"
                 out.write_bytes(b"precious")

@@ -49,6 +49,26 @@ def test_limits_bound_what_can_be_asked(cli: Cli, model: Path, data: Path) -> No
     assert not model.with_name("net.slim.onnx").exists()
 
 
+@pytest.mark.shared
+def test_resnet20(cli: Cli, shared: Path, tmp_path: Path) -> None:
+    path = shared / "models" / "cifar10_akamaster_resnet20_ts17_bn.onnx"
+    pixels = np.fromfile(shared / "data" / "cifar10" / "data_batch_1.bin", np.uint8, 400 * 3073)
+    images = pixels.reshape(-1, 3073)[:, 1:].reshape(-1, 3, 32, 32) / np.float32(64) - np.float32(2)
+    data, out = tmp_path / "images.npy", tmp_path / "out.onnx"
+    np.save(data, images.astype(np.float32))
+    line = ("compress", path, "--data", data, "--as-released", "--json", "-o", out)
+    told = cli(*line, "--target", "params=0.95").json()["notes"]["as_released"]
+    parents = [layer["parent"] for layer in told["layers"]]
+    assert len(parents) == 19
+    assert parents[-3:] == [
+        "/layer3/layer3.1/conv2/Conv",
+        "/layer3/layer3.2/conv1/Conv",
+        "/layer3/layer3.2/conv2/Conv",
+    ]
+    assert 0.94 < told["retained"] <= 0.95
+    assert zeros(out) > zeros(path)
+
+
 def test_what_tolerates_a_drop(cli: Cli, model: Path, data: Path) -> None:
     line = ("compress", model, "--data", data, "--as-released", "--max-drop", "0.05", "--json")
     report = cli(*line, "--groups", "8").json()

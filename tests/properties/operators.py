@@ -17,6 +17,14 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
+from onnxslim_snacs.errors import InputRefused
+from onnxslim_snacs.ir.keep import keep_map
+from onnxslim_snacs.model.graph import ModelGraph
+from onnxslim_snacs.ops.analyse import analyse
+from onnxslim_snacs.passes.prune import prune
+from onnxslim_snacs.verify import prove
+from tests.harness import random_keep
+
 #: The newest operator set that every ONNX Runtime since 1.24 has.
 RUNTIME = 23
 LETTERS = "abdefghij"
@@ -47,28 +55,29 @@ def _arrays(case: Any) -> Arrays:
 
 
 def between_layers(case: OperatorCase, seed: int) -> ModelProto | None:
-    """The operator between a layer that makes its first input and layers over its outputs.
+    """The model between a layer that makes one of its inputs and layers over its outputs.
 
     Returns:
-        The model, or None where the first input or every output is nothing to put a layer on.
+        The model, or None where no input or no output is anything to put a layer on.
     """
     rng = np.random.default_rng(seed)
     graph = case.model.graph
     if not graph.input or len(case.inputs) != len(graph.input):
         return None
-    data = case.inputs[0]
-    axes = [k for k, extent in enumerate(data.shape) if extent > 1]
-    if data.dtype != np.float32 or not axes or data.ndim > len(LETTERS):
+    place = next((k for k, value in enumerate(case.inputs) if _may_be_made(value)), None)
+    if place is None:
         return None
+    data = case.inputs[place]
+    axes = [k for k, extent in enumerate(data.shape) if extent > 1]
     model = ModelProto()
     model.CopyFrom(case.model)
     del model.graph.input[:], model.graph.value_info[:], model.graph.output[:]
     if not _lowered(model):
         return None
     axis = int(rng.choice(axes))
-    before = _producer(rng, model, graph.input[0].name, data, axis)
-    for info, value in list(zip(graph.input, case.inputs, strict=True))[1:]:
-        if info.name:
+    before = _producer(rng, model, graph.input[place].name, data, axis)
+    for info, value in zip(graph.input, case.inputs, strict=True):
+        if info.name and info.name != graph.input[place].name:
             model.graph.initializer.append(numpy_helper.from_array(value, info.name))
     after = [node for info in graph.output for node in _head(rng, model, info)]
     if not after:
@@ -77,6 +86,13 @@ def between_layers(case: OperatorCase, seed: int) -> ModelProto | None:
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     return model
+
+
+def _may_be_made(value: NDArray[Any]) -> bool:
+    """Whether a layer can make such an input."""
+    return (
+        value.dtype == np.float32 and value.ndim <= len(LETTERS) and max(value.shape, default=1) > 1
+    )
 
 
 def _lowered(model: ModelProto) -> bool:
@@ -134,3 +150,19 @@ def _head(
     equation = f"{letters},{letters[axis]}z->{right}"
     inputs = [info.name, f"{info.name}_weight"]
     yield helper.make_node("Einsum", inputs, [out], equation=equation)
+
+
+def cut_and_prove(model: ModelProto, seed: int) -> bool:
+    """Whether something could go; raises if the analysis fails or the cut is wrong."""
+    try:
+        analysis = analyse(ModelGraph(model))
+    except InputRefused:  # ONNX Runtime cannot run it, and says so
+        return False
+    same = prune(analysis, keep_map(analysis.ir, {}))
+    assert same.SerializeToString() == model.SerializeToString(), "P4"
+    if not analysis.ir.groups:
+        return False
+    keep = random_keep(analysis, 0.5, seed)
+    proof = prove(analysis, keep, prune(analysis, keep))
+    assert proof.passed or proof.refused, proof.failure
+    return True

@@ -6,38 +6,14 @@ import warnings
 
 import numpy as np
 import pytest
-from onnx import ModelProto
 
-from onnxslim_snacs.errors import InputRefused
-from onnxslim_snacs.ir.keep import keep_map
-from onnxslim_snacs.model.graph import ModelGraph
-from onnxslim_snacs.ops.analyse import analyse
-from onnxslim_snacs.passes.prune import prune
-from onnxslim_snacs.verify import prove
-from tests.harness import random_keep
 from tests.properties.counts import Failures, chunks, count, piece_name
-from tests.properties.operators import OperatorCase, between_layers, operator_cases
+from tests.properties.operators import OperatorCase, between_layers, cut_and_prove, operator_cases
 
 #: Nearly all of those that the onnx package has; a newer one may have more.
 ALL = 1884
 #: At least this share of the operators lets something go.
 CUTTING = 0.2
-
-
-def cut_and_prove(model: ModelProto, seed: int) -> bool:
-    """Whether something could go; raises if the analysis fails or the cut is wrong."""
-    try:
-        analysis = analyse(ModelGraph(model))
-    except InputRefused:  # ONNX Runtime cannot run it, and says so
-        return False
-    same = prune(analysis, keep_map(analysis.ir, {}))
-    assert same.SerializeToString() == model.SerializeToString(), "P4"
-    if not analysis.ir.groups:
-        return False
-    keep = random_keep(analysis, 0.5, seed)
-    proof = prove(analysis, keep, prune(analysis, keep))
-    assert proof.passed or proof.refused, proof.failure
-    return True
 
 
 def drawn() -> list[OperatorCase]:

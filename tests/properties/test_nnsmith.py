@@ -1,0 +1,23 @@
+"""P4 and P11 over models of nnsmith, where it is installed: never a crash, never a wrong cut."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.properties.counts import Failures, chunks, piece_name
+from tests.properties.operators import between_layers, cut_and_prove
+from tests.properties.smith import import_nnsmith, smith_case
+
+
+@pytest.mark.parametrize("piece", chunks(500, 5_000, size=50), ids=piece_name)
+def test_models_of_nnsmith_alone_and_between_layers(piece: range) -> None:
+    import_nnsmith()
+    failures = Failures()
+    for seed in piece:
+        case = smith_case(seed)
+        for way, model in (("alone", case.model), ("between", between_layers(case, seed))):
+            try:
+                _ = model is not None and cut_and_prove(model, seed)
+            except Exception as error:
+                failures.add(f"{case.name} {way}", error)
+    assert not list(failures), failures.report()
