@@ -100,7 +100,9 @@ def run(path: Path, shapes: dict[str, tuple[int, ...]], row: Row) -> None:
     )
     with row.stage("load levels"):
         row.values["levels"] = levels_that_load(model, graph)
-    row.values["status"] = "cut" if proof.passed and len(row.values["levels"]) == 4 else "wrong"
+        # a model with operators that ONNX Runtime does not have loads neither before nor after
+        wanted = levels_that_load(graph.proto, graph)
+    row.values["status"] = "cut" if proof.passed and row.values["levels"] == wanted else "wrong"
 
 
 def run_inexact(path: Path, shapes: dict[str, tuple[int, ...]], row: Row) -> None:
