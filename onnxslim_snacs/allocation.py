@@ -110,7 +110,7 @@ def by_curves(
     groups = [g for g in context.analysis.ir.groups if g.units > 1]
     curves = curves_of(context, groups, result.scores)
     saved = savings(context.analysis, costs, groups, budget)
-    slopes = calibrated(groups, result.scores, curves, saved, result.limits)
+    slopes = calibrated(groups, result.scores, curves, saved)
     return replace(result, scores={**result.scores, **slopes})
 
 

@@ -20,9 +20,6 @@ from onnxslim_snacs.plan.decide import Kept, Scores
 
 #: Shares of a group at which its curve is measured.
 SHARES = (0.25, 0.5, 0.75)
-#: Price of a unit beyond its group's operating limit (own choice; on ResNet-56 at MACs 0.8 / 0.7 /
-#: 0.5 top-1 is 92.7 / 87.6 / 57.8 with 2, 92.1 / 87.4 / 56.8 with 1, 92.7 / 87.8 / 50.8 with 4).
-BEYOND = 2.0
 #: A curve is not followed beyond this relative squared error of the output: that far, nobody cuts.
 HOPELESS = 1.5
 
@@ -84,7 +81,6 @@ def calibrated(
     scores: Scores,
     curves: Mapping[str, Curve],
     saved: Mapping[str, float],
-    limits: Mapping[str, float] | None = None,
 ) -> dict[str, NDArray[np.float64]]:
     """Scores in one unit for all groups: rise of the error per unit of cost saved.
 
@@ -93,8 +89,6 @@ def calibrated(
         scores: the order within each group.
         curves: measured curves.
         saved: group id -> cost that one of its units saves on average.
-        limits: group id -> operating limit: beyond that share a unit counts as `BEYOND` times as
-            dear, so that a budget may ask for it, but asks others first.
 
     Returns:
         group id -> (units,) slope of the curve's lower convex hull at each unit's rank; the order
@@ -106,8 +100,6 @@ def calibrated(
         # ranks break ties within a segment, so that the order of the criterion is kept
         rank = np.argsort(np.argsort(scores[group.id], kind="stable"), kind="stable")
         nudge = 1e-9 * (1 + np.arange(group.units))
-        limit = (limits or {}).get(group.id, 1.0)
-        slope = np.where(np.arange(group.units) >= limit * group.units, BEYOND * slope, slope)
         found[group.id] = ((slope + nudge) / max(saved[group.id], 1e-12))[rank]
     return found
 
