@@ -41,6 +41,7 @@ def propagate_batch(node: OpNode) -> Iterable[Fact]:
         yield Tie(node.in_axis(index, 0), node.out_axis(1))
     for output in range(1, len(node.outputs)):
         if node.outputs[output]:
+            yield Tie(node.out_axis(0, output), node.out_axis(1))
             yield Pin(node.out_axis(0, output), "statistics of a training step")
     if node.attr("training_mode", 0):
         others = (node.in_axis(0, d) for d in range(rank) if d != 1)
