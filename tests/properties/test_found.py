@@ -78,3 +78,35 @@ def test_axes_of_unsqueeze_may_be_a_scalar() -> None:
     assert prove(analysis, keep, pruned).passed
     weights = {t.name: numpy_helper.to_array(t).shape for t in pruned.graph.initializer}
     assert weights == {"w_a": (3, 3), "w_b": (3, 2)}
+
+
+def test_statistics_of_a_training_step_keep_their_channels() -> None:
+    """What the second output is made of can only go with the first."""
+    model = model_from_text(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        net (float[N,3,4] x, float[6,3,1] w_a, float[6] w_s, float[6] w_c, float[6] w_m,
+             float[6] w_d, float[2,6,1] w_b, float[6,2] w_e) => (float[N,2,4] y, float[2] z) {
+          a = Conv(x, w_a)
+          b, m, v = BatchNormalization<training_mode=1>(a, w_s, w_c, w_m, w_d)
+          y = Conv(b, w_b)
+          z = MatMul(m, w_e)
+        }"""
+    )
+    analysis = read(model)
+    assert not analysis.ir.groups
+    assert "statistics of a training step" in {pin.reason for pin in analysis.ir.pins}
+
+
+def test_a_constant_is_resized_in_a_model_that_cannot_be_run() -> None:
+    model = model_from_text(
+        """<ir_version: 8, opset_import: ["" : 17, "other" : 1]>
+        net (float[1,4] x, float[1,4,2] w_a) => (float[1,4,4] y, float[1,4] z) {
+          scales = Constant<value = float[3] {1.0, 1.0, 2.0}>()
+          r = Resize(w_a, , scales)
+          y = Identity(r)
+          z = other.Odd(x)
+        }"""
+    )
+    analysis = read(model)
+    assert not analysis.facts.ran
+    assert not analysis.ir.groups
