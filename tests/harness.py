@@ -19,6 +19,7 @@ from onnxslim_snacs.model.session import SessionConfig, create_session
 from onnxslim_snacs.ops.analyse import Analysis, analyse
 from onnxslim_snacs.oracle import masked_original
 from onnxslim_snacs.passes.prune import prune
+from tests.conftest import SHARED
 
 FIXTURES = Path(__file__).parent / "ops" / "fixtures"
 
@@ -30,6 +31,13 @@ class Fixture:
     model: ModelProto
     allow_inexact: bool
     options: dict[str, str]
+
+
+def cifar(count: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Pixels (count, 3, 32, 32) and labels (count,) of the first training images of CIFAR-10."""
+    path = SHARED / "data" / "cifar10" / "data_batch_1.bin"
+    records = np.fromfile(path, np.uint8, count * 3073).reshape(count, 3073)
+    return records[:, 1:].reshape(-1, 3, 32, 32), records[:, 0].astype(np.int64)
 
 
 def fixtures() -> list[Fixture]:

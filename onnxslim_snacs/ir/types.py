@@ -173,6 +173,15 @@ class Inexact:
 Fact = Extent | Period | Tie | Pin | Split | Sink | Blank | Inexact
 
 
+def axes_of(fact: Fact) -> tuple[Axis, ...]:
+    """The axes of which a fact speaks."""
+    if isinstance(fact, Tie):
+        return (fact.a, fact.b)
+    if isinstance(fact, Split):
+        return (fact.fine, *fact.factors)
+    return (fact.axis,)
+
+
 @dataclass(frozen=True, slots=True)
 class InexactNode:
     """A node of which a cut changes what it computes for the rest, for the report.

@@ -11,7 +11,7 @@ from onnx import GraphProto, TensorProto
 from onnxslim_snacs.errors import SnacsError, foreign
 from onnxslim_snacs.ir.build import DependencyGraph, Stated, build_graph
 from onnxslim_snacs.ir.keep import KeepMap
-from onnxslim_snacs.ir.types import Axis, Fact, Pin, Split, Tie
+from onnxslim_snacs.ir.types import Axis, Fact, Pin, axes_of
 from onnxslim_snacs.model.body import Feeds, bodies_of, body_model, feeds_of_body, read_around
 from onnxslim_snacs.model.facts import Fed, ModelFacts, Sizes, read_body_facts, read_facts
 from onnxslim_snacs.model.functions import inlined
@@ -295,18 +295,11 @@ def _facts_of(node: OpNode) -> Iterable[Fact]:
 
 def _unnamed_operands(node: OpNode, facts: Iterable[Fact]) -> Iterator[Pin]:
     """Pins on vectors of which the rule says nothing: sizes, scales, axes hold no channels."""
-    named = {axis.tensor for fact in facts for axis in _axes(fact)}
+    named = {axis.tensor for fact in facts for axis in axes_of(fact)}
     for index, name in enumerate(node.inputs):
         silent = name and name not in named and len(known(node.in_shape(index))) == 1
         if silent and node.facts.follows_from_shapes(name):
             yield Pin(Axis(name, 0), f"operand of {node.op}", structural=True)
-
-
-def _axes(fact: Fact) -> tuple[Axis, ...]:
-    """The axes of which a fact speaks."""
-    if isinstance(fact, Tie):
-        return (fact.a, fact.b)
-    return (fact.fine, *fact.factors) if isinstance(fact, Split) else (fact.axis,)
 
 
 def pin_all(facts: ModelFacts, tensors: Iterable[str], reason: str) -> Iterator[Pin]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 
 from onnxslim_snacs.ir.build import Stated
-from onnxslim_snacs.ir.types import Axis, Extent, Fact, Period, Pin, Sink, Split, Tie
+from onnxslim_snacs.ir.types import Axis, Extent, Period, Pin, Sink, Split, Tie, axes_of
 from onnxslim_snacs.ir.views import components
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.ops.elementwise import NARY, UNARY
@@ -96,7 +96,7 @@ def _misused(
                     yield axis
         elif not isinstance(fact, Extent | Period | Pin):
             around = (
-                (*_axes(fact), fact.weight, fact.out) if isinstance(fact, Sink) else _axes(fact)
+                (*axes_of(fact), fact.weight, fact.out) if isinstance(fact, Sink) else axes_of(fact)
             )
             yield from (axis for axis in around if axis is not None and axis in found)
 
@@ -110,7 +110,7 @@ def _misread(
     """Axes around which an operator may spell out the extent, or say nothing of the axis."""
     spoken: dict[int, set[Axis]] = {}
     for item in stated:
-        spoken.setdefault(item.node, set()).update(_axes(item.fact))
+        spoken.setdefault(item.node, set()).update(axes_of(item.fact))
     by_tensor: dict[str, list[Axis]] = {}
     for axis in found:
         by_tensor.setdefault(axis.tensor, []).append(axis)
@@ -120,14 +120,6 @@ def _misread(
             for position in around:
                 if position >= 0 and not _sound(graph, nodes, position, axis, spoken):
                     yield axis
-
-
-def _axes(fact: Fact) -> tuple[Axis, ...]:
-    if isinstance(fact, Tie):
-        return (fact.a, fact.b)
-    if isinstance(fact, Split):
-        return (fact.fine, *fact.factors)
-    return (fact.axis,)
 
 
 def _sound(

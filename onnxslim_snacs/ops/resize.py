@@ -26,9 +26,7 @@ def propagate(node: OpNode) -> Iterable[Fact]:
 
 def _passes(node: OpNode, dim: int) -> bool:
     before, after = node.facts.samples(node.inputs[0]), node.facts.samples(node.outputs[0])
-    if len(before) != len(after):  # a constant is seen once, what depends on sizes more often
-        same = False
-    elif before:
+    if before and after:
         same = all(a[dim] == b[dim] for a, b in zip(before, after, strict=True))
     else:  # the model cannot be run: shapes come from static inference
         same = known(node.in_shape(0))[dim] == known(node.out_shape())[dim] is not None

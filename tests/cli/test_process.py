@@ -85,12 +85,20 @@ def test_signals(
     """Whenever it comes, the old output stays and nothing is left behind."""
     number = getattr(signal, name)
     aside = tmp_path_factory.mktemp("aside")
-    (aside / "slow_samples.py").write_text(SOURCE)
+    (aside / "marked_samples.py").write_text(SOURCE)
     mark = aside / "begun"
     environment = {"PYTHONPATH": str(aside), "MARK": str(mark), "SAMPLES": str(data)}
     out = model.with_name("net.slim.onnx")
     out.write_bytes(b"precious")
-    line = [*COMMAND, "compress", str(model), "--data", "slow_samples:samples", *SCORED, "--force"]
+    line = [
+        *COMMAND,
+        "compress",
+        str(model),
+        "--data",
+        "marked_samples:samples",
+        *SCORED,
+        "--force",
+    ]
     codes = []
     with untouched(model.parent):
         for seconds in (0.0, 0.3, 0.6, 0.9, 1.2):

@@ -10,6 +10,7 @@ import pytest
 from onnx import numpy_helper
 
 from tests.cli.conftest import Cli
+from tests.harness import cifar
 
 
 def zeros(path: Path) -> int:
@@ -52,8 +53,7 @@ def test_limits_bound_what_can_be_asked(cli: Cli, model: Path, data: Path) -> No
 @pytest.mark.shared
 def test_resnet20(cli: Cli, shared: Path, tmp_path: Path) -> None:
     path = shared / "models" / "cifar10_akamaster_resnet20_ts17_bn.onnx"
-    pixels = np.fromfile(shared / "data" / "cifar10" / "data_batch_1.bin", np.uint8, 400 * 3073)
-    images = pixels.reshape(-1, 3073)[:, 1:].reshape(-1, 3, 32, 32) / np.float32(64) - np.float32(2)
+    images = cifar(400)[0] / np.float32(64) - np.float32(2)
     data, out = tmp_path / "images.npy", tmp_path / "out.onnx"
     np.save(data, images.astype(np.float32))
     line = ("compress", path, "--data", data, "--as-released", "--json", "-o", out)

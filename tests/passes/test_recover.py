@@ -21,7 +21,7 @@ from onnxslim_snacs.passes.recover import Cut, Recovered
 from onnxslim_snacs.passes.recover_bias import recover_bias
 from onnxslim_snacs.passes.recover_least_squares import recover_least_squares
 from onnxslim_snacs.passes.recover_statistics import recover_statistics
-from tests.harness import check, model_from_text, random_keep, read, run
+from tests.harness import check, cifar, model_from_text, random_keep, read, run
 
 METHODS = {
     "bias": recover_bias,
@@ -287,8 +287,7 @@ def test_old_files_list_new_constants_among_their_inputs(tmp_path: Path) -> None
 @pytest.mark.shared
 @pytest.mark.parametrize("method", ["stats", "least-squares"])
 def test_resnet20_comes_back(shared: Path, tmp_path: Path, method: str) -> None:
-    record = np.fromfile(shared / "data/cifar10/data_batch_1.bin", np.uint8).reshape(-1, 3073)[:256]
-    x = (record[:, 1:].reshape(-1, 3, 32, 32) / 255.0 - 0.45) / 0.225
+    x = (cifar(256)[0] / 255.0 - 0.45) / 0.225
     np.save(tmp_path / "x.npy", x.astype(np.float32))
     graph = load_model(shared / "models" / "cifar10_akamaster_resnet20_ts17_bn.onnx")
     analysis = analyse(graph)

@@ -14,7 +14,7 @@ from onnxslim_snacs import CompressConfig, DataConfig, apply_plan, compress, ins
 from onnxslim_snacs.cli import run
 from onnxslim_snacs.model.session import SessionConfig, create_session
 from onnxslim_snacs.plan.plan import load_plan
-from tests.conftest import SHARED
+from tests.harness import cifar
 
 pytestmark = pytest.mark.shared
 
@@ -48,12 +48,11 @@ HALVED = {
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The first 1,000 training images, prepared as the networks were trained."""
-    records = np.fromfile(SHARED / "data/cifar10/data_batch_1.bin", np.uint8).reshape(-1, 3073)
-    pixels = records[:1000, 1:].reshape(-1, 3, 32, 32) / np.float32(255)
+    pixels, labels = cifar(1000)
     mean, std = np.array([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])[:, :, None, None]
-    inputs = (pixels - mean) / std
+    inputs = (pixels / np.float32(255) - mean) / std
     path = tmp_path_factory.mktemp("cifar") / "images.npz"
-    np.savez(path, input=inputs.astype(np.float32), labels=records[:1000, 0].astype(np.int64))
+    np.savez(path, input=inputs.astype(np.float32), labels=labels)
     return path
 
 
