@@ -1,5 +1,6 @@
 # make demo   compress the bundled model on the bundled data
 # make test   run the tests
+# make test-full   run them with the counts of a release (hours)
 # make check  what a change has to pass: lint, types, fast tests
 # Each installs what it needs into .venv first; nothing else on the machine is touched.
 
@@ -50,7 +51,7 @@ check: lint
 	$(PYTEST) -m 'not slow and not shared'
 
 test-full: $(VENV)/.for-development
-	$(PYTEST)
+	SNACS_PROPERTY_COUNT=release $(PYTEST)
 
 clean:
 	rm -rf $(VENV) out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

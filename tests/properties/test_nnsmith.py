@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import onnx
 import pytest
 
 from tests.properties.counts import Failures, chunks, piece_name
@@ -10,7 +13,7 @@ from tests.properties.smith import import_nnsmith, smith_case
 
 
 @pytest.mark.parametrize("piece", chunks(500, 5_000, size=50), ids=piece_name)
-def test_models_of_nnsmith_alone_and_between_layers(piece: range) -> None:
+def test_models_of_nnsmith_alone_and_between_layers(piece: range, tmp_path: Path) -> None:
     import_nnsmith()
     failures = Failures()
     for seed in piece:
@@ -19,5 +22,8 @@ def test_models_of_nnsmith_alone_and_between_layers(piece: range) -> None:
             try:
                 _ = model is not None and cut_and_prove(model, seed)
             except Exception as error:
-                failures.add(f"{case.name} {way}", error)
+                # What a seed gives also depends on how fast the solver was: keep the model itself.
+                kept = tmp_path / f"{seed}_{way}.onnx"
+                onnx.save(model, kept)
+                failures.add(f"{case.name} {way} ({kept})", error)
     assert not list(failures), failures.report()
