@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
+from onnxslim_snacs.difference import relative_difference, worst_difference
 from onnxslim_snacs.errors import InputRefused, ProofFailed
 from onnxslim_snacs.ir.keep import KeepMap, keep_map
 from onnxslim_snacs.model.element_types import element_types
@@ -15,7 +16,7 @@ from onnxslim_snacs.model.load import load_model
 from onnxslim_snacs.ops.analyse import Analysis, analyse
 from onnxslim_snacs.oracle import CONSUMER_ZERO, GATHER, inexact_nodes
 from onnxslim_snacs.passes.prune import prune
-from onnxslim_snacs.verify import prove, relative_difference, require
+from onnxslim_snacs.verify import prove, require
 from tests.harness import model_from_text, random_keep, read
 
 NORM = """<ir_version: 8, opset_import: ["" : 17]>
@@ -218,3 +219,12 @@ def test_integers_may_round_the_other_way_now_and_then() -> None:
     assert relative_difference(many, few) == 0.0
     assert relative_difference(many, far) == np.inf
     assert relative_difference(many[:100], few[:100]) == np.inf
+
+
+def test_a_sum_that_cancels_on_one_input_set_is_held_against_its_size_on_the_others() -> None:
+    large, small = np.full(3, 200.0, np.float32), np.full(3, 0.01, np.float32)
+    noise = np.float32(1e-4)
+    assert relative_difference(small, small + noise) > 1e-3
+    assert worst_difference([large, small], [large, small + noise]) < 1e-6
+    assert worst_difference([large, small], [large, small + 1]) > 1e-3
+    assert worst_difference([small, large], [small, np.full(3, np.nan, np.float32)]) == np.inf

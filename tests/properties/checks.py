@@ -11,6 +11,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto
 
+from onnxslim_snacs.difference import relative_difference
 from onnxslim_snacs.ir.keep import KeepMap, keep_map
 from onnxslim_snacs.ir.types import Axis, BoolArray
 from onnxslim_snacs.model.graph import ModelGraph
@@ -20,7 +21,6 @@ from onnxslim_snacs.oracle import masked_original
 from onnxslim_snacs.passes import prune as prune_pass
 from onnxslim_snacs.plan.cost import cost_model
 from onnxslim_snacs.plan.decide import Constraints, by_quantile, staggered, uniform
-from onnxslim_snacs.verify import relative_difference
 from tests.harness import assert_same_interface
 from tests.properties.generator import Feeds, Sample
 from tests.properties.oracle import gathered, stored

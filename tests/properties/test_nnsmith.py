@@ -19,8 +19,10 @@ def test_models_of_nnsmith_alone_and_between_layers(piece: range, tmp_path: Path
     for seed in piece:
         case = smith_case(seed)
         for way, model in (("alone", case.model), ("between", between_layers(case, seed))):
+            if model is None:
+                continue
             try:
-                _ = model is not None and cut_and_prove(model, seed)
+                cut_and_prove(model, seed)
             except Exception as error:
                 # What a seed gives also depends on how fast the solver was: keep the model itself.
                 kept = tmp_path / f"{seed}_{way}.onnx"

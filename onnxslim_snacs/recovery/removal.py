@@ -1,0 +1,91 @@
+"""The order in which channels go when the layers that read them are re-fitted each time.
+
+Backward greedy on the second moments of what the readers see, the block form of optimal brain
+surgeon (Hassibi & Stork 1993; ZipLM; methods 5.3): with H the covariance of a reader's input and W
+its weight, taking out the features b of a unit and re-fitting the others raises the squared error
+by trace(W_b^T (H^-1_bb)^-1 W_b).  What a unit costs is the sum over its readers, each relative to
+the variance of what it makes; the cheapest goes, and H^-1 and W are those of the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from onnxslim_snacs.ir.types import IntArray
+from onnxslim_snacs.recovery.consumers import RIDGE, Consumer
+from onnxslim_snacs.recovery.moments import FloatArray
+
+#: Rounds in which a group is emptied: small groups lose one unit in each, large ones several.
+ROUNDS = 128
+
+
+@dataclass(slots=True)
+class _State:
+    """A reader while its channels go.
+
+    Attributes:
+        inverse: (features, features) of the covariance of those that are left.
+        weight: (features, outputs) re-fitted, relative to the spread of the output.
+        blocks: (units, features of a unit).
+    """
+
+    inverse: FloatArray
+    weight: FloatArray
+    blocks: IntArray
+
+    def costs(self, units: IntArray) -> FloatArray:
+        """(units,) rise of the relative squared error when each unit alone goes next."""
+        at = self.blocks[units]
+        weight = self.weight[at]
+        solved = np.linalg.solve(self.inverse[at[:, :, None], at[:, None, :]], weight)
+        found: FloatArray = np.einsum("ufo,ufo->u", weight, solved)
+        return found
+
+    def take(self, units: IntArray) -> None:
+        """Remove units and re-fit."""
+        gone = self.blocks[units].reshape(-1)
+        across = self.inverse[:, gone]
+        solved = np.linalg.solve(across[gone], np.hstack([across.T, self.weight[gone]]))
+        features = len(self.inverse)
+        self.inverse -= across @ solved[:, :features]
+        self.weight -= across @ solved[:, features:]
+        self.weight[gone] = 0.0
+
+
+def removal_costs(readers: Sequence[tuple[Consumer, IntArray]], units: int) -> FloatArray:
+    """(units,) what each unit costs at the moment in which it goes, non-decreasing in that order.
+
+    Args:
+        readers: the layers that read the group, with the (units, channels) of its units.
+        units: of the group.
+    """
+    states = [_open(consumer, index) for consumer, index in readers]
+    left = np.arange(units)
+    cost = np.zeros(units)
+    several = -(-units // ROUNDS)
+    level = 0.0
+    while len(left):
+        now = np.sum([state.costs(left) for state in states], axis=0)
+        chosen = np.sort(np.argsort(now, kind="stable")[:several])
+        level = max(level, float(now[chosen].max()))
+        # the order within a round, and units that cost nothing, keep their places
+        cost[left[chosen]] = level
+        going = left[chosen]
+        left = np.delete(left, chosen)
+        if len(left):
+            for state in states:
+                state.take(going)
+        cost[going] += np.argsort(np.argsort(now[chosen])) * 1e-12
+    return cost
+
+
+def _open(consumer: Consumer, index: IntArray) -> _State:
+    features = len(consumer.mean)
+    level = max(float(np.trace(consumer.covariance)) / features, 1e-30)
+    damped = consumer.covariance + RIDGE * level * np.eye(features)
+    inverse = np.asarray(np.linalg.inv(damped), dtype=np.float64)
+    blocks = np.stack([consumer.features(channels) for channels in index])
+    return _State(inverse, consumer.weight / np.sqrt(consumer.variance), blocks)
