@@ -20,13 +20,12 @@ from rich.markup import escape
 from onnxslim_snacs import __version__, options
 from onnxslim_snacs.config import MAX_DROP, CompressConfig, DataConfig, check_config
 from onnxslim_snacs.errors import FileSystemError, LimitExceeded, SnacsError, UsageError, foreign
+from onnxslim_snacs.progress import Progress, silent
 from onnxslim_snacs.terminal import (
-    Progress,
     finish,
     guard_streams,
     progress_bars,
     screen,
-    silent,
     write_stdout,
 )
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from onnxslim_snacs.activations.sources import open_source
-from onnxslim_snacs.allocation import by_curves, raw_curves
 from onnxslim_snacs.config import CompressConfig, DataConfig, check_config
 from onnxslim_snacs.errors import ProofFailed, UsageError, foreign
 from onnxslim_snacs.ir.keep import keep_map
@@ -26,16 +25,16 @@ from onnxslim_snacs.plan.cost import CostModel, cost_model
 from onnxslim_snacs.plan.decide import Constraints
 from onnxslim_snacs.plan.latency import by_latency, require_faster
 from onnxslim_snacs.plan.plan import Plan, check_plan, make_plan
+from onnxslim_snacs.progress import Progress, silent
+from onnxslim_snacs.ranking import rank_units
 from onnxslim_snacs.recovered import (
     Droppers,
     droppers,
     model_digest,
     recover_cut,
     recovery_samples,
-    refits,
     with_added,
 )
-from onnxslim_snacs.recovery.curves import refitted_curves
 from onnxslim_snacs.refusals import (
     needs_running,
     protected_groups,
@@ -47,7 +46,7 @@ from onnxslim_snacs.refusals import (
 from onnxslim_snacs.released import compress_as_released
 from onnxslim_snacs.report.make import decision_notes, make_report, warnings_of
 from onnxslim_snacs.scores import CRITERIA
-from onnxslim_snacs.scores.criterion import Criterion, Progress, ScoreContext, ScoreResult, silent
+from onnxslim_snacs.scores.criterion import Criterion, ScoreContext, ScoreResult
 from onnxslim_snacs.verify import Proof, prove, require
 
 
@@ -111,15 +110,8 @@ def compress(
     with clock.stage("data"):
         source = open_source(config.data, graph, seed=config.seed)
         scoring, judging = split_source(source)
-    with clock.stage("score"):
-        context = ScoreContext(
-            analysis, scoring, session, config.seed, progress, groups=config.groups
-        )
-        result = criterion.score(context)
-    if config.ratio is None and config.allocation == "curves":
-        with clock.stage("allocate"):
-            curves_of = refitted_curves if refits(config.recover) else raw_curves
-            result = by_curves(context, costs, result, budget_of(config), curves_of)
+    context = ScoreContext(analysis, scoring, session, config.seed, progress, groups=config.groups)
+    result = rank_units(config, criterion, context, costs, clock)
     judge = Judge(analysis, judging, session)
     with clock.stage("decide"):
         watch = LatencyWatch(analysis, judging, session)
@@ -179,11 +171,6 @@ def find_criterion(name: str) -> Criterion:
     if name not in CRITERIA:
         raise UsageError(f"--criterion {name}: expected one of {', '.join(CRITERIA)}")
     return CRITERIA[name]
-
-
-def budget_of(config: CompressConfig) -> str:
-    """The cost that a cut is to save: what the target names first, else multiply-accumulates."""
-    return next((name for name in config.target if name != "latency"), "macs")
 
 
 def decide(

@@ -59,11 +59,6 @@ class Outcome:
 ATTEMPT = 256
 
 
-def refits(asked: str) -> bool:
-    """Whether recovery will re-fit the layers behind a cut."""
-    return asked in ("auto", "least-squares")
-
-
 @dataclass(frozen=True, slots=True)
 class Droppers:
     """Decision -> what it costs on held-out samples, after the recovery that was asked for.

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 
 from onnxslim_snacs.config import CompressConfig
 from onnxslim_snacs.errors import InputRefused, NothingToPrune, UsageError, foreign
-from onnxslim_snacs.ir.build import pin_reason
+from onnxslim_snacs.ir.explain import pin_reason
 from onnxslim_snacs.ir.types import Pin
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.plan.choose import ROUNDING, Choice

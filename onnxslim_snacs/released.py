@@ -31,9 +31,10 @@ from onnxslim_snacs.passes.zero_connections import zero_connections
 from onnxslim_snacs.plan.cost import cost_model
 from onnxslim_snacs.plan.dead import without_dead_units
 from onnxslim_snacs.plan.plan import make_plan
+from onnxslim_snacs.progress import Progress, silent
 from onnxslim_snacs.refusals import require_runnable
 from onnxslim_snacs.report.make import make_report, warnings_of
-from onnxslim_snacs.scores.criterion import Progress, ScoreContext, silent
+from onnxslim_snacs.scores.criterion import ScoreContext
 from onnxslim_snacs.scores.snacs.released import (
     Released,
     ReleasedLayer,

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from onnxslim_snacs.errors import FileSystemError
+from onnxslim_snacs.progress import Progress
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-Progress = Callable[[str, int, int], None]
 #: Columns where the output goes into a file or a pipe, which have no width of their own.
 _WIDTH = 140
 
@@ -84,17 +84,13 @@ def _discard(descriptor: int) -> None:
     os.close(devnull)
 
 
-def silent(stage: str, done: int, total: int) -> None:
-    """Progress that nobody looks at."""
-
-
 @contextmanager
 def progress_bars() -> Iterator[Progress]:
     """A bar on stderr for each stage that reports."""
-    from rich.progress import Progress
+    from rich.progress import Progress as Bars
 
     console = screen(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
+    with Bars(console=console, transient=True, disable=not console.is_terminal) as bars:
         tasks: dict[str, TaskID] = {}
 
         def update(stage: str, done: int, total: int) -> None:

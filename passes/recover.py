@@ -22,16 +22,16 @@ from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.session import SessionConfig
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.passes.refit import write_affine, write_gate
+from onnxslim_snacs.progress import Progress, silent
+from onnxslim_snacs.readers.layers import Layer, NotFitted, changed_tensors, layers_of
+from onnxslim_snacs.readers.walk import Walk, start_walk
 from onnxslim_snacs.recovery.affine import followed, identity, scaled, unscaled
 from onnxslim_snacs.recovery.bilinear import Partner, find_partners
 from onnxslim_snacs.recovery.gather import HELD_OUT, gather
-from onnxslim_snacs.recovery.layers import Layer, NotFitted, changed_tensors, layers_of
 from onnxslim_snacs.recovery.recurrent import GateTask, find_gates, gather_gate
 from onnxslim_snacs.recovery.regression import Regression, narrowed
 from onnxslim_snacs.recovery.solve import Affine
 from onnxslim_snacs.recovery.tasks import Task, make_tasks
-from onnxslim_snacs.recovery.walk import Walk, start_walk
-from onnxslim_snacs.scores.criterion import Progress, silent
 
 Fit = Callable[[Regression, Affine], Affine]
 

@@ -1,7 +1,7 @@
 """Bias correction: the mean of every output channel as the target's (methods 5.6)."""
 
 from onnxslim_snacs.passes.recover import Cut, Method, Recovered, recover
-from onnxslim_snacs.recovery.moments import moments
+from onnxslim_snacs.readers.moments import moments
 from onnxslim_snacs.recovery.regression import Regression, sums_of
 from onnxslim_snacs.recovery.solve import Affine, with_mean
 

@@ -1,9 +1,9 @@
 """Least squares: every consumer's weights and bias anew, in closed form (methods 5.2, 5.7)."""
 
 from onnxslim_snacs.passes.recover import Cut, Method, Recovered, recover
+from onnxslim_snacs.readers.moments import moments
 from onnxslim_snacs.recovery.clipped import refine
 from onnxslim_snacs.recovery.kernel import FEATURES, over_rows
-from onnxslim_snacs.recovery.moments import moments
 from onnxslim_snacs.recovery.regression import Regression, sums_of
 from onnxslim_snacs.recovery.solve import Affine, least_squares, with_mean
 

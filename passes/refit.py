@@ -7,13 +7,13 @@ from onnx import helper
 
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.passes.values import add_initializer, get_value, set_input, set_value
+from onnxslim_snacs.readers.layers import Layer, weight_from_blocks
+from onnxslim_snacs.readers.moments import FloatArray
+from onnxslim_snacs.readers.tail import Tail
+from onnxslim_snacs.readers.walk import Walk
 from onnxslim_snacs.recovery.affine import alpha, beta, has_bias
-from onnxslim_snacs.recovery.layers import Layer, weight_from_blocks
-from onnxslim_snacs.recovery.moments import FloatArray
 from onnxslim_snacs.recovery.recurrent import GateTask
 from onnxslim_snacs.recovery.solve import Affine
-from onnxslim_snacs.recovery.tail import Tail
-from onnxslim_snacs.recovery.walk import Walk
 
 
 def write_affine(

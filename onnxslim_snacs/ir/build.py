@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from onnxslim_snacs.ir.explain import Pins, Splits, explain, first_pins, through_splits
 from onnxslim_snacs.ir.groups import GroupCandidates, collect_groups
 from onnxslim_snacs.ir.table import SlotTable, joined
 from onnxslim_snacs.ir.types import (
     Axis,
     Blank,
     Extent,
-    Fact,
     Group,
     Inexact,
     IntArray,
@@ -21,26 +21,10 @@ from onnxslim_snacs.ir.types import (
     PinReason,
     Sink,
     Split,
+    Stated,
     Tie,
 )
 from onnxslim_snacs.ir.views import View, choose_views, components, factor_slots
-
-
-@dataclass(frozen=True, slots=True)
-class Stated:
-    """A fact and who stated it.
-
-    Attributes:
-        node: position of the node among the nodes; -1 for the graph itself.
-        name: its name for the user.
-        op: its operator type.
-        fact: the fact.
-    """
-
-    node: int
-    name: str
-    op: str
-    fact: Fact
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +58,7 @@ class DependencyGraph:
         views: the resolutions of split axes.
         labels: (slots,) the component of each slot, one array for each view.
         pinned: (components,) the statement that pins each component, or -1; one for each view.
+        origin: (slots,) the pin that reaches each slot in the end, or -1; to explain with.
         periods: axes of an extent that changes with the input, with the number of their slots.
     """
 
@@ -86,6 +71,7 @@ class DependencyGraph:
     views: tuple[View, ...]
     labels: tuple[IntArray, ...]
     pinned: tuple[IntArray, ...]
+    origin: IntArray
     periods: Mapping[Axis, int] = field(default_factory=dict)
     blanks: tuple[tuple[int, Blank], ...] = ()
     inexact: tuple[tuple[int, Inexact], ...] = ()
@@ -123,11 +109,13 @@ def build_graph(
         found.add(label, pin >= 0)
         labels.append(label)
         pinned.append(pin)
+    origin = through_splits(table, splits, base, first_pins(facts, base, pins))
     makers = [s.weight_out for _, s in sinks if s.weight_out is not None]
     groups = collect_groups(found, is_weight, makers)
     return DependencyGraph(
         groups=groups,
-        pins=_explain(facts, sinks, table, labels, pinned, _first_pins(facts, base, pins)),
+        pins=explain(facts, sinks, table, labels, pinned, origin),
+        origin=origin,
         sinks=sinks,
         table=table,
         stated=facts,
@@ -141,13 +129,9 @@ def build_graph(
     )
 
 
-_Pins = list[tuple[IntArray, int]]
-_Splits = list[tuple[Split, int]]
-
-
 def _number(
     facts: Sequence[Stated], table: SlotTable, extent_of: Callable[[Axis], int | None]
-) -> tuple[TieArrays, _Pins, _Splits, tuple[tuple[int, Sink], ...]]:
+) -> tuple[TieArrays, Pins, Splits, tuple[tuple[int, Sink], ...]]:
     """Give every axis its slots and turn the facts into arrays."""
     virtual: dict[Axis, int] = {
         s.fact.axis: s.fact.size for s in facts if isinstance(s.fact, Extent)
@@ -163,8 +147,8 @@ def _number(
     a: list[IntArray] = []
     b: list[IntArray] = []
     source: list[IntArray] = []
-    pins: _Pins = []
-    splits: _Splits = []
+    pins: Pins = []
+    splits: Splits = []
     sinks: list[tuple[int, Sink]] = []
     for number, item in enumerate(facts):
         fact = item.fact
@@ -204,7 +188,7 @@ def _same_length(item: Stated, left: IntArray, right: IntArray) -> None:
 
 
 def _dead_factors(
-    table: SlotTable, splits: _Splits, base: IntArray, pin_slots: IntArray
+    table: SlotTable, splits: Splits, base: IntArray, pin_slots: IntArray
 ) -> set[Axis]:
     """Factors all of whose slots are pinned whatever the other splits choose.
 
@@ -233,7 +217,7 @@ def _dead_factors(
 
 
 def _resolve(
-    view: View, table: SlotTable, ties: TieArrays, pins: _Pins, splits: _Splits
+    view: View, table: SlotTable, ties: TieArrays, pins: Pins, splits: Splits
 ) -> tuple[IntArray, IntArray]:
     """Components of one view, and for each the first statement that pins it (-1: none)."""
     a, b = [ties.a], [ties.b]
@@ -254,73 +238,3 @@ def _resolve(
     np.minimum.at(pinned, label[joined(pin_slots)], joined(pin_source))
     pinned[pinned == none] = -1
     return label, pinned
-
-
-def _explain(
-    facts: Sequence[Stated],
-    sinks: Sequence[tuple[int, Sink]],
-    table: SlotTable,
-    labels: Sequence[IntArray],
-    pinned: Sequence[IntArray],
-    first: IntArray,
-) -> tuple[PinReason, ...]:
-    """The causes for which channel axes of weights are pinned in every view, each once.
-
-    Where the cause is a split axis, what pins its factors is told instead.
-    """
-    causes: dict[int, None] = {}
-    for _, sink in sinks:
-        for axis in (sink.axis, sink.weight_out, sink.out):
-            if axis is None or axis not in table or table.extent(axis) == 1:
-                continue
-            slots = table.slots(axis)
-            cause = np.stack([pin[label[slots]] for label, pin in zip(labels, pinned, strict=True)])
-            stuck = (cause >= 0).all(axis=0)
-            causes.update(dict.fromkeys(np.unique(cause[0, stuck]).tolist()))
-    told = sorted({_behind_split(facts, table, first, number) for number in causes})
-    return tuple(dict.fromkeys(pin_reason(facts[number]) for number in told))
-
-
-def _first_pins(facts: Sequence[Stated], base: IntArray, pins: _Pins) -> IntArray:
-    """(slots,) the first pin that reaches each slot by ties alone, or -1.
-
-    A pin on an axis that is no channel axis by its nature gives way to any other.
-    """
-    none = np.iinfo(np.int64).max
-    best = np.full(int(base.max(initial=-1)) + 1, none, dtype=np.int64)
-    for slots, number in pins:
-        fact = facts[number].fact
-        structural = isinstance(fact, Pin) and fact.structural
-        np.minimum.at(best, base[slots], number + (len(facts) if structural else 0))
-    best[best == none] = -1
-    best[best >= len(facts)] -= len(facts)
-    reached: IntArray = best[base]
-    return reached
-
-
-def _behind_split(facts: Sequence[Stated], table: SlotTable, first: IntArray, number: int) -> int:
-    """The pin on a factor of a split axis, where the statement is such a split."""
-    fact = facts[number].fact
-    if not isinstance(fact, Split):
-        return number
-    found = [first[table.slots(axis)[0]] for axis in (*fact.factors, fact.fine)]
-    plain = [int(f) for f in found if f >= 0]
-    return next((f for f in plain if not _is_structural(facts[f])), (plain or [number])[0])
-
-
-def _is_structural(item: Stated) -> bool:
-    return isinstance(item.fact, Pin) and item.fact.structural
-
-
-def pin_reason(item: Stated) -> PinReason:
-    """A statement as the reason of a pin."""
-    fact = item.fact
-    if isinstance(fact, Pin):
-        return PinReason(item.name, item.op, str(fact.axis), fact.reason)
-    if isinstance(fact, Split):
-        parts = " x ".join(str(f.dim) if f.tensor else "?" for f in fact.factors)
-        return PinReason(
-            item.name, item.op, str(fact.fine), f"no factor of the split axis can go ({parts})"
-        )
-    assert isinstance(fact, Tie)
-    return PinReason(item.name, item.op, str(fact.a), "meets an extent that changes with the input")

@@ -200,6 +200,23 @@ class InexactNode:
 
 
 @dataclass(frozen=True, slots=True)
+class Stated:
+    """A fact and who stated it.
+
+    Attributes:
+        node: position of the node among the nodes; -1 for the graph itself.
+        name: its name for the user.
+        op: its operator type.
+        fact: the fact.
+    """
+
+    node: int
+    name: str
+    op: str
+    fact: Fact
+
+
+@dataclass(frozen=True, slots=True)
 class PinReason:
     """Why something cannot be pruned, for the report.
 

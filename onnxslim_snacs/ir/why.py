@@ -9,9 +9,10 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import breadth_first_order
 
-from onnxslim_snacs.ir.build import DependencyGraph, Stated, pin_reason
+from onnxslim_snacs.ir.build import DependencyGraph
+from onnxslim_snacs.ir.explain import behind_split, pin_reason
 from onnxslim_snacs.ir.table import joined
-from onnxslim_snacs.ir.types import Axis, IntArray, Pin, Split, is_virtual
+from onnxslim_snacs.ir.types import Axis, IntArray, Pin, Split, Stated, is_virtual
 from onnxslim_snacs.ir.views import factor_slots
 
 
@@ -62,6 +63,10 @@ def _chain(ir: DependencyGraph, axis: Axis) -> tuple[Link, ...]:
         links.append(Link(shown, f"tied by {item.name} ({item.op})"))
     reason = pin_reason(ir.stated[cause])
     links.append(Link(reason.axis, f"pinned by {reason.node} ({reason.op}): {reason.reason}"))
+    behind = behind_split(ir.stated, ir.table, ir.origin, cause)
+    if behind != cause:
+        last = pin_reason(ir.stated[behind])
+        links.append(Link(last.axis, f"held by {last.node} ({last.op}): {last.reason}"))
     return tuple(links)
 
 

@@ -9,9 +9,9 @@ import numpy as np
 from onnx import GraphProto, TensorProto
 
 from onnxslim_snacs.errors import SnacsError, foreign
-from onnxslim_snacs.ir.build import DependencyGraph, Stated, build_graph
+from onnxslim_snacs.ir.build import DependencyGraph, build_graph
 from onnxslim_snacs.ir.keep import KeepMap
-from onnxslim_snacs.ir.types import Axis, Fact, Pin, axes_of
+from onnxslim_snacs.ir.types import Axis, Fact, Pin, Stated, axes_of
 from onnxslim_snacs.model.body import Feeds, bodies_of, body_model, feeds_of_body, read_around
 from onnxslim_snacs.model.facts import Fed, ModelFacts, Sizes, read_body_facts, read_facts
 from onnxslim_snacs.model.functions import inlined

@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from onnxslim_snacs.ir.build import Stated
-from onnxslim_snacs.ir.types import Axis, Extent, Period, Pin, Sink, Split, Tie, axes_of
+from onnxslim_snacs.ir.types import Axis, Extent, Period, Pin, Sink, Split, Stated, Tie, axes_of
 from onnxslim_snacs.ir.views import components
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.ops.elementwise import NARY, UNARY

@@ -6,10 +6,10 @@ import numpy as np
 from onnx import NodeProto
 
 from onnxslim_snacs.model.graph import ModelGraph
-from onnxslim_snacs.recovery.layers import Layer, stored, weight_blocks
-from onnxslim_snacs.recovery.moments import FloatArray
+from onnxslim_snacs.readers.layers import Layer, stored, weight_blocks
+from onnxslim_snacs.readers.moments import FloatArray
+from onnxslim_snacs.readers.tail import channel_vector
 from onnxslim_snacs.recovery.solve import Affine
-from onnxslim_snacs.recovery.tail import channel_vector
 
 
 def read_affine(cut: ModelGraph, layer: Layer) -> Affine | None:

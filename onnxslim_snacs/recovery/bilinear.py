@@ -18,10 +18,10 @@ from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.ir.types import Axis, IntArray, Sink
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.ops.analyse import Analysis
-from onnxslim_snacs.recovery.layers import Layer, stored
-from onnxslim_snacs.recovery.moments import FloatArray
-from onnxslim_snacs.recovery.tail import follow
-from onnxslim_snacs.recovery.walk import Walk
+from onnxslim_snacs.readers.layers import Layer, stored
+from onnxslim_snacs.readers.moments import FloatArray
+from onnxslim_snacs.readers.tail import follow
+from onnxslim_snacs.readers.walk import Walk
 
 _MOVES = ("Reshape", "Transpose", "Identity", "Squeeze", "Unsqueeze")
 #: Ridge on the second moments, relative to their mean.

@@ -7,17 +7,17 @@ the second moments of what the readers see.  The product is the curve.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from onnxslim_snacs.allocation import error_judge
-from onnxslim_snacs.ir.types import Axis, Group, IntArray
+from onnxslim_snacs.ir.types import Group
 from onnxslim_snacs.plan.curves import Curve, measure_curve
 from onnxslim_snacs.plan.decide import Scores
-from onnxslim_snacs.recovery.consumers import Consumer, consumer_moments
+from onnxslim_snacs.readers.consumers import Consumers, Readers, readers_of
 from onnxslim_snacs.scores.criterion import ScoreContext
 
 #: Shares of a group at which its curve is known.
@@ -27,29 +27,29 @@ PROBED = 0.25
 
 
 def refitted_curves(
-    context: ScoreContext, groups: Sequence[Group], scores: Scores
+    consumers: Consumers, context: ScoreContext, groups: Sequence[Group], scores: Scores
 ) -> dict[str, Curve]:
     """Curves after recovery; a group whose readers are not known gets the curve without.
 
     Args:
+        consumers: the layers that read each channel axis, with their second moments.
         context: the model and its data.
         groups: what can be pruned.
         scores: the order in which units go.
     """
     # a thread pool within the linear algebra only gets in the way of ONNX Runtime's
     with threadpool_limits(limits=context.session.threads):
-        return _refitted_curves(context, groups, scores)
+        return _refitted_curves(consumers, context, groups, scores)
 
 
 def _refitted_curves(
-    context: ScoreContext, groups: Sequence[Group], scores: Scores
+    consumers: Consumers, context: ScoreContext, groups: Sequence[Group], scores: Scores
 ) -> dict[str, Curve]:
-    consumers = consumer_moments(context)
     judge = error_judge(context)
     curves = {}
     for number, group in enumerate(groups):
         context.progress("error curves", number, len(groups))
-        readers = _readers(group, consumers)
+        readers = readers_of(group, consumers)
         order = np.argsort(scores[group.id], kind="stable")
         probe = order[: max(1, round(PROBED * group.units))]
         raw = sum(c.error_raw(index[probe].reshape(-1)) for c, index in readers)
@@ -64,15 +64,7 @@ def _refitted_curves(
     return curves
 
 
-_Readers = list[tuple[Consumer, IntArray]]
-
-
-def _readers(group: Group, consumers: Mapping[Axis, list[Consumer]]) -> _Readers:
-    """The layers that read a group, with the channels of its units."""
-    return [(c, m.index) for m in group.members for c in consumers.get(m.axis, ())]
-
-
-def _curve(group: Group, order: NDArray[np.intp], readers: _Readers, gain: float) -> Curve:
+def _curve(group: Group, order: NDArray[np.intp], readers: Readers, gain: float) -> Curve:
     counts = sorted({round(share * group.units) for share in SHARES} - {0, group.units})
     errors = [0.0]
     for count in counts:

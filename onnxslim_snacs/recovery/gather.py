@@ -8,15 +8,15 @@ from math import inf
 import numpy as np
 
 from onnxslim_snacs.ir.keep import KeepMap
+from onnxslim_snacs.readers.layers import restrict
+from onnxslim_snacs.readers.moments import Rows
+from onnxslim_snacs.readers.rows import layer_rows, target_rows
+from onnxslim_snacs.readers.walk import Walk
 from onnxslim_snacs.recovery.bilinear import mixing
 from onnxslim_snacs.recovery.kernel import FEATURES
 from onnxslim_snacs.recovery.kernel import ROWS as KERNEL_ROWS
-from onnxslim_snacs.recovery.layers import restrict
-from onnxslim_snacs.recovery.moments import Rows
 from onnxslim_snacs.recovery.regression import Regression
-from onnxslim_snacs.recovery.rows import layer_rows, target_rows
 from onnxslim_snacs.recovery.tasks import Task
-from onnxslim_snacs.recovery.walk import Walk
 
 #: Rows of a regression, drawn from all output positions of all samples: least, for each feature,
 #: and most.

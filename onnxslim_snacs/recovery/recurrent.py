@@ -17,12 +17,12 @@ from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.ir.types import Axis
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.ops.analyse import Analysis
+from onnxslim_snacs.readers.layers import restrict, stored
+from onnxslim_snacs.readers.moments import FloatArray
+from onnxslim_snacs.readers.walk import Walk
 from onnxslim_snacs.recovery.gather import Part, joined, rows_of_batch
-from onnxslim_snacs.recovery.layers import restrict, stored
-from onnxslim_snacs.recovery.moments import FloatArray
 from onnxslim_snacs.recovery.regression import Regression
 from onnxslim_snacs.recovery.solve import Affine
-from onnxslim_snacs.recovery.walk import Walk
 
 _OPERATORS = ("LSTM", "GRU", "RNN")
 _W, _R, _B = 1, 2, 3

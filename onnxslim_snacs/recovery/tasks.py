@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from math import inf
 
 from onnxslim_snacs.model.graph import ModelGraph
+from onnxslim_snacs.readers.layers import Layer, NotFitted
+from onnxslim_snacs.readers.moments import FloatArray
+from onnxslim_snacs.readers.tail import Tail, follow
+from onnxslim_snacs.readers.walk import reads
 from onnxslim_snacs.recovery.affine import alpha, read_affine
 from onnxslim_snacs.recovery.bilinear import Partner
-from onnxslim_snacs.recovery.layers import Layer, NotFitted
-from onnxslim_snacs.recovery.moments import FloatArray
 from onnxslim_snacs.recovery.solve import Affine
-from onnxslim_snacs.recovery.tail import Tail, follow
-from onnxslim_snacs.recovery.walk import reads
 
 
 @dataclass(frozen=True, slots=True)

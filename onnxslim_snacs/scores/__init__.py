@@ -1,6 +1,6 @@
 """Criteria: one file for each, one line for each here."""
 
-from onnxslim_snacs.scores import magnitude, random
+from onnxslim_snacs.scores import magnitude, random, refit
 from onnxslim_snacs.scores.criterion import Criterion
 from onnxslim_snacs.scores.snacs.criterion import GAUSSIAN, SNACS
 
@@ -12,6 +12,7 @@ CRITERIA: dict[str, Criterion] = {
         GAUSSIAN,
         magnitude.L1,
         magnitude.L2,
+        refit.REFIT,
         random.CRITERION,
     )
 }

@@ -12,15 +12,10 @@ from numpy.typing import NDArray
 from onnxslim_snacs.ir.types import BoolArray
 from onnxslim_snacs.model.session import SessionConfig
 from onnxslim_snacs.ops.analyse import Analysis
+from onnxslim_snacs.progress import Progress, silent
 
 if TYPE_CHECKING:
     from onnxslim_snacs.activations.sources import CalibrationSource
-
-Progress = Callable[[str, int, int], None]
-
-
-def silent(stage: str, done: int, total: int) -> None:
-    """Progress that nobody looks at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +66,12 @@ class Criterion:
         summary: one line for `snacs-onnx criteria`.
         score: the function.
         needs_data: whether it looks at calibration data.
+        joins_refit: whether its order is joined with what units cost after a re-fit, where
+            recovery will re-fit.
     """
 
     name: str
     summary: str
     score: Callable[[ScoreContext], ScoreResult]
     needs_data: bool = True
+    joins_refit: bool = False

@@ -12,9 +12,9 @@ from onnxslim_snacs.model.session import SessionConfig
 from onnxslim_snacs.passes.prune import prune
 from onnxslim_snacs.passes.recover import Cut
 from onnxslim_snacs.passes.recover_least_squares import recover_least_squares
+from onnxslim_snacs.readers.layers import original_layers
+from onnxslim_snacs.readers.walk import start_walk
 from onnxslim_snacs.recovery.bilinear import find_partners, mixing
-from onnxslim_snacs.recovery.layers import original_layers
-from onnxslim_snacs.recovery.walk import start_walk
 from tests.harness import model_from_text, read
 
 TEXT = """

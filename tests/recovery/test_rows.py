@@ -9,14 +9,14 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from onnxslim_snacs.recovery.affine import read_affine
-from onnxslim_snacs.recovery.layers import (
+from onnxslim_snacs.readers.layers import (
     Layer,
     original_layers,
     weight_blocks,
     weight_from_blocks,
 )
-from onnxslim_snacs.recovery.rows import layer_rows, target_rows
+from onnxslim_snacs.readers.rows import layer_rows, target_rows
+from onnxslim_snacs.recovery.affine import read_affine
 from tests.harness import read, run
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from onnxslim_snacs.readers.moments import FloatArray, Moments, Rows, moments
 from onnxslim_snacs.recovery.kernel import over_rows
-from onnxslim_snacs.recovery.moments import FloatArray, Moments, Rows, moments
 from onnxslim_snacs.recovery.regression import Regression, sums_of
 from onnxslim_snacs.recovery.solve import (
     Affine,

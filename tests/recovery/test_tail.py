@@ -7,8 +7,8 @@ import pytest
 from onnx import ValueInfoProto, numpy_helper
 
 from onnxslim_snacs.ops.analyse import Analysis
-from onnxslim_snacs.recovery.layers import original_layers
-from onnxslim_snacs.recovery.tail import Tail, follow
+from onnxslim_snacs.readers.layers import original_layers
+from onnxslim_snacs.readers.tail import Tail, follow
 from onnxslim_snacs.recovery.tasks import Task, make_tasks
 from tests.harness import model_from_text, read, run
 

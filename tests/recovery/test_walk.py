@@ -5,8 +5,8 @@ import pytest
 from onnx import helper, numpy_helper
 
 from onnxslim_snacs.model.session import SessionConfig
-from onnxslim_snacs.recovery.live import LiveTensors
-from onnxslim_snacs.recovery.walk import Walk, start_walk
+from onnxslim_snacs.readers.live import LiveTensors
+from onnxslim_snacs.readers.walk import Walk, start_walk
 from tests.harness import model_from_text, run
 
 MODEL = """

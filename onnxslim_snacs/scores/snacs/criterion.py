@@ -240,9 +240,11 @@ SNACS = Criterion(
     "snacs",
     "adaptive conditional mutual information, hash estimator (Ganesh et al. 2020)",
     score,
+    joins_refit=True,
 )
 GAUSSIAN = Criterion(
     "snacs-gaussian",
     "the same with conditional information from partial correlations",
     score_gaussian,
+    joins_refit=True,
 )

@@ -14,7 +14,7 @@ from onnxslim_snacs.ir.types import Axis, Sink
 from onnxslim_snacs.model.graph import ModelGraph, node_constant
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.ops.node import known, op_key
-from onnxslim_snacs.recovery.walk import reads
+from onnxslim_snacs.readers.walk import reads
 
 FloatArray = NDArray[np.float64]
 

@@ -20,7 +20,7 @@ from onnxslim_snacs.activations.run import execute
 from onnxslim_snacs.model.graph import captured
 from onnxslim_snacs.model.session import SessionConfig, create_session
 from onnxslim_snacs.model.shell import shell
-from onnxslim_snacs.recovery.live import LiveTensors
+from onnxslim_snacs.readers.live import LiveTensors
 
 
 @dataclass(slots=True)

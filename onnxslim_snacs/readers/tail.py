@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from onnx import NodeProto, helper
 
 from onnxslim_snacs.model.graph import ModelGraph
-from onnxslim_snacs.recovery.layers import Layer, stored
-from onnxslim_snacs.recovery.moments import FloatArray
+from onnxslim_snacs.readers.layers import Layer, stored
+from onnxslim_snacs.readers.moments import FloatArray
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxslim_snacs.ir.types import Axis, IntArray
+from onnxslim_snacs.activations.sources import CalibrationSource
+from onnxslim_snacs.ir.types import Axis, Group, IntArray
 from onnxslim_snacs.model.graph import ModelGraph
+from onnxslim_snacs.model.session import SessionConfig
 from onnxslim_snacs.ops.analyse import Analysis
-from onnxslim_snacs.recovery.layers import Layer, original_layers, stored, weight_blocks
-from onnxslim_snacs.recovery.moments import FloatArray, Sums, add_rows, empty_sums, moments
-from onnxslim_snacs.recovery.rows import layer_rows
-from onnxslim_snacs.recovery.tail import Tail, follow
-from onnxslim_snacs.recovery.walk import Walk, start_walk
-from onnxslim_snacs.scores.criterion import ScoreContext
+from onnxslim_snacs.progress import Progress, silent
+from onnxslim_snacs.readers.layers import Layer, original_layers, stored, weight_blocks
+from onnxslim_snacs.readers.moments import FloatArray, Sums, add_rows, empty_sums, moments
+from onnxslim_snacs.readers.rows import layer_rows
+from onnxslim_snacs.readers.tail import Tail, follow
+from onnxslim_snacs.readers.walk import Walk, start_walk
 
 #: Samples of the pass, and rows of each batch that a layer's moments take in.
 SAMPLES = 512
@@ -75,12 +78,25 @@ class Consumer:
         return max(0.0, float(np.einsum("ro,ro->", weight, second @ weight))) / self.variance
 
 
-def consumer_moments(context: ScoreContext) -> dict[Axis, list[Consumer]]:
+def consumer_moments(
+    analysis: Analysis,
+    source: CalibrationSource,
+    session: SessionConfig,
+    *,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> dict[Axis, list[Consumer]]:
     """The layers that read each channel axis, with the moments of what they read.
 
     Depthwise and grouped layers are looked through: the layer behind them is the consumer.
+
+    Args:
+        analysis: the model.
+        source: calibration data.
+        session: how to run the model.
+        seed: for the choice of rows.
+        progress: told (stage, done, total).
     """
-    analysis = context.analysis
     graph = analysis.graph
     tasks = [
         (axis, layer, follow(graph, layer))
@@ -88,18 +104,29 @@ def consumer_moments(context: ScoreContext) -> dict[Axis, list[Consumer]]:
         if layer.groups == 1 and _features(graph, layer) <= FEATURES
     ]
     wanted = [layer.data for _, layer, _ in tasks] + [_target(t, layer) for _, layer, t in tasks]
-    walk = start_walk(graph.proto, graph.base_dir, context.session, wanted)
-    for batch in context.source.part(0, min(SAMPLES, context.source.samples)).batches():
+    walk = start_walk(graph.proto, graph.base_dir, session, wanted)
+    for batch in source.part(0, min(SAMPLES, source.samples)).batches():
         walk.feed(batch.inputs)
-    rng = np.random.default_rng(context.seed)
+    rng = np.random.default_rng(seed)
     found: dict[Axis, list[Consumer]] = {}
     for number, (axis, layer, tail) in enumerate(tasks):
-        context.progress("second moments", number, len(tasks))
+        progress("second moments", number, len(tasks))
         consumer = _consumer(analysis, walk, axis, layer, tail, rng)
         if consumer is not None:
             found.setdefault(axis, []).append(consumer)
-    context.progress("second moments", len(tasks), len(tasks))
+    progress("second moments", len(tasks), len(tasks))
     return found
+
+
+#: Channel axis -> the layers that read it.
+Consumers = Mapping[Axis, list[Consumer]]
+#: Layers that read a group, with the (units, channels of a unit) that they see of it.
+Readers = list[tuple[Consumer, IntArray]]
+
+
+def readers_of(group: Group, consumers: Consumers) -> Readers:
+    """The layers that read a group, with the channels of its units."""
+    return [(c, m.index) for m in group.members for c in consumers.get(m.axis, ())]
 
 
 def _features(graph: ModelGraph, layer: Layer) -> int:

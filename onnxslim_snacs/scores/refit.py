@@ -1,4 +1,4 @@
-"""The order in which channels go when the layers that read them are re-fitted each time.
+"""What a channel costs when the layers that read it are re-fitted each time.
 
 Backward greedy on the second moments of what the readers see, the block form of optimal brain
 surgeon (Hassibi & Stork 1993; ZipLM; methods 5.3): with H the covariance of a reader's input and W
@@ -9,14 +9,23 @@ the variance of what it makes; the cheapest goes, and H^-1 and W are those of th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from onnxslim_snacs.ir.types import IntArray
-from onnxslim_snacs.recovery.consumers import RIDGE, Consumer
-from onnxslim_snacs.recovery.moments import FloatArray
+from onnxslim_snacs.readers.consumers import (
+    RIDGE,
+    Consumer,
+    Consumers,
+    Readers,
+    consumer_moments,
+    readers_of,
+)
+from onnxslim_snacs.readers.moments import FloatArray
+from onnxslim_snacs.scores.criterion import Criterion, ScoreContext, ScoreResult
+from onnxslim_snacs.scores.magnitude import l1
 
 #: Rounds in which a group is emptied: small groups lose one unit in each, large ones several.
 ROUNDS = 128
@@ -55,7 +64,40 @@ class _State:
         self.weight[gone] = 0.0
 
 
-def removal_costs(readers: Sequence[tuple[Consumer, IntArray]], units: int) -> FloatArray:
+def score(context: ScoreContext) -> ScoreResult:
+    """Rise of the readers' squared error as each unit goes, the others re-fitted.
+
+    A group whose readers are not known is ordered by the L1 norm of its filters.
+    """
+    consumers = consumer_moments(
+        context.analysis,
+        context.source,
+        context.session,
+        seed=context.seed,
+        progress=context.progress,
+    )
+    costs = group_costs(context, consumers)
+    blind = [g.id for g in context.analysis.ir.groups if g.id not in costs]
+    norms = l1(context).scores if blind else {}
+    return ScoreResult({**costs, **{name: norms[name] for name in blind}})
+
+
+def group_costs(context: ScoreContext, consumers: Consumers) -> dict[str, FloatArray]:
+    """Group id -> (units,) removal costs, of the groups whose readers are known."""
+    groups = context.analysis.ir.groups
+    costs = {}
+    # a thread pool within the linear algebra only gets in the way of ONNX Runtime's
+    with threadpool_limits(limits=context.session.threads):
+        for number, group in enumerate(groups):
+            context.progress("removal costs", number, len(groups))
+            readers = readers_of(group, consumers)
+            if readers:
+                costs[group.id] = removal_costs(readers, group.units)
+    context.progress("removal costs", len(groups), len(groups))
+    return costs
+
+
+def removal_costs(readers: Readers, units: int) -> FloatArray:
     """(units,) what each unit costs at the moment in which it goes, non-decreasing in that order.
 
     Args:
@@ -69,16 +111,13 @@ def removal_costs(readers: Sequence[tuple[Consumer, IntArray]], units: int) -> F
     level = 0.0
     while len(left):
         now = np.sum([state.costs(left) for state in states], axis=0)
-        chosen = np.sort(np.argsort(now, kind="stable")[:several])
-        level = max(level, float(now[chosen].max()))
-        # the order within a round, and units that cost nothing, keep their places
-        cost[left[chosen]] = level
+        chosen = np.argsort(now, kind="stable")[:several]
         going = left[chosen]
+        cost[going] = np.maximum.accumulate(np.maximum(now[chosen], level))
+        level = float(cost[going].max())
         left = np.delete(left, chosen)
-        if len(left):
-            for state in states:
-                state.take(going)
-        cost[going] += np.argsort(np.argsort(now[chosen])) * 1e-12
+        for state in states if len(left) else ():
+            state.take(np.sort(going))
     return cost
 
 
@@ -89,3 +128,10 @@ def _open(consumer: Consumer, index: IntArray) -> _State:
     inverse = np.asarray(np.linalg.inv(damped), dtype=np.float64)
     blocks = np.stack([consumer.features(channels) for channels in index])
     return _State(inverse, consumer.weight / np.sqrt(consumer.variance), blocks)
+
+
+REFIT = Criterion(
+    "refit",
+    "rise of the error of the layers that read a unit after their best re-fit (block OBS)",
+    score,
+)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto, helper
 
 from onnxslim_snacs.ir.types import IntArray
-from onnxslim_snacs.recovery.layers import Layer
+from onnxslim_snacs.readers.layers import Layer
 
 Ints = tuple[int, ...]
 

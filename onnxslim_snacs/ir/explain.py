@@ -1,0 +1,112 @@
+"""Why slots stay: which statement is told of the many that hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from onnxslim_snacs.ir.table import SlotTable, joined
+from onnxslim_snacs.ir.types import IntArray, Pin, PinReason, Sink, Split, Stated, Tie
+
+Pins = list[tuple[IntArray, int]]
+Splits = list[tuple[Split, int]]
+
+HELD_PARTS = (
+    "the axis is made of equal parts, and neither whole parts nor the same share of every part "
+    "can go: what reads or makes it elsewhere holds on to both"
+)
+
+
+def explain(
+    facts: Sequence[Stated],
+    sinks: Sequence[tuple[int, Sink]],
+    table: SlotTable,
+    labels: Sequence[IntArray],
+    pinned: Sequence[IntArray],
+    origin: IntArray,
+) -> tuple[PinReason, ...]:
+    """The causes for which channel axes of weights are pinned in every view, each once.
+
+    Where the cause is a split axis, what pins its factors is told instead.
+    """
+    causes: dict[int, None] = {}
+    for _, sink in sinks:
+        for axis in (sink.axis, sink.weight_out, sink.out):
+            if axis is None or axis not in table or table.extent(axis) == 1:
+                continue
+            slots = table.slots(axis)
+            cause = np.stack([pin[label[slots]] for label, pin in zip(labels, pinned, strict=True)])
+            stuck = (cause >= 0).all(axis=0)
+            causes.update(dict.fromkeys(np.unique(cause[0, stuck]).tolist()))
+    told = sorted({behind_split(facts, table, origin, number) for number in causes})
+    return tuple(dict.fromkeys(pin_reason(facts[number]) for number in told))
+
+
+def first_pins(facts: Sequence[Stated], base: IntArray, pins: Pins) -> IntArray:
+    """(slots,) the first pin that reaches each slot by ties alone, or -1.
+
+    A pin on an axis that is no channel axis by its nature gives way to any other.
+    """
+    none = np.iinfo(np.int64).max
+    best = np.full(int(base.max(initial=-1)) + 1, none, dtype=np.int64)
+    for slots, number in pins:
+        fact = facts[number].fact
+        structural = isinstance(fact, Pin) and fact.structural
+        np.minimum.at(best, base[slots], number + (len(facts) if structural else 0))
+    best[best == none] = -1
+    best[best >= len(facts)] -= len(facts)
+    reached: IntArray = best[base]
+    return reached
+
+
+def through_splits(table: SlotTable, splits: Splits, base: IntArray, first: IntArray) -> IntArray:
+    """(slots,) the pins that reach each slot, through split axes that stay as a whole as well.
+
+    Args:
+        table: the slots.
+        splits: the split axes.
+        base: (slots,) components by ties alone.
+        first: (slots,) the pin that reaches each slot by ties alone, or -1.
+    """
+    best = np.full(int(base.max(initial=-1)) + 1, -1, dtype=np.int64)
+    best[base] = first
+    sides = [
+        (base[table.slots(split.fine)], base[joined(map(table.slots, split.factors))])
+        for split, _ in splits
+    ]
+    grown = True
+    while grown:
+        grown = False
+        for fine, factors in sides:
+            for there, here in ((fine, factors), (factors, fine)):
+                if (best[there] >= 0).all() and (best[here] < 0).any():
+                    best[here[best[here] < 0]] = best[there[0]]
+                    grown = True
+    reached: IntArray = best[base]
+    return reached
+
+
+def behind_split(facts: Sequence[Stated], table: SlotTable, origin: IntArray, number: int) -> int:
+    """The pin on a factor of a split axis, where the statement is such a split."""
+    fact = facts[number].fact
+    if not isinstance(fact, Split):
+        return number
+    found = [origin[table.slots(axis)[0]] for axis in (*fact.factors, fact.fine)]
+    plain = [int(f) for f in found if f >= 0]
+    return next((f for f in plain if not _is_structural(facts[f])), (plain or [number])[0])
+
+
+def _is_structural(item: Stated) -> bool:
+    return isinstance(item.fact, Pin) and item.fact.structural
+
+
+def pin_reason(item: Stated) -> PinReason:
+    """A statement as the reason of a pin."""
+    fact = item.fact
+    if isinstance(fact, Pin):
+        return PinReason(item.name, item.op, str(fact.axis), fact.reason)
+    if isinstance(fact, Split):
+        return PinReason(item.name, item.op, str(fact.fine), HELD_PARTS)
+    assert isinstance(fact, Tie)
+    return PinReason(item.name, item.op, str(fact.a), "meets an extent that changes with the input")
