@@ -120,6 +120,9 @@ def compress(
         str,
         typer.Option(help="How groups share the cut: curves (measured), uniform or scores."),
     ] = "curves",
+    tries: Annotated[
+        int, typer.Option(help="With --target: allocations that are recovered and compared.")
+    ] = 5,
     as_released: Annotated[
         bool, typer.Option("--as-released", help="SNACS: the formulas of the released code.")
     ] = False,
@@ -161,6 +164,7 @@ def compress(
         allow_slower=allow_slower,
         criterion=criterion,
         allocation=allocation,
+        tries=tries,
         as_released=as_released,
         groups=groups,
         recover=recover,

@@ -55,6 +55,7 @@ class CompressConfig:
         allow_slower: with a target for latency, write a model even if it is not faster.
         criterion: name of the criterion.
         allocation: how much of the cut each group bears: curves, uniform or scores.
+        tries: with a target: allocations that are recovered and judged before one is chosen.
         as_released: the released SNACS formulas instead of ours.
         groups: SNACS's filter groups per layer; None for single filters.
         recover: how accuracy is recovered after the cut: auto, none, bias, stats, least-squares.
@@ -73,6 +74,7 @@ class CompressConfig:
     allow_slower: bool = False
     criterion: str = "snacs"
     allocation: str = "curves"
+    tries: int = 5
     as_released: bool = False
     groups: int | None = None
     recover: str = "auto"
@@ -95,6 +97,8 @@ def check_config(config: CompressConfig) -> None:
     _check_snacs(config)
     if config.multiple_of < 1 or config.threads < 1:
         raise UsageError("--multiple-of and --threads have to be at least 1")
+    if config.tries < 0:
+        raise UsageError(f"--tries {config.tries}: expected a number that is not negative")
     if config.seed < 0:
         raise UsageError(f"--seed {config.seed}: expected a number that is not negative")
     if config.allocation not in ALLOCATIONS:

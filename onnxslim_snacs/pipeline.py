@@ -8,28 +8,24 @@ from pathlib import Path
 
 from onnxslim_snacs.activations.sources import open_source
 from onnxslim_snacs.config import CompressConfig, DataConfig, check_config
+from onnxslim_snacs.deciding import decide
 from onnxslim_snacs.errors import ProofFailed, UsageError, foreign
 from onnxslim_snacs.ir.keep import keep_map
 from onnxslim_snacs.judge import Judge, LatencyWatch, split_source
 from onnxslim_snacs.model.interface import interface_difference
 from onnxslim_snacs.model.load import load_model
 from onnxslim_snacs.model.session import SessionConfig, resolve_provider
-from onnxslim_snacs.ops.analyse import Analysis, analyse
+from onnxslim_snacs.ops.analyse import analyse
 from onnxslim_snacs.outcome import Clock, Compressed
 from onnxslim_snacs.outputs import Outputs
 from onnxslim_snacs.passes.prune import prune
 from onnxslim_snacs.passes.recover import Cut
-from onnxslim_snacs.plan.budget import budget_price, require_reachable
-from onnxslim_snacs.plan.choose import Choice, by_drop, by_ratio, by_target
-from onnxslim_snacs.plan.cost import CostModel, cost_model
-from onnxslim_snacs.plan.decide import Constraints
-from onnxslim_snacs.plan.latency import by_latency, require_faster
+from onnxslim_snacs.plan.cost import cost_model
+from onnxslim_snacs.plan.latency import require_faster
 from onnxslim_snacs.plan.plan import Plan, check_plan, make_plan
 from onnxslim_snacs.progress import Progress, silent
 from onnxslim_snacs.ranking import rank_units
 from onnxslim_snacs.recovered import (
-    Droppers,
-    droppers,
     model_digest,
     recover_cut,
     recovery_samples,
@@ -46,7 +42,7 @@ from onnxslim_snacs.refusals import (
 from onnxslim_snacs.released import compress_as_released
 from onnxslim_snacs.report.make import decision_notes, make_report, warnings_of
 from onnxslim_snacs.scores import CRITERIA
-from onnxslim_snacs.scores.criterion import Criterion, ScoreContext, ScoreResult
+from onnxslim_snacs.scores.criterion import Criterion, ScoreContext
 from onnxslim_snacs.verify import Proof, prove, require
 
 
@@ -115,8 +111,7 @@ def compress(
     judge = Judge(analysis, judging, session)
     with clock.stage("decide"):
         watch = LatencyWatch(analysis, judging, session)
-        drops = droppers(config.recover, context, judge)
-        choice = decide(config, analysis, costs, result, drops, watch, frozen)
+        choice = decide(config, context, costs, result, judge, watch, frozen)
         require_cut(config, choice)
     keep = keep_map(analysis.ir, choice.kept)
     with clock.stage("prune"):
@@ -171,46 +166,6 @@ def find_criterion(name: str) -> Criterion:
     if name not in CRITERIA:
         raise UsageError(f"--criterion {name}: expected one of {', '.join(CRITERIA)}")
     return CRITERIA[name]
-
-
-def decide(
-    config: CompressConfig,
-    analysis: Analysis,
-    costs: CostModel,
-    result: ScoreResult,
-    drops: Droppers,
-    watch: LatencyWatch,
-    frozen: frozenset[str],
-) -> Choice:
-    """Which units stay: by ratio, by target, or by the tolerated drop."""
-    groups = analysis.ir.groups
-    constraints = Constraints(config.multiple_of, result.limits, result.protected, frozen)
-    globally = config.allocation != "uniform"
-    if config.ratio is not None:
-        return by_ratio(groups, result.scores, config.ratio, constraints)
-    if not config.target:
-        return by_drop(
-            groups,
-            result.scores,
-            drops.attempt,
-            config.max_drop,
-            constraints,
-            globally=globally,
-            confirm=drops.final,
-        )
-    require_reachable(costs, analysis.ir, result.scores, config.target, constraints)
-    price = budget_price(costs, analysis.ir, config.target)
-    if "latency" not in config.target:
-        return by_target(groups, result.scores, price, constraints, globally=globally)
-    return by_latency(
-        groups,
-        result.scores,
-        watch.share,
-        config.target["latency"],
-        price,
-        constraints,
-        globally=globally,
-    )
 
 
 def apply_plan(

@@ -77,20 +77,34 @@ def droppers(asked: str, context: ScoreContext, judge: Judge) -> Droppers:
     if asked == "none":
         return Droppers(judge.drop, None)
     whole = recovery_samples(context.analysis, context.source.samples)
-    final = None if whole <= ATTEMPT else _dropper(asked, context, judge, whole)
-    return Droppers(_dropper(asked, context, judge, min(ATTEMPT, whole)), final)
+    attempt = recovered_drift(asked, context, judge)
+    exact = None if whole <= ATTEMPT else recovered_drift(asked, context, judge, whole)
+    return Droppers(
+        lambda kept: attempt(kept).drop, None if exact is None else lambda kept: exact(kept).drop
+    )
 
 
-def _dropper(asked: str, context: ScoreContext, judge: Judge, size: int) -> Callable[[Kept], float]:
+def recovered_drift(
+    asked: str, context: ScoreContext, judge: Judge, size: int = ATTEMPT
+) -> Callable[[Kept], Drift]:
+    """Decision -> distance from the original on held-out samples, after recovery.
+
+    Args:
+        asked: auto, none, or a key of `RECOVERIES`.
+        context: the model and its data.
+        judge: compares with the original.
+        size: samples that recovery looks at, at the most.
+    """
+    size = min(size, recovery_samples(context.analysis, context.source.samples))
     samples = context.source.part(0, size)
 
-    def drop(kept: Kept) -> float:
+    def drift(kept: Kept) -> Drift:
         keep = keep_map(context.analysis.ir, kept)
         model = prune(context.analysis, keep)
         cut = Cut(context.analysis, keep, model, samples, context.session, context.seed)
-        return recover_cut(asked, cut, judge, judge.drift(model)).drift.drop
+        return recover_cut(asked, cut, judge, judge.drift(model)).drift
 
-    return drop
+    return drift
 
 
 def recover_cut(asked: str, cut: Cut, judge: Judge, raw: Drift) -> Outcome:

@@ -19,6 +19,7 @@ from onnxslim_snacs.plan.decide import (
     staggered,
     uniform,
 )
+from onnxslim_snacs.plan.tilt import Tilt
 
 Price = Callable[[Kept], float]
 #: By how much a cut becomes milder that was judged too well, and where that ends.
@@ -36,12 +37,14 @@ class Choice:
         price: what the budget's price came to; 1 is the target itself.
         exceeded: groups that had to go beyond their limit, with the limit and the share removed.
         tried: (share to remove, drop) of the automatic decision's attempts.
+        tilts: corrections of the error curves that were judged, each with its error.
     """
 
     kept: Kept
     price: float | None = None
     exceeded: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     tried: tuple[tuple[float, float], ...] = ()
+    tilts: tuple[tuple[Tilt, float], ...] = ()
 
 
 def by_ratio(

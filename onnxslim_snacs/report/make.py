@@ -34,6 +34,11 @@ def decision_notes(config: CompressConfig, choice: Choice) -> dict[str, object]:
             name: {"limit": limit, "removed": removed}
             for name, (limit, removed) in choice.exceeded.items()
         }
+    if choice.tilts:
+        notes["allocations"] = [
+            {"sharing": tilt.sharing, "depth": tilt.depth, "rel_error": error}
+            for tilt, error in choice.tilts
+        ]
     if choice.tried:
         notes["tried"] = [{"share": share, "drop": drop} for share, drop in choice.tried]
         notes["max_drop"] = config.max_drop
