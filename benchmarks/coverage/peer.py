@@ -115,7 +115,7 @@ def run_torch_pruning(path: str, hints: dict[str, Any]) -> dict[str, Any]:
 
 
 @cache
-def _declare_torchvision_operators() -> Any:
+def declare_torchvision_operators() -> Any:
     """Declare what torchvision lacks beside a CPU build of torch; lives as long as the result."""
     import torch
 
@@ -139,7 +139,7 @@ def _older(model: ModelProto) -> ModelProto:
 
 
 def _torch_pruning(original: ModelProto, hints: dict[str, Any]) -> dict[str, Any]:
-    _declare_torchvision_operators()
+    declare_torchvision_operators()
     import onnx2torch
     import torch
     import torch_pruning
