@@ -57,7 +57,12 @@ def bisect(cut: Callable[[float], Any], price: Callable[[Any], float], budget: f
 def onnxsim_variants(path: str, budget: float, images: Any, folder: Path) -> None:
     """Structured Wanda, then each of the tool's ways to recover."""
     import onnxsim
-    from onnxsim.bn_recovery import recover_batch_norm
+    from onnxsim.bn_recovery import (
+        calibrate_recovered_bn,
+        find_recovered_bn_nodes,
+        insert_identity_bn,
+        recover_batch_norm,
+    )
     from onnxsim.finetune import apply_pruning_finetune
     from onnxsim.pruning import apply_structured_wanda_pruning
 
@@ -71,8 +76,18 @@ def onnxsim_variants(path: str, budget: float, images: Any, folder: Path) -> Non
 
     best = bisect(cut, lambda model: macs(model) / whole, budget)
     onnx.save(best, folder / "peer_wanda.onnx")
+
+    def one_after_the_other() -> ModelProto:
+        """As `recover_batch_norm`, in the order of the layers: all at once it wrecks the model."""
+        model, _ = insert_identity_bn(best)
+        for node in find_recovered_bn_nodes(model):
+            names = [node.node_name]
+            model = calibrate_recovered_bn(model, batches, target_model=simple, node_names=names)
+        return model
+
     recoveries: dict[str, Callable[[], ModelProto]] = {
         "wanda_bn": lambda: recover_batch_norm(best, calibration_data=batches, target_model=simple),
+        "wanda_bn_sequential": one_after_the_other,
         "wanda_finetune": lambda: apply_pruning_finetune(simple, best, calibration_data=batches),
     }
     for recovery, function in recoveries.items():
