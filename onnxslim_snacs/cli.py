@@ -136,7 +136,13 @@ def compress(
     protect: Annotated[
         list[str] | None, typer.Option(metavar="GLOB", help="Nodes or tensors that keep all.")
     ] = None,
-    multiple_of: Annotated[int, typer.Option(help="Round kept channels up to multiples.")] = 1,
+    multiple_of: Annotated[
+        str,
+        typer.Option(
+            metavar="N|auto",
+            help="Round kept channels up to multiples; auto: those that this machine runs fastest.",
+        ),
+    ] = "1",
     seed: Seed = 0,
     threads: Threads = 1,
     provider: Provider = "auto",
@@ -170,7 +176,7 @@ def compress(
         recover=recover,
         allow_inexact=allow_inexact,
         protect=tuple(protect or ()),
-        multiple_of=multiple_of,
+        multiple_of=options.multiple(multiple_of),
         seed=seed,
         threads=threads,
         provider=provider,

@@ -61,7 +61,8 @@ class CompressConfig:
         recover: how accuracy is recovered after the cut: auto, none, bias, stats, least-squares.
         allow_inexact: let normalisations lose channels.
         protect: glob patterns of node and tensor names that keep all their channels.
-        multiple_of: kept channels are rounded up to a multiple of this.
+        multiple_of: kept channels are rounded up to a multiple of this; None takes the multiple
+            that this machine runs fastest.
         seed: for everything that is drawn.
         threads: threads of ONNX Runtime; fixed, because results depend on it.
         provider: auto, cpu or cuda.
@@ -80,7 +81,7 @@ class CompressConfig:
     recover: str = "auto"
     allow_inexact: bool = False
     protect: tuple[str, ...] = ()
-    multiple_of: int = 1
+    multiple_of: int | None = 1
     seed: int = 0
     threads: int = 1
     provider: str = "auto"
@@ -95,8 +96,12 @@ def check_config(config: CompressConfig) -> None:
     _check_budget(config)
     _check_data(config.data)
     _check_snacs(config)
-    if config.multiple_of < 1 or config.threads < 1:
+    if config.threads < 1 or (config.multiple_of is not None and config.multiple_of < 1):
         raise UsageError("--multiple-of and --threads have to be at least 1")
+    if config.multiple_of is None and config.ratio is not None:
+        raise UsageError(
+            "--multiple-of auto belongs to --target or --auto: --ratio fixes the widths"
+        )
     if config.tries < 0:
         raise UsageError(f"--tries {config.tries}: expected a number that is not negative")
     if config.seed < 0:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from onnxslim_snacs.config import CompressConfig
+from onnxslim_snacs.ir.types import Group
 from onnxslim_snacs.judge import Judge, LatencyWatch
 from onnxslim_snacs.plan.budget import budget_price, require_reachable
-from onnxslim_snacs.plan.choose import Choice, by_drop, by_ratio, by_target
+from onnxslim_snacs.plan.choose import Choice, Price, by_drop, by_ratio, by_target
 from onnxslim_snacs.plan.cost import CostModel
-from onnxslim_snacs.plan.decide import Constraints
+from onnxslim_snacs.plan.decide import Constraints, Scores
 from onnxslim_snacs.plan.latency import by_latency
-from onnxslim_snacs.plan.tilt import Tilt, climb, places, tilted
+from onnxslim_snacs.plan.multiples import fastest_multiple
+from onnxslim_snacs.plan.tilt import Place, Tilt, climb, places, tilted
 from onnxslim_snacs.ranking import refits
 from onnxslim_snacs.recovered import droppers, recovered_drift
 from onnxslim_snacs.scores.criterion import ScoreContext, ScoreResult
+
+#: Share of the multiply-accumulates at which multiples are timed where no budget says another.
+HALF = 0.5
 
 
 def decide(
@@ -38,57 +43,116 @@ def decide(
         watch: times cut models.
         frozen: groups that the user protects altogether.
     """
-    analysis = context.analysis
-    groups = analysis.ir.groups
-    constraints = Constraints(config.multiple_of, result.limits, result.protected, frozen)
-    globally = config.allocation != "uniform"
+    ir = context.analysis.ir
+    constraints = Constraints(config.multiple_of or 1, result.limits, result.protected, frozen)
     if config.ratio is not None:
-        return by_ratio(groups, result.scores, config.ratio, constraints)
-    scores = result.scores
+        return by_ratio(ir.groups, result.scores, config.ratio, constraints)
     curved = config.allocation == "curves" and _refits(config, context)
-    where = places(analysis.ir) if curved else {}
+    task = _Task(config, context, costs, result.scores, places(ir) if curved else {}, constraints)
+    multiples: dict[int, float] = {}
+    if config.multiple_of is None:
+        task, multiples = _with_fastest_multiple(task, watch)
     if not config.target:
-        drops = droppers(config.recover, context, judge)
-        return by_drop(
-            groups,
-            tilted(scores, where, Tilt()),
-            drops.attempt,
-            config.max_drop,
-            constraints,
-            globally=globally,
-            confirm=drops.final,
-        )
-    require_reachable(costs, analysis.ir, scores, config.target, constraints)
-    price = budget_price(costs, analysis.ir, config.target)
-    if "latency" in config.target:
-        return by_latency(
-            groups,
-            tilted(scores, where, Tilt()),
-            watch.share,
-            config.target["latency"],
-            price,
-            constraints,
-            globally=globally,
+        choice = _by_drop(task, judge)
+    else:
+        require_reachable(costs, ir, result.scores, config.target, task.constraints)
+        if "latency" in config.target:
+            choice = _by_latency(task, watch)
+        else:
+            choice = _best_allocation(task, judge) if curved else task.choose(Tilt())
+    return replace(choice, multiples=multiples)
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """What is to be decided, and from what.
+
+    Attributes:
+        config: what was asked for.
+        context: the model and its data.
+        costs: prices.
+        scores: of the units.
+        where: where each group lies, if its curve is to be corrected.
+        constraints: multiples, limits and protected units.
+    """
+
+    config: CompressConfig
+    context: ScoreContext
+    costs: CostModel
+    scores: Scores
+    where: Mapping[str, Place]
+    constraints: Constraints
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        return self.context.analysis.ir.groups
+
+    @property
+    def globally(self) -> bool:
+        """Whether all units are ranked together."""
+        return self.config.allocation != "uniform"
+
+    def price(self, target: Mapping[str, float]) -> Price:
+        return budget_price(self.costs, self.context.analysis.ir, target)
+
+    def slopes(self, tilt: Tilt) -> Scores:
+        return tilted(self.scores, self.where, tilt)
+
+    def choose(self, tilt: Tilt) -> Choice:
+        """The cut that meets the budgets which can be counted."""
+        price = self.price(self.config.target)
+        return by_target(
+            self.groups, self.slopes(tilt), price, self.constraints, globally=self.globally
         )
 
-    def choose(tilt: Tilt) -> Choice:
-        slopes = tilted(scores, where, tilt)
-        return by_target(groups, slopes, price, constraints, globally=globally)
 
-    return _best_allocation(config, context, judge, choose) if curved else choose(Tilt())
+def _by_drop(task: _Task, judge: Judge) -> Choice:
+    drops = droppers(task.config.recover, task.context, judge)
+    return by_drop(
+        task.groups,
+        task.slopes(Tilt()),
+        drops.attempt,
+        task.config.max_drop,
+        task.constraints,
+        globally=task.globally,
+        confirm=drops.final,
+    )
+
+
+def _by_latency(task: _Task, watch: LatencyWatch) -> Choice:
+    return by_latency(
+        task.groups,
+        task.slopes(Tilt()),
+        watch.share,
+        task.config.target["latency"],
+        task.price(task.config.target),
+        task.constraints,
+        globally=task.globally,
+    )
+
+
+def _with_fastest_multiple(task: _Task, watch: LatencyWatch) -> tuple[_Task, dict[int, float]]:
+    """The same task with the multiple that this machine runs fastest at about its budget."""
+    counted = {k: v for k, v in task.config.target.items() if k != "latency"}
+    budget = counted or {"macs": task.config.target.get("latency", HALF)}
+    step, times = fastest_multiple(
+        task.groups,
+        task.slopes(Tilt()),
+        task.price(budget),
+        task.constraints,
+        watch.share,
+        globally=task.globally,
+    )
+    return replace(task, constraints=replace(task.constraints, multiple_of=step)), times
 
 
 def _refits(config: CompressConfig, context: ScoreContext) -> bool:
     return context.analysis.facts.ran and refits(config.recover, context.source)
 
 
-def _best_allocation(
-    config: CompressConfig,
-    context: ScoreContext,
-    judge: Judge,
-    choose: Callable[[Tilt], Choice],
-) -> Choice:
+def _best_allocation(task: _Task, judge: Judge) -> Choice:
     """Judge a few allocations after recovery, and take the best."""
+    config, context = task.config, task.context
     drift_of = recovered_drift(config.recover, context, judge)
     known: dict[bytes, float] = {}
     judged = 0
@@ -97,7 +161,7 @@ def _best_allocation(
         nonlocal judged
         context.progress("allocations", judged, config.tries)
         judged += 1
-        kept = choose(tilt).kept
+        kept = task.choose(tilt).kept
         cut = b"".join(kept[name].tobytes() for name in sorted(kept))
         if cut not in known:
             known[cut] = drift_of(kept).rel_error
@@ -105,4 +169,4 @@ def _best_allocation(
 
     best, tried = climb(error, config.tries, Tilt())
     context.progress("allocations", config.tries, config.tries)
-    return replace(choose(best), tilts=tried)
+    return replace(task.choose(best), tilts=tried)

@@ -33,6 +33,11 @@ def floats(option: str, text: str | None, default: tuple[float, ...]) -> tuple[f
     return tuple(_number(option, part) for part in text.split(","))
 
 
+def multiple(text: str) -> int | None:
+    """A whole number; None for `auto`."""
+    return None if text == "auto" else _whole("--multiple-of", text)
+
+
 def size(option: str, text: str | None) -> tuple[int, int] | None:
     """`224,192`, `224x192` (height, width) or `224`."""
     if text is None:

@@ -38,6 +38,7 @@ class Choice:
         exceeded: groups that had to go beyond their limit, with the limit and the share removed.
         tried: (share to remove, drop) of the automatic decision's attempts.
         tilts: corrections of the error curves that were judged, each with its error.
+        multiples: multiples of channels that were timed, each with its share of the original's.
     """
 
     kept: Kept
@@ -45,6 +46,7 @@ class Choice:
     exceeded: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     tried: tuple[tuple[float, float], ...] = ()
     tilts: tuple[tuple[Tilt, float], ...] = ()
+    multiples: Mapping[int, float] = field(default_factory=dict)
 
 
 def by_ratio(

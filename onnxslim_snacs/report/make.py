@@ -39,6 +39,8 @@ def decision_notes(config: CompressConfig, choice: Choice) -> dict[str, object]:
             {"sharing": tilt.sharing, "depth": tilt.depth, "rel_error": error}
             for tilt, error in choice.tilts
         ]
+    if choice.multiples:
+        notes["multiples"] = {str(step): time for step, time in choice.multiples.items()}
     if choice.tried:
         notes["tried"] = [{"share": share, "drop": drop} for share, drop in choice.tried]
         notes["max_drop"] = config.max_drop

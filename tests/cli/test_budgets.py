@@ -57,6 +57,29 @@ def test_ratio_and_multiples(cli: Cli, model: Path, data: Path) -> None:
     assert kept(cli(*line, "--multiple-of", "8").json()) == [16, 16, 24, 24, 48, 48]
 
 
+def test_the_fastest_multiple_is_taken(
+    cli: Cli, model: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def share(watch: LatencyWatch, kept: dict[str, Any]) -> float:
+        coarse = all(stays.sum() % 8 == 0 for stays in kept.values())
+        return 0.5 if coarse else 0.8
+
+    monkeypatch.setattr(LatencyWatch, "share", share)
+    line = ("compress", model, "--data", data, *LINE, "--target", "macs=0.5")
+    report = cli(*line, "--multiple-of", "auto").json()
+    assert all(width % 8 == 0 for width in kept(report))
+    # with 16 and 32 this network cannot get down to a half
+    assert report["notes"]["multiples"] == {"1": 0.8, "4": 0.8, "8": 0.5}
+
+
+def test_a_coarser_multiple_has_to_be_worth_it(
+    cli: Cli, model: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LatencyWatch, "share", lambda watch, kept: 0.7)
+    line = ("compress", model, "--data", data, *LINE, "--target", "macs=0.5")
+    assert any(width % 2 for width in kept(cli(*line, "--multiple-of", "auto").json()))
+
+
 def test_protect(cli: Cli, model: Path, data: Path) -> None:
     line = ("compress", model, "--data", data, *LINE, "--ratio", "0.5")
     by_node = cli(*line, "--protect", "/stages/stages.0/*").json()
