@@ -128,6 +128,7 @@ def _by_latency(task: _Task, watch: LatencyWatch) -> Choice:
         task.price(task.config.target),
         task.constraints,
         globally=task.globally,
+        confirm=watch.long_share,
     )
 
 

@@ -97,5 +97,12 @@ class LatencyWatch:
 
     def share(self, kept: Kept) -> float:
         """Time of a decision as a share of the original's."""
+        return self._share(kept, 0.5)
+
+    def long_share(self, kept: Kept) -> float:
+        """The same, measured for longer."""
+        return self._share(kept, 2.0)
+
+    def _share(self, kept: Kept, seconds: float) -> float:
         model = prune(self.analysis, keep_map(self.analysis.ir, kept))
-        return self.measure(model, seconds=0.5).ratio
+        return self.measure(model, seconds).ratio

@@ -98,3 +98,21 @@ def test_a_drop_that_was_judged_too_well_is_taken_back() -> None:
         GROUPS, SCORES, lambda k: 0.0, 0.1, FREE, globally=True, confirm=lambda k: 1.0
     )
     assert left(hopeless.kept) == 1
+
+
+def test_a_lucky_measurement_does_not_decide() -> None:
+    """The search is told times that are a fifth too short; the cut that is taken really holds."""
+
+    def lucky(kept: Kept) -> float:
+        return 0.8 * left(kept)
+
+    fooled = by_latency(GROUPS, SCORES, lucky, 0.5, lambda k: 0.0, FREE, globally=True)
+    assert left(fooled.kept) > 0.5
+    choice = by_latency(
+        GROUPS, SCORES, lucky, 0.5, lambda k: 0.0, FREE, globally=True, confirm=left
+    )
+    assert 0.45 < left(choice.kept) <= 0.5
+    hopeless = by_latency(
+        GROUPS, SCORES, lucky, 0.5, lambda k: 0.0, FREE, globally=True, confirm=lambda k: 1.0
+    )
+    assert left(hopeless.kept) == left(fooled.kept)
