@@ -34,7 +34,7 @@ def by_latency(
     constraints: Constraints,
     *,
     globally: bool,
-    steps: int = 6,
+    steps: int = 9,
     confirm: Stopwatch | None = None,
 ) -> Choice:
     """The mildest cut whose measured time and other costs are within their budgets.
