@@ -3,9 +3,11 @@
     python benchmarks/coverage/run.py DIR_OR_FILE ... --out RESULT_DIR [--only GLOB]
         [--peer-python PYTHON --peer-cache PEERS.json] [--limit SECONDS] [--update]
         [--readme README.md]
+    python benchmarks/coverage/run.py --table-only --out RESULT_DIR [--readme README.md]
 
 Writes RESULT_DIR/coverage.json and RESULT_DIR/coverage.md.  With --update, files that an earlier
-run has covered and that --only leaves out keep their rows.
+run has covered and that --only leaves out keep their rows.  With --table-only nothing is run: the
+table is written anew from what RESULT_DIR/coverage.json holds.
 """
 
 from __future__ import annotations
@@ -42,7 +44,8 @@ def main() -> None:
     out = options.out
     out.mkdir(parents=True, exist_ok=True)
     saved = out / "coverage.json"
-    rows = json.loads(saved.read_text()) if options.update and saved.exists() else {}
+    kept = options.table_only or (options.update and saved.exists())
+    rows = json.loads(saved.read_text()) if kept else {}
     cache = Peers(options.peer_python, options.peer_cache, options.limit)
     for path in files(options.paths):
         name = path.stem
@@ -56,6 +59,8 @@ def main() -> None:
         rows = dict(sorted(rows.items()))
         saved.write_text(json.dumps(rows, indent=1))
         (out / "coverage.md").write_text(markdown(rows))
+    if options.table_only:
+        (out / "coverage.md").write_text(markdown(rows))
     if options.readme:
         text = options.readme.read_text()
         options.readme.write_text(put_into(text, "table", markdown(rows)))
@@ -63,15 +68,19 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("paths", nargs="+", type=Path)
+    parser.add_argument("paths", nargs="*", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--only", default="*")
     parser.add_argument("--readme", type=Path)
     parser.add_argument("--update", action="store_true")
+    parser.add_argument("--table-only", action="store_true")
     parser.add_argument("--limit", type=float, default=600.0)
     parser.add_argument("--peer-python")
     parser.add_argument("--peer-cache", type=Path)
-    return parser.parse_args()
+    options = parser.parse_args()
+    if bool(options.paths) == options.table_only:
+        parser.error("name files to cut, or give --table-only and none")
+    return options
 
 
 def files(paths: list[Path]) -> Iterator[Path]:

@@ -13,6 +13,8 @@ _HEAD = (
     "analyse s", "prune s", "prove s", "peak MiB", "onnxsim", "Torch-Pruning", "pins",
 )  # fmt: skip
 
+#: The stages that do what the peers do: they read a file, find out what belongs together, and cut.
+_STAGES = ("load", "analyse", "score", "prune")
 _PEERS = (("onnxsim", "onnxsim"), ("Torch-Pruning", "torch_pruning"))
 
 
@@ -40,6 +42,7 @@ def summary(rows: Mapping[str, Row]) -> list[str]:
         f"{len(rows) - len(kept) - nothing} not right",
         f"- median params kept: {median(kept) if kept else float('nan'):.3f}",
         *[_peer_summary(rows, *names) for names in _PEERS],
+        *[line for names in _PEERS if (line := _beside(rows, *names))],
         f"- behind the better of the two: {', '.join(behind) or 'none'}",
     ]
 
@@ -48,6 +51,32 @@ def _peer_summary(rows: Mapping[str, Row], label: str, tool: str) -> str:
     kept = [k for row in rows.values() if (k := peer_kept(row, tool)) is not None]
     middle = f", median params kept {median(kept):.3f}" if kept else ""
     return f"- {label}: {len(kept)} files with a result that runs{middle}"
+
+
+def _beside(rows: Mapping[str, Row], label: str, tool: str) -> str:
+    """Time and memory on the files that both have cut; "" if there are none."""
+    both = [r for r in rows.values() if r["status"] == "cut" and peer_kept(r, tool) is not None]
+    if not both:
+        return ""
+    seconds = [(sum(r["seconds"][s] for s in _STAGES), r[tool]["seconds"]) for r in both]
+    peaks = [(r["peak_mib"], r[tool]["peak_mib"]) for r in both]
+    proofs = median(r["seconds"]["prove"] for r in both)
+    return (
+        f"- beside {label}, medians of {len(both)} files that both cut: "
+        f"{_against(seconds, '.2f', 's')}, without our proof, which takes {proofs:.2f} s more; "
+        f"peak {_against(peaks, '.0f', 'MiB')}"
+    )
+
+
+def _against(pairs: Sequence[tuple[float, float]], digits: str, unit: str) -> str:
+    """Medians of ours and of theirs, of ours as a multiple of theirs, and how often it is more."""
+    ours, theirs = (median(column) for column in zip(*pairs, strict=True))
+    ratios = [a / b for a, b in pairs]
+    more = sum(ratio > 1 for ratio in ratios)
+    return (
+        f"{ours:{digits}} {unit} against {theirs:{digits}} {unit} "
+        f"({median(ratios):.2f} times, more on {more}, at most {max(ratios):.1f} times)"
+    )
 
 
 def peer_kept(row: Row, tool: str) -> float | None:
@@ -91,12 +120,15 @@ def _inexact(row: Row) -> str:
 
 
 def _peer(row: Row, tool: str) -> str:
+    """Params kept, seconds and peak MiB of a result that runs; else what is wrong with it."""
     result = row.get(tool)
     if not result:
         return ""
     if "kept" not in result:
         return "fails"
-    return _share(result["kept"]) if result.get("runs") else f"broken ({_share(result['kept'])})"
+    if not result.get("runs"):
+        return f"broken ({_share(result['kept'])})"
+    return f"{_share(result['kept'])} / {result['seconds']:.2f} s / {result['peak_mib']:.0f} MiB"
 
 
 def _share(value: float | None) -> str:

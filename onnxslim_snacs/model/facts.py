@@ -102,10 +102,15 @@ class ModelFacts:
         return tuple(d[0] if len(set(d)) == 1 else None for d in zip(*seen, strict=True))
 
     def samples(self, tensor: str) -> tuple[tuple[int, ...], ...]:
-        """The tensor's shape under each sample size; () if unknown."""
+        """The tensor's shape under each sample size.
+
+        Those of all tensors can be laid side by side: they are of the same runs.  () where the
+        tensor was in none of them; where the model was not run, that is every tensor, stored ones
+        too, and `shape` says what is known without a run.
+        """
         initializer = self.graph.initializers.get(tensor)
         if initializer is not None:
-            return (tuple(initializer.dims),) * max(1, len(self.shapes))
+            return (tuple(initializer.dims),) * len(self.shapes)
         found = tuple(run[tensor] for run in self.shapes if tensor in run)
         return found if len(found) == len(self.shapes) else ()
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import onnx
@@ -22,12 +23,17 @@ from onnxslim_snacs.passes import prune as prune_pass
 from onnxslim_snacs.plan.cost import cost_model
 from onnxslim_snacs.plan.decide import Constraints, by_quantile, staggered, uniform
 from tests.harness import assert_same_interface
+from tests.properties.double import run_in_double
 from tests.properties.generator import Feeds, Sample
 from tests.properties.oracle import gathered, stored
 
 LEVELS = (0, 1, 2, 3)
 #: P2: 15 times the largest deviation that was measured at level 0.
 CLOSE = 1e-5
+#: What differs by more has to agree to this in double precision (measured: 2e-14) ...
+EXACT = 1e-9
+#: ... and by no more than so many times the rounding error of the original alone.
+NOISE = 10.0
 RATIOS = (0.2, 0.5, 0.8)
 
 
@@ -103,9 +109,7 @@ def p1_bit_equal(c: Cut) -> None:
 def p2_close(c: Cut) -> None:
     """The same in float: 1e-5 of the largest output at level 0, rtol 1e-3 at all optimisations."""
     masked = masked_original(c.analysis, c.keep)
-    for a, b in zip(run(masked, c.feeds, 0), c.answers(0), strict=True):
-        difference = relative_difference(a, b)
-        assert difference <= CLOSE, f"level 0: {difference:.3g}"
+    assert_close(c, masked)
     for a, b in zip(run(masked, c.feeds, 3), c.answers(3), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4, err_msg="level 3")
 
@@ -114,12 +118,35 @@ def p3_gather(c: Cut) -> None:
     """Equal to the original in which kept slots are picked in front of every product."""
     shapes = {n: c.analysis.facts.samples(n)[0] for n in tensors(c.sample.model)}
     oracle = gathered(c.sample.model, c.keep, shapes)
+    if not c.sample.integer:
+        assert_close(c, oracle)
+        return
     for a, b in zip(run(oracle, c.feeds, 0), c.answers(0), strict=True):
-        if c.sample.integer:
-            np.testing.assert_array_equal(a, b)
-        else:
-            difference = relative_difference(a, b)
-            assert difference <= CLOSE, f"{difference:.3g}"
+        np.testing.assert_array_equal(a, b)
+
+
+def assert_close(c: Cut, wanted: ModelProto) -> None:
+    """The cut model answers like another at level 0, but for the rounding of float32.
+
+    A normalisation of what is nearly constant amplifies rounding without a bound.  Where the two
+    lie further apart than usual, a second opinion is asked for that knows no such noise: in double
+    precision they must agree, and the original alone must be as far from its own answer in double
+    precision as the two are from each other.
+    """
+    answers = run(wanted, c.feeds, 0)
+    difference = furthest(answers, c.answers(0))
+    if difference <= CLOSE:
+        return
+    exact = run_in_double(wanted, c.feeds)
+    left = furthest(exact, run_in_double(c.pruned, c.feeds))
+    assert left <= EXACT, f"level 0: {difference:.3g}, in double precision still {left:.3g}"
+    noise = furthest(exact, [np.asarray(a, np.float64) for a in answers])
+    assert difference <= NOISE * noise, f"level 0: {difference:.3g}, rounding makes {noise:.3g}"
+
+
+def furthest(wanted: Sequence[NDArray[Any]], got: Sequence[NDArray[Any]]) -> float:
+    """The largest relative difference of all outputs."""
+    return max(relative_difference(a, b) for a, b in zip(wanted, got, strict=True))
 
 
 def p4_nothing_cut(c: Cut) -> None:

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
+import pytest
+from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from onnxslim_snacs.ir.keep import keep_map
+from onnxslim_snacs.difference import relative_difference
+from onnxslim_snacs.ir.keep import KeepMap, keep_map
+from onnxslim_snacs.ir.types import Axis
+from onnxslim_snacs.oracle import masked_original
+from onnxslim_snacs.passes import prune as prune_pass
 from onnxslim_snacs.passes.prune import prune
 from onnxslim_snacs.plan.cost import cost_model
 from onnxslim_snacs.verify import prove
 from tests.harness import model_from_text, random_keep, read
+from tests.properties.checks import CLOSE, Cut, cut, p2_close, p3_gather, run
+from tests.properties.double import in_double, run_in_double
+from tests.properties.generator import sample
 
 
 def test_an_expanded_vector_stays_a_vector() -> None:
@@ -110,3 +123,62 @@ def test_a_constant_is_resized_in_a_model_that_cannot_be_run() -> None:
     analysis = read(model)
     assert not analysis.facts.ran
     assert not analysis.ir.groups
+
+
+def noisy() -> Cut:
+    """An InstanceNormalization amplifies the rounding of what reaches it beyond CLOSE."""
+    return cut(sample(4608, False))
+
+
+def test_amplified_rounding_is_told_from_an_error() -> None:
+    one = noisy()
+    (wanted,) = run(masked_original(one.analysis, one.keep), one.feeds, 0)
+    assert relative_difference(wanted, one.answers(0)[0]) > CLOSE  # else there is nothing to tell
+    p2_close(one)
+    p3_gather(one)
+
+
+@pytest.mark.parametrize("check", [p2_close, p3_gather])
+def test_an_error_is_found_under_amplified_rounding(
+    check: Callable[[Cut], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last kept input of the convolution behind it is the one before."""
+    right, axis = prune_pass.cut_array, Axis("constant_45", 1)
+
+    def off_by_one(array: NDArray[Any], name: str, keep: KeepMap) -> NDArray[Any]:
+        shifted = keep.kept[axis].copy()
+        shifted[-1] -= 1
+        return right(array, name, replace(keep, kept={**keep.kept, axis: shifted}))
+
+    monkeypatch.setattr(prune_pass, "cut_array", off_by_one)
+    with pytest.raises(AssertionError, match="in double precision still"):
+        check(noisy())
+
+
+def test_every_number_of_a_model_becomes_a_double() -> None:
+    model = model_from_text(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        net (float[2,3] x, float[3] w_a, bool c) => (float[2,3] y) {
+          s = Shape(x)
+          z = ConstantOfShape(s)
+          one = ConstantOfShape<value = float[1] {1.0}>(s)
+          t = Constant<value_floats = [0.1, 0.2, 0.3]>()
+          u = Constant<value_float = 0.5>()
+          i = Cast<to = 7>(x)
+          f = Cast<to = 1>(i)
+          b = If (c) <
+            then_branch = yes () => (float[2,3] p) { p = Add(f, t) },
+            else_branch = no () => (float[2,3] q) { q = Mul(x, u) }
+          >
+          d = Sum(b, z, one, w_a)
+          y = Identity(d)
+        }""",
+        integers=False,
+    )
+    x = np.array([[0.1, 1.2, -2.3], [3.4, -4.5, 5.6]], dtype=np.float32)
+    w = numpy_helper.to_array(model.graph.initializer[0]).astype(np.float64)
+    (got,) = run_in_double(model, {"x": x, "c": np.array(False)})
+    np.testing.assert_array_equal(got, x.astype(np.float64) * 0.5 + 1.0 + w)
+    kept = {t.data_type for t in model.graph.initializer}
+    assert kept == {1}, "the model itself stays as it is"
+    assert {t.data_type for t in in_double(model).graph.initializer} == {11}

@@ -1,0 +1,105 @@
+"""What is told of channels that stay: the cause, and not merely that an axis has parts."""
+
+from __future__ import annotations
+
+import pytest
+
+from onnxslim_snacs.ir.explain import HELD_PARTS
+from onnxslim_snacs.ir.why import chain_to_pin
+from onnxslim_snacs.ops.analyse import Analysis
+from tests.harness import model_from_text, read
+
+SOFTMAX = (
+    "Softmax runs over this axis, so that what is left would change (--allow-inexact lets it go)"
+)
+OUTPUT = "graph output"
+
+#: What holds both the groups of a convolution and the filters of each -> the axis and the reason.
+CASES = {
+    "both parts are an output": (
+        "(float[1,2,3,5] y)",
+        "y = Reshape(g, parts)",
+        ("y[1]", OUTPUT),
+    ),
+    "a mean over each part, the other is an output": (
+        "(float[1,2,5] z, float[1,3,5] y)",
+        """p = Reshape(g, parts)
+           z = ReduceMean<axes=[2], keepdims=0>(p)
+           y = ReduceMean<axes=[1], keepdims=0>(p)""",
+        ("z[1]", OUTPUT),
+    ),
+    "a normalisation over each part": (
+        "(float[1,6,5] y)",
+        """p = Reshape(g, parts)
+           q = Softmax<axis=2>(p)
+           r = Softmax<axis=1>(q)
+           t = Transpose<perm=[0,2,1,3]>(r)
+           y = Reshape(t, whole)""",
+        ("q[1]", SOFTMAX),
+    ),
+    "an output that both are merged into with something else": (
+        "(float[1,30] y)",
+        "y = Flatten(g)",
+        ("y[1]", OUTPUT),
+    ),
+    "parts that are merged again before the output": (
+        "(float[1,6,5] y)",
+        """p = Reshape(g, parts)
+           r = Relu(p)
+           y = Reshape(r, whole)""",
+        ("y[1]", OUTPUT),
+    ),
+}
+
+
+def grouped(outputs: str, behind: str) -> Analysis:
+    """A grouped convolution with something behind it that holds its channels."""
+    return read(
+        model_from_text(
+            f"""<ir_version: 8, opset_import: ["" : 17]>
+            net (float[1,3,5] x, float[4,3,1] w_a, float[6,2,1] w_g, float[3,4] w_e)
+                => {outputs}
+            <int64[4] parts = {{1, 2, 3, 5}}, int64[3] whole = {{1, 6, 5}}> {{
+              a = Conv(x, w_a)
+              g = Conv<group=2>(a, w_g)
+              {behind}
+            }}"""
+        )
+    )
+
+
+@pytest.mark.parametrize(("outputs", "behind", "cause"), CASES.values(), ids=list(CASES))
+def test_what_holds_the_parts_of_an_axis_is_told(
+    outputs: str, behind: str, cause: tuple[str, str]
+) -> None:
+    analysis = grouped(outputs, behind)
+    assert [group.units for group in analysis.ir.groups] == [2]  # the inputs of each group
+    told = [(pin.axis, pin.reason) for pin in analysis.ir.pins]
+    assert cause in told
+    assert HELD_PARTS not in {reason for _, reason in told}
+
+
+@pytest.mark.parametrize(("outputs", "behind", "cause"), CASES.values(), ids=list(CASES))
+def test_the_chain_goes_on_to_what_holds_the_parts(
+    outputs: str, behind: str, cause: tuple[str, str]
+) -> None:
+    axis, reason = cause
+    chain = chain_to_pin(grouped(outputs, behind).ir, "w_g", 3)[0]
+    *_, parts, last = chain
+    assert (parts.axis, parts.because) == ("g[1]", f"pinned by g (Conv): {HELD_PARTS}")
+    assert last.axis == axis
+    assert last.because.startswith("held by ")
+    assert last.because.endswith(f": {reason}")
+
+
+def test_one_free_factor_is_enough_to_go() -> None:
+    """Whole groups are an output, but a product sums over the filters of each."""
+    analysis = grouped(
+        "(float[1,2,5,4] y)",
+        """p = Reshape(g, parts)
+           t = Transpose<perm=[0,1,3,2]>(p)
+           y = MatMul(t, w_e)""",
+    )
+    assert 3 in [group.units for group in analysis.ir.groups]
+    (link,) = chain_to_pin(analysis.ir, "w_g", 3)[0]
+    assert link.because == "is free to be pruned"
