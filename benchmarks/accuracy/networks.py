@@ -79,7 +79,11 @@ NETWORKS = {
         Network("ResNet-56", _shared("cifar10_akamaster_resnet56_ts17_bn"), _cifar("imagenet")),
         Network("ResNet-56 folded", _shared("cifar10_akamaster_resnet56_ts11"), _cifar("imagenet")),
         Network("ResNet-20", _shared("cifar10_akamaster_resnet20_ts17_bn"), _cifar("imagenet")),
+        Network(
+            "ResNet-20 dynamo", _shared("cifar10_akamaster_resnet20_dynamo20"), _cifar("imagenet")
+        ),
         Network("ResNet-8", _shared("mlctiny_pretrainedResnet_keras_op15"), _cifar("raw")),
+        Network("ViT", _shared("cifar10_vit_pgd_2_3_16"), _cifar("cifar")),
         Network("bundled digits", BUNDLED / "digits_resnet.onnx", _digits),
     )
 }

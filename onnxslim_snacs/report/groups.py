@@ -55,14 +55,21 @@ def _layers(analysis: Analysis) -> Mapping[Axis, tuple[int, str]]:
 
 
 def _kept(ir: DependencyGraph, group: Group, keep: KeepMap) -> int:
-    """How many units of the group stay: those that keep every slot."""
-    stays = np.ones(group.units, dtype=bool)
+    """How many units of the group stay: those of which any slot is left.
+
+    Groups may lie across each other, as the heads of an attention and the channels of a head do: a
+    head that has lost channels is still there.
+    """
+    stays = np.zeros(group.units, dtype=bool)
     for member in group.members:
+        if is_virtual(member.axis):
+            continue
         index = keep.index(member.axis)
-        if index is not None:
-            mask = np.zeros(ir.table.extent(member.axis), dtype=bool)
-            mask[index] = True
-            stays &= mask[member.index].all(axis=1)
+        if index is None:
+            return group.units
+        mask = np.zeros(ir.table.extent(member.axis), dtype=bool)
+        mask[index] = True
+        stays |= mask[member.index].any(axis=1)
     return int(stays.sum())
 
 

@@ -10,6 +10,8 @@ from onnxslim_snacs.model.graph import subgraphs
 from onnxslim_snacs.ops import OPERATORS
 from onnxslim_snacs.ops.node import op_key
 from onnxslim_snacs.passes.prune import prune
+from onnxslim_snacs.plan.cost import cost_model
+from onnxslim_snacs.report.groups import group_reports
 from tests.harness import Fixture, assert_exact, fixtures, random_keep, read
 
 ALL = fixtures()
@@ -44,6 +46,17 @@ def test_each_group_alone_is_exact(fixture: Fixture) -> None:
         if group.units > 1:
             mask = np.arange(group.units) % 2 == 0
             assert_exact(analysis, keep_map(analysis.ir, {group.id: mask}), levels=(0,), rtol=rtol)
+
+
+@pytest.mark.parametrize("fixture", [f for f in ALL if f.groups], ids=lambda f: f.title)
+def test_the_report_counts_what_was_decided(fixture: Fixture) -> None:
+    analysis = read(fixture.model, allow_inexact=fixture.allow_inexact)
+    rng = np.random.default_rng(3)
+    kept = {g.id: np.arange(g.units) < max(1, g.units // 2) for g in analysis.ir.groups}
+    kept = {name: rng.permutation(stays) for name, stays in kept.items()}
+    reports = group_reports(analysis, cost_model(analysis), keep_map(analysis.ir, kept))
+    counts = {report.id: report.kept for report in reports}
+    assert counts == {name: int(stays.sum()) for name, stays in kept.items()}
 
 
 @pytest.mark.parametrize("fixture", ALL, ids=lambda f: f.title)

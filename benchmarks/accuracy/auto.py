@@ -1,0 +1,75 @@
+"""Does `--auto` keep its promise on images that compression has not seen?
+
+    python -m benchmarks.accuracy.auto [--networks ...] [--max-drop 0.01] [--threads 1]
+
+The promise: no more than the tolerated share of answers changes.  It is kept here if the share that
+changes on unseen images exceeds the tolerated one by no more than the standard error that the
+report states for its own held-out samples.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from math import sqrt
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import onnx
+
+from benchmarks.accuracy.networks import NETWORKS
+from benchmarks.accuracy.run import open_bench
+from onnxslim_snacs.config import CompressConfig, DataConfig
+from onnxslim_snacs.pipeline import compress
+
+HEADS = (
+    "network", "MACs kept", "params kept", "changed, held out", "standard error",
+    "changed, test", "changed, other unseen", "top-1 before", "top-1 after", "promise", "seconds",
+)  # fmt: skip
+
+
+def line(name: str, max_drop: float, threads: int) -> str:
+    """One network."""
+    bench = open_bench(NETWORKS[name])
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder) / "calibration.npz"
+        given = onnx.load(bench.network.path).graph.input[0].name
+        np.savez(data, **{given: bench.samples.calibration})
+        config = CompressConfig(data=DataConfig(str(data)), max_drop=max_drop, threads=threads)
+        start = perf_counter()
+        done = compress(bench.network.path, config)
+        seconds = perf_counter() - start
+    report, judged = done.report, bench.judged(done.model)
+    assert report.drift is not None and report.drift.top1_agreement is not None
+    held = 1 - report.drift.top1_agreement
+    # of a share near one, the stated error is nothing where no sample at all has changed
+    error = max(report.drift.standard_error or 0.0, sqrt(max_drop / report.drift.samples))
+    test, unseen = 1 - judged["agreement"], 1 - judged["unseen_agreement"]
+    both = (test * judged["n"] + unseen * judged["n_unseen"]) / (judged["n"] + judged["n_unseen"])
+    kept = both <= max_drop + error
+    cells = (
+        name,
+        f"{report.after.macs / report.before.macs:.3f}",
+        f"{report.after.params / report.before.params:.3f}",
+        *(f"{100 * share:.2f} %" for share in (held, error, test, unseen)),
+        *(f"{100 * judged[which]:.2f}" for which in ("base", "top1")),
+        "kept" if kept else "BROKEN",
+        f"{seconds:.0f}",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
+    parser.add_argument("--max-drop", type=float, default=0.01)
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    print(f"| {' | '.join(HEADS)} |\n|{'---|' * len(HEADS)}")
+    for name in arguments.networks:
+        print(line(name, arguments.max_drop, arguments.threads), flush=True)
+
+
+if __name__ == "__main__":
+    main()
