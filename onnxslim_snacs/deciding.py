@@ -107,7 +107,7 @@ class _Task:
 
 
 def _by_drop(task: _Task, judge: Judge) -> Choice:
-    drops = droppers(task.config.recover, task.context, judge)
+    drops = droppers(task.config.recover, task.context, judge, task.config.max_drop)
     return by_drop(
         task.groups,
         task.slopes(Tilt()),

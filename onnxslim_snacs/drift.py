@@ -16,6 +16,9 @@ from onnxslim_snacs.activations.run import execute
 from onnxslim_snacs.activations.sources import Batch
 from onnxslim_snacs.model.session import SessionConfig, create_session
 
+#: Samples with similar margins that are looked at, at the least.
+_NEAR = 20
+
 
 @dataclass(frozen=True, slots=True)
 class Answers:
@@ -38,7 +41,9 @@ class Drift:
         samples: on how many samples.
         rel_error: |difference| / |output| in the Euclidean norm, the mean over the outputs.
         top1_agreement: share of the samples with the same first class; None if there are none.
-        standard_error: of that share.
+        standard_error: of that share, never 0: where no answer of n has changed, one of the next
+            may (Agresti and Coull 1998).
+        flip_risk: share of the answers that change, expected from how far margins have moved.
         accuracy_before: with labels, the original's accuracy.
         accuracy_after: with labels, the other's accuracy.
     """
@@ -47,16 +52,21 @@ class Drift:
     rel_error: float
     top1_agreement: float | None = None
     standard_error: float | None = None
+    flip_risk: float | None = None
     accuracy_before: float | None = None
     accuracy_after: float | None = None
 
     @property
     def drop(self) -> float:
-        """What is held against the tolerated drop: lost accuracy, lost agreement, or error."""
+        """What is held against the tolerated drop: lost accuracy, lost agreement, or error.
+
+        Of changed answers, the counted and the expected share: of many cuts that are tried, the one
+        is taken that was lucky in the count, and luck with margins is rarer.
+        """
         if self.accuracy_before is not None and self.accuracy_after is not None:
             return self.accuracy_before - self.accuracy_after
         if self.top1_agreement is not None:
-            return 1.0 - self.top1_agreement
+            return max(1.0 - self.top1_agreement, self.flip_risk or 0.0)
         return self.rel_error
 
 
@@ -103,17 +113,59 @@ def drift(reference: Answers, other: Answers) -> Drift:
     before = reference.outputs[logits].argmax(axis=1)
     after = other.outputs[logits].argmax(axis=1)
     agreement = float((before == after).mean())
-    spread = sqrt(agreement * (1 - agreement) / max(1, samples))
+    spread = share_error(agreement, samples)
+    risk = flip_risk(reference.outputs[logits], other.outputs[logits])
     if reference.labels is None or len(reference.labels) != samples:
-        return Drift(samples, error, agreement, spread)
+        return Drift(samples, error, agreement, spread, risk)
     return Drift(
         samples,
         error,
         agreement,
         spread,
+        risk,
         float((before == reference.labels).mean()),
         float((after == reference.labels).mean()),
     )
+
+
+def share_error(share: float, samples: int) -> float:
+    """Standard error of a share, two successes and two failures added (Agresti, Coull 1998)."""
+    middle = (share * samples + 2) / (samples + 4)
+    return sqrt(middle * (1 - middle) / (samples + 4))
+
+
+def flip_risk(wanted: NDArray[Any], got: NDArray[Any]) -> float:
+    """Share of the answers that change, expected from how far margins have moved.
+
+    The margin of a sample is by how much its class leads.  Each margin is moved as those of the
+    samples with the most similar margins were; the share of all such moves that end below zero
+    varies much less from one set of samples to another than the number of changed answers does.
+
+    Args:
+        wanted: (samples, classes) of the original.
+        got: (samples, classes) of the other.
+    """
+    classes = wanted.argmax(axis=1)
+    before, after = _margins(wanted, classes), _margins(got, classes)
+    if not (np.isfinite(before).all() and np.isfinite(after).all()):
+        return 0.0
+    order = np.argsort(before, kind="stable")
+    moved, near = (after - before)[order], min(len(order), max(_NEAR, len(order) // 5))
+    windows = np.lib.stride_tricks.sliding_window_view(moved, near)
+    first = np.clip(np.arange(len(order)) - near // 2, 0, len(order) - near)
+    return float(np.mean(before[order][:, None] + windows[first] < 0))
+
+
+def _margins(values: NDArray[Any], classes: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(samples,) lead of a class over the best other; of logarithms for probabilities."""
+    scores = values.astype(np.float64)
+    if (scores >= 0).all() and np.allclose(scores.sum(axis=1), 1.0, atol=1e-3):
+        scores = np.log(scores + 1e-12)
+    rows = np.arange(len(scores))
+    lead = scores[rows, classes]
+    scores[rows, classes] = -np.inf
+    found: NDArray[np.float64] = lead - scores.max(axis=1)
+    return found
 
 
 def class_output(reference: Answers) -> int | None:

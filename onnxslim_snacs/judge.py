@@ -18,16 +18,19 @@ from onnxslim_snacs.passes.prune import prune
 from onnxslim_snacs.plan.decide import Kept
 
 #: Samples that are set aside to judge a decision: enough for a standard error of about one per
-#: cent at 90 % agreement, and never more than a quarter of what there is.
-HELD_OUT = 512
+#: cent at 90 % agreement, and never more than this share of what there is; the automatic decision
+#: has nothing else to go by, and is worth more of them.
+HELD_OUT, SHARE, SHARE_AUTO = 512, 0.25, 0.5
 #: Bytes that the original's answers to them may take; they are kept to compare others with.
 MEMORY = 1 << 28
 
 
-def split_source(source: CalibrationSource) -> tuple[CalibrationSource, CalibrationSource]:
+def split_source(
+    source: CalibrationSource, share: float = SHARE
+) -> tuple[CalibrationSource, CalibrationSource]:
     """Samples for scoring and samples for judging; the latter are the last ones."""
     total = source.samples
-    aside = min(HELD_OUT, max(1, total // 4))
+    aside = min(HELD_OUT, max(1, int(total * share)))
     if total < 2:
         return source, source
     return source.part(0, total - aside), source.part(total - aside, total)
@@ -60,9 +63,9 @@ class Judge:
                 f"the cut model fails where the original does not: {error}"
             ) from error
 
-    def drop(self, kept: Kept) -> float:
-        """What a decision costs."""
-        return self.drift(prune(self.analysis, keep_map(self.analysis.ir, kept))).drop
+    def drift_of(self, kept: Kept) -> Drift:
+        """How far a decision moves the model, without recovery."""
+        return self.drift(prune(self.analysis, keep_map(self.analysis.ir, kept)))
 
     def _answers(self, model: ModelProto) -> Answers:
         return answers(model, self.source.batches(), self.session, self.analysis.graph.base_dir)

@@ -11,7 +11,7 @@ from onnxslim_snacs.config import CompressConfig, DataConfig, check_config
 from onnxslim_snacs.deciding import decide
 from onnxslim_snacs.errors import ProofFailed, UsageError, foreign
 from onnxslim_snacs.ir.keep import keep_map
-from onnxslim_snacs.judge import Judge, LatencyWatch, split_source
+from onnxslim_snacs.judge import SHARE, SHARE_AUTO, Judge, LatencyWatch, split_source
 from onnxslim_snacs.model.interface import interface_difference
 from onnxslim_snacs.model.load import load_model
 from onnxslim_snacs.model.session import SessionConfig, resolve_provider
@@ -105,7 +105,8 @@ def compress(
     require_prunable(analysis, frozen)
     with clock.stage("data"):
         source = open_source(config.data, graph, seed=config.seed)
-        scoring, judging = split_source(source)
+        automatic = config.ratio is None and not config.target
+        scoring, judging = split_source(source, SHARE_AUTO if automatic else SHARE)
     context = ScoreContext(analysis, scoring, session, config.seed, progress, groups=config.groups)
     result = rank_units(config, criterion, context, costs, clock)
     judge = Judge(analysis, judging, session)

@@ -72,15 +72,24 @@ class Droppers:
     final: Callable[[Kept], float] | None
 
 
-def droppers(asked: str, context: ScoreContext, judge: Judge) -> Droppers:
-    """How the automatic decision judges."""
+def droppers(asked: str, context: ScoreContext, judge: Judge, max_drop: float) -> Droppers:
+    """How the automatic decision judges: with a margin, so that the promise holds beyond luck.
+
+    One standard error is added to what was counted, but never more than half of what is tolerated:
+    with few samples something has to be able to go.
+    """
+
+    def careful(drift: Drift) -> float:
+        return drift.drop + min(drift.standard_error or 0.0, max_drop / 2)
+
     if asked == "none":
-        return Droppers(judge.drop, None)
+        return Droppers(lambda kept: careful(judge.drift_of(kept)), None)
     whole = recovery_samples(context.analysis, context.source.samples)
     attempt = recovered_drift(asked, context, judge)
     exact = None if whole <= ATTEMPT else recovered_drift(asked, context, judge, whole)
     return Droppers(
-        lambda kept: attempt(kept).drop, None if exact is None else lambda kept: exact(kept).drop
+        lambda kept: careful(attempt(kept)),
+        None if exact is None else lambda kept: careful(exact(kept)),
     )
 
 

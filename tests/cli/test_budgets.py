@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from onnxslim_snacs.bench import Latency
+from onnxslim_snacs.drift import Drift
 from onnxslim_snacs.judge import Judge, LatencyWatch
 from tests.cli.conftest import Cli, untouched
 
@@ -112,10 +113,10 @@ def test_auto_is_the_default_and_holds_the_drop(cli: Cli, model: Path, data: Pat
 def test_a_drop_that_lets_nothing_go(
     cli: Cli, model: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def drop(judge: object, kept: dict[str, Any]) -> float:
-        return 0.0 if all(stays.all() for stays in kept.values()) else 0.5
+    def drift_of(judge: object, kept: dict[str, Any]) -> Drift:
+        return Drift(100, 0.0 if all(stays.all() for stays in kept.values()) else 0.5)
 
-    monkeypatch.setattr(Judge, "drop", drop)
+    monkeypatch.setattr(Judge, "drift_of", drift_of)
     with untouched(model.parent):
         line = ("--criterion", "l1", "--recover", "none")
         ended = cli("compress", model, "--data", data, *line, code=4)

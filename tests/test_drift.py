@@ -1,0 +1,64 @@
+"""What the judge says about changed answers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from onnxslim_snacs.drift import Drift, flip_risk, share_error
+
+CLASSES = 10
+
+
+def logits(rng: np.random.Generator, samples: int) -> np.ndarray:
+    return 2.0 * rng.standard_normal((samples, CLASSES))
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.2, 0.5])
+def test_the_risk_is_the_share_of_answers_that_change(noise: float) -> None:
+    rng = np.random.default_rng(0)
+    wanted = logits(rng, 40_000)
+    got = wanted + noise * rng.standard_normal(wanted.shape)
+    changed = float(np.mean(wanted.argmax(axis=1) != got.argmax(axis=1)))
+    parts = [flip_risk(wanted[k : k + 500], got[k : k + 500]) for k in range(0, 40_000, 500)]
+    assert np.mean(parts) == pytest.approx(changed, rel=0.1)
+
+
+def test_the_risk_varies_less_from_sample_to_sample_than_the_count_does() -> None:
+    rng = np.random.default_rng(1)
+    counts, risks = [], []
+    for _ in range(200):
+        wanted = logits(rng, 250)
+        got = wanted + 0.1 * rng.standard_normal(wanted.shape)
+        counts.append(np.mean(wanted.argmax(axis=1) != got.argmax(axis=1)))
+        risks.append(flip_risk(wanted, got))
+    assert np.std(risks) < 0.8 * np.std(counts)
+
+
+def test_probabilities_and_their_logarithms_say_the_same() -> None:
+    rng = np.random.default_rng(2)
+    wanted = logits(rng, 300)
+    got = wanted + 0.3 * rng.standard_normal(wanted.shape)
+
+    def softmax(values: np.ndarray) -> np.ndarray:
+        powers = np.exp(values)
+        return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+    assert flip_risk(softmax(wanted), softmax(got)) == pytest.approx(flip_risk(wanted, got))
+
+
+def test_nothing_moved_is_no_risk_and_what_is_not_finite_says_nothing() -> None:
+    wanted = logits(np.random.default_rng(3), 8)
+    assert flip_risk(wanted, wanted) == 0.0
+    assert flip_risk(wanted, np.full_like(wanted, np.nan)) == 0.0
+
+
+def test_the_standard_error_is_never_nothing() -> None:
+    assert share_error(1.0, 250) == pytest.approx(0.0055, abs=1e-4)
+    assert share_error(0.5, 100) == pytest.approx(0.05, abs=1e-3)
+
+
+def test_the_worse_of_count_and_risk_counts() -> None:
+    lucky = Drift(250, 0.1, 1.0, 0.0055, 0.02)
+    assert lucky.drop == 0.02
+    assert Drift(250, 0.1, 0.9, 0.0055, 0.02).drop == pytest.approx(0.1)
