@@ -18,6 +18,9 @@ from onnxslim_snacs.recovery.curves import refitted_curves
 from onnxslim_snacs.scores.criterion import Criterion, ScoreContext, ScoreResult
 from onnxslim_snacs.scores.refit import group_costs
 
+#: Weight of the cost after a re-fit beside the criterion's own order.
+REFIT_WEIGHT = 2.0
+
 
 def rank_units(
     config: CompressConfig,
@@ -68,7 +71,7 @@ def budget_of(config: CompressConfig) -> str:
 def joined_with_refit(
     context: ScoreContext, result: ScoreResult, consumers: Consumers
 ) -> ScoreResult:
-    """The sum of two ranks: the criterion's, and that of what a unit costs after the re-fit.
+    """The weighted sum of two ranks: the criterion's, and that of what a unit costs after a re-fit.
 
     A unit may carry much information and yet be spared, because others carry the same: what it
     costs once its readers are re-fitted says so.  Groups whose readers are not known keep their
@@ -76,7 +79,7 @@ def joined_with_refit(
     """
     costs = group_costs(context, consumers)
     scores: dict[str, NDArray[np.float64]] = {
-        name: ranks(values) + ranks(costs[name]) if name in costs else values
+        name: ranks(values) + REFIT_WEIGHT * ranks(costs[name]) if name in costs else values
         for name, values in result.scores.items()
     }
     notes = {**result.notes, "joined with the costs after a re-fit": sorted(costs)}
