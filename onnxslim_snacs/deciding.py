@@ -47,7 +47,7 @@ def decide(
     constraints = Constraints(config.multiple_of or 1, result.limits, result.protected, frozen)
     if config.ratio is not None:
         return by_ratio(ir.groups, result.scores, config.ratio, constraints)
-    curved = config.allocation == "curves" and _refits(config, context)
+    curved = config.allocation == "curves" and refits(config.recover, context)
     task = _Task(config, context, costs, result.scores, places(ir) if curved else {}, constraints)
     multiples: dict[int, float] = {}
     if config.multiple_of is None:
@@ -145,10 +145,6 @@ def _with_fastest_multiple(task: _Task, watch: LatencyWatch) -> tuple[_Task, dic
         globally=task.globally,
     )
     return replace(task, constraints=replace(task.constraints, multiple_of=step)), times
-
-
-def _refits(config: CompressConfig, context: ScoreContext) -> bool:
-    return context.analysis.facts.ran and refits(config.recover, context.source)
 
 
 def _best_allocation(task: _Task, judge: Judge) -> Choice:

@@ -8,15 +8,14 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxslim_snacs.activations.sources import CalibrationSource
 from onnxslim_snacs.allocation import by_curves, raw_curves
 from onnxslim_snacs.config import CompressConfig
 from onnxslim_snacs.outcome import Clock
 from onnxslim_snacs.plan.cost import CostModel
-from onnxslim_snacs.readers.consumers import Consumers, consumer_moments
+from onnxslim_snacs.readers.consumers import Consumers
 from onnxslim_snacs.recovery.curves import refitted_curves
 from onnxslim_snacs.scores.criterion import Criterion, ScoreContext, ScoreResult
-from onnxslim_snacs.scores.refit import group_costs
+from onnxslim_snacs.scores.refit import group_costs, moments_for
 
 #: Weight of the cost after a re-fit beside the criterion's own order.
 REFIT_WEIGHT = 2.0
@@ -38,29 +37,26 @@ def rank_units(
         costs: prices.
         clock: notes how long each stage took.
     """
+    curved = config.ratio is None and config.allocation == "curves"
     consumers: Consumers | None = None
     with clock.stage("score"):
         result = criterion.score(context)
-        if context.analysis.facts.ran and refits(config.recover, context.source):
-            consumers = consumer_moments(
-                context.analysis,
-                context.source,
-                context.session,
-                seed=context.seed,
-                progress=context.progress,
-            )
+        if refits(config.recover, context) and (curved or criterion.joins_refit):
+            consumers = moments_for(context)
             if criterion.joins_refit:
                 result = joined_with_refit(context, result, consumers)
-    if config.ratio is not None or config.allocation != "curves":
+    if not curved:
         return result
     with clock.stage("allocate"):
         curves_of = raw_curves if consumers is None else partial(refitted_curves, consumers)
         return by_curves(context, costs, result, budget_of(config), curves_of)
 
 
-def refits(asked: str, source: CalibrationSource) -> bool:
+def refits(asked: str, context: ScoreContext) -> bool:
     """Whether recovery will re-fit the layers behind a cut: "auto" does not on random inputs."""
-    return asked == "least-squares" or (asked == "auto" and not source.is_random)
+    if not context.analysis.facts.ran:
+        return False
+    return asked == "least-squares" or (asked == "auto" and not context.source.is_random)
 
 
 def budget_of(config: CompressConfig) -> str:

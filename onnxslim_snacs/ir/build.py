@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from onnxslim_snacs.ir.explain import Pins, Splits, explain, first_pins, through_splits
+from onnxslim_snacs.ir.explain import Pins, Splits, explain, first_pins, split_sides, through_splits
 from onnxslim_snacs.ir.groups import GroupCandidates, collect_groups
 from onnxslim_snacs.ir.table import SlotTable, joined
 from onnxslim_snacs.ir.types import (
@@ -196,10 +196,7 @@ def _dead_factors(
     """
     pinned = np.zeros(int(base.max(initial=-1)) + 1, dtype=bool)
     pinned[base[pin_slots]] = True
-    sides = [
-        (base[table.slots(split.fine)], base[joined(map(table.slots, split.factors))])
-        for split, _ in splits
-    ]
+    sides = split_sides(table, splits, base)
     grown = True
     while grown:
         grown = False

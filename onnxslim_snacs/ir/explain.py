@@ -60,6 +60,16 @@ def first_pins(facts: Sequence[Stated], base: IntArray, pins: Pins) -> IntArray:
     return reached
 
 
+def split_sides(
+    table: SlotTable, splits: Splits, base: IntArray
+) -> list[tuple[IntArray, IntArray]]:
+    """For each split the components of its fine axis, and those of all its factors."""
+    return [
+        (base[table.slots(split.fine)], base[joined(map(table.slots, split.factors))])
+        for split, _ in splits
+    ]
+
+
 def through_splits(table: SlotTable, splits: Splits, base: IntArray, first: IntArray) -> IntArray:
     """(slots,) the pins that reach each slot, through split axes that stay as a whole as well.
 
@@ -71,10 +81,7 @@ def through_splits(table: SlotTable, splits: Splits, base: IntArray, first: IntA
     """
     best = np.full(int(base.max(initial=-1)) + 1, -1, dtype=np.int64)
     best[base] = first
-    sides = [
-        (base[table.slots(split.fine)], base[joined(map(table.slots, split.factors))])
-        for split, _ in splits
-    ]
+    sides = split_sides(table, splits, base)
     grown = True
     while grown:
         grown = False

@@ -15,6 +15,7 @@ from math import exp
 import numpy as np
 
 from onnxslim_snacs.ir.build import DependencyGraph
+from onnxslim_snacs.ir.types import Axis
 from onnxslim_snacs.plan.decide import Scores
 
 
@@ -51,9 +52,12 @@ _STEPS = ((0.25, 0.0), (0.0, 1.0), (-0.25, 0.0), (0.0, -1.0))
 def places(ir: DependencyGraph) -> dict[str, Place]:
     """Where each group lies."""
     last = max((node for node, _ in ir.sinks), default=0) or 1
+    readers: dict[Axis, list[int]] = {}
+    for node, sink in ir.sinks:
+        readers.setdefault(sink.axis, []).append(node)
     found = {}
     for group in ir.groups:
-        nodes = [node for node, sink in ir.sinks if group.on(sink.axis) is not None]
+        nodes = [node for member in group.members for node in readers.get(member.axis, ())]
         depth = float(np.mean(nodes)) / last if nodes else 0.5
         found[group.id] = Place(max(1, len(nodes)), depth)
     return found

@@ -69,24 +69,29 @@ def score(context: ScoreContext) -> ScoreResult:
 
     A group whose readers are not known is ordered by the L1 norm of its filters.
     """
-    consumers = consumer_moments(
-        context.analysis,
-        context.source,
-        context.session,
-        seed=context.seed,
-        progress=context.progress,
-    )
-    costs = group_costs(context, consumers)
+    costs = group_costs(context, moments_for(context))
     blind = [g.id for g in context.analysis.ir.groups if g.id not in costs]
     norms = l1(context).scores if blind else {}
     return ScoreResult({**costs, **{name: norms[name] for name in blind}})
+
+
+def moments_for(context: ScoreContext) -> Consumers:
+    """The layers that read each channel axis, with the second moments of what they read."""
+    # a thread pool within the linear algebra only gets in the way of ONNX Runtime's
+    with threadpool_limits(limits=context.session.threads):
+        return consumer_moments(
+            context.analysis,
+            context.source,
+            context.session,
+            seed=context.seed,
+            progress=context.progress,
+        )
 
 
 def group_costs(context: ScoreContext, consumers: Consumers) -> dict[str, FloatArray]:
     """Group id -> (units,) removal costs, of the groups whose readers are known."""
     groups = context.analysis.ir.groups
     costs = {}
-    # a thread pool within the linear algebra only gets in the way of ONNX Runtime's
     with threadpool_limits(limits=context.session.threads):
         for number, group in enumerate(groups):
             context.progress("removal costs", number, len(groups))
