@@ -38,12 +38,14 @@ def rank_units(
         clock: notes how long each stage took.
     """
     curved = config.ratio is None and config.allocation == "curves"
+    # ranks compare within a group only: where scores decide between groups, they stay as they are
+    joins = criterion.joins_refit and config.allocation != "scores"
     consumers: Consumers | None = None
     with clock.stage("score"):
         result = criterion.score(context)
-        if refits(config.recover, context) and (curved or criterion.joins_refit):
+        if refits(config.recover, context) and (curved or joins):
             consumers = moments_for(context)
-            if criterion.joins_refit:
+            if joins:
                 result = joined_with_refit(context, result, consumers)
     if not curved:
         return result

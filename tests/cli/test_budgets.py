@@ -58,6 +58,13 @@ def test_ratio_and_multiples(cli: Cli, model: Path, data: Path) -> None:
     assert kept(cli(*line, "--multiple-of", "8").json()) == [16, 16, 24, 24, 48, 48]
 
 
+def test_ranks_do_not_decide_between_groups(cli: Cli, model: Path, data: Path) -> None:
+    """`--allocation scores` compares the criterion's own numbers, which recovery leaves alone."""
+    line = ("compress", model, "--data", data, "--force", "--json", "--target", "macs=0.5")
+    pure = cli(*line, "--allocation", "scores", "--recover", "none").json()
+    assert kept(cli(*line, "--allocation", "scores").json()) == kept(pure)
+
+
 def test_the_fastest_multiple_is_taken(
     cli: Cli, model: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
