@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from threading import Event
+from threading import Event, Timer
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
@@ -338,6 +338,7 @@ def _show(done: Compressed, *, json: bool) -> None:
 def main() -> None:
     """Run, and end with the exit code that belongs to what happened."""
     _on_signals(_terminated)
+    sys.unraisablehook = _unraisable
     guard_streams()
     code = run(sys.argv[1:])
     # A signal while Python shuts down would kill the process, although the model is written.
@@ -421,3 +422,12 @@ def _told_of_writing(progress: Progress) -> Progress:
 def _terminated(number: int, frame: FrameType | None) -> None:
     if not _writing.is_set():
         raise SystemExit(128 + number)
+
+
+def _unraisable(lost: sys.UnraisableHookArgs) -> None:
+    """Send a signal again that came while an object was finalised, where its exception is lost."""
+    ended = lost.exc_value
+    if isinstance(ended, SystemExit) and isinstance(ended.code, int) and ended.code > 128:
+        Timer(0.01, os.kill, (os.getpid(), ended.code - 128)).start()
+    else:
+        sys.__unraisablehook__(lost)

@@ -156,3 +156,27 @@ def test_help_answers_at_once(tmp_path: Path) -> None:
     start = time.monotonic()
     assert shell("snacs --help", tmp_path).returncode == 0
     assert time.monotonic() - start < 3  # half a second on an idle machine
+
+
+def test_a_signal_during_a_finaliser_is_not_lost() -> None:
+    """Python ignores what is raised there; the run has to end all the same, without a traceback."""
+    code = """
+import signal, sys, time
+from onnxslim_snacs import cli
+
+class Dying:
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+        time.sleep(0)
+
+def run(arguments):
+    Dying()
+    time.sleep(5)
+    return 0
+
+cli.run = run
+cli.main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 143
+    assert done.stderr == ""
