@@ -16,7 +16,7 @@ from onnxslim_snacs.plan.latency import by_latency
 from onnxslim_snacs.plan.multiples import fastest_multiple
 from onnxslim_snacs.plan.tilt import Place, Tilt, climb, places, tilted
 from onnxslim_snacs.ranking import refits
-from onnxslim_snacs.recovered import droppers, recovered_drift
+from onnxslim_snacs.recovered import droppers, recoverer
 from onnxslim_snacs.scores.criterion import ScoreContext, ScoreResult
 
 #: Share of the multiply-accumulates at which multiples are timed where no budget says another.
@@ -150,7 +150,7 @@ def _with_fastest_multiple(task: _Task, watch: LatencyWatch) -> tuple[_Task, dic
 def _best_allocation(task: _Task, judge: Judge) -> Choice:
     """Judge a few allocations after recovery, and take the best."""
     config, context = task.config, task.context
-    drift_of = recovered_drift(config.recover, context, judge)
+    recover = recoverer(config.recover, context, judge)
     known: dict[bytes, float] = {}
     judged = 0
 
@@ -161,7 +161,7 @@ def _best_allocation(task: _Task, judge: Judge) -> Choice:
         kept = task.choose(tilt).kept
         cut = b"".join(kept[name].tobytes() for name in sorted(kept))
         if cut not in known:
-            known[cut] = drift_of(kept).rel_error
+            known[cut] = recover(kept).drift.rel_error
         return known[cut]
 
     best, tried = climb(error, config.tries, Tilt())

@@ -44,6 +44,9 @@ class Drift:
         standard_error: of that share, never 0: where no answer of n has changed, one of the next
             may (Agresti and Coull 1998).
         flip_risk: share of the answers that change, expected from how far margins have moved.
+        blend_risk: share of the answers that change on samples into which others were mixed, the
+            larger of the counted and the expected one: what to expect of samples unlike those that
+            the network was trained on (`activations.blend`).
         accuracy_before: with labels, the original's accuracy.
         accuracy_after: with labels, the other's accuracy.
     """
@@ -53,6 +56,7 @@ class Drift:
     top1_agreement: float | None = None
     standard_error: float | None = None
     flip_risk: float | None = None
+    blend_risk: float | None = None
     accuracy_before: float | None = None
     accuracy_after: float | None = None
 
@@ -60,13 +64,14 @@ class Drift:
     def drop(self) -> float:
         """What is held against the tolerated drop: lost accuracy, lost agreement, or error.
 
-        Of changed answers, the counted and the expected share: of many cuts that are tried, the one
-        is taken that was lucky in the count, and luck with margins is rarer.
+        Of changed answers, the largest of the counted share, the expected one (of many cuts that
+        are tried, the one is taken that was lucky in the count, and luck with margins is rarer),
+        and that of mixed samples, if it is known.
         """
         if self.accuracy_before is not None and self.accuracy_after is not None:
             return self.accuracy_before - self.accuracy_after
         if self.top1_agreement is not None:
-            return max(1.0 - self.top1_agreement, self.flip_risk or 0.0)
+            return max(1.0 - self.top1_agreement, self.flip_risk or 0.0, self.blend_risk or 0.0)
         return self.rel_error
 
 
@@ -110,11 +115,11 @@ def drift(reference: Answers, other: Answers) -> Drift:
     samples = len(reference.outputs[0]) if reference.outputs else 0
     if logits is None:
         return Drift(samples, error)
-    before = reference.outputs[logits].argmax(axis=1)
-    after = other.outputs[logits].argmax(axis=1)
+    wanted, got = (said.outputs[logits].reshape(samples, -1) for said in (reference, other))
+    before, after = wanted.argmax(axis=1), got.argmax(axis=1)
     agreement = float((before == after).mean())
     spread = share_error(agreement, samples)
-    risk = flip_risk(reference.outputs[logits], other.outputs[logits])
+    risk = flip_risk(wanted, got)
     if reference.labels is None or len(reference.labels) != samples:
         return Drift(samples, error, agreement, spread, risk)
     return Drift(
@@ -123,6 +128,7 @@ def drift(reference: Answers, other: Answers) -> Drift:
         agreement,
         spread,
         risk,
+        None,
         float((before == reference.labels).mean()),
         float((after == reference.labels).mean()),
     )
@@ -169,9 +175,13 @@ def _margins(values: NDArray[Any], classes: NDArray[np.int64]) -> NDArray[np.flo
 
 
 def class_output(reference: Answers) -> int | None:
-    """Position of the output that ranks classes: the first of shape (samples, at least 2)."""
+    """Position of the output that ranks classes.
+
+    That is the first of shape (samples, at least 2), perhaps with dimensions of 1 behind.
+    """
     for position, output in enumerate(reference.outputs):
-        if output.ndim == 2 and output.shape[1] >= 2 and len(output) >= 2:
+        shape = output.shape
+        if len(shape) >= 2 and min(shape[:2]) >= 2 and output.size == shape[0] * shape[1]:
             return position
     return None
 

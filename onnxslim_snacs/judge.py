@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 from onnx import ModelProto
 
+from onnxslim_snacs.activations.blend import blended
 from onnxslim_snacs.activations.sources import CalibrationSource
 from onnxslim_snacs.bench import Latency, compare_latency
 from onnxslim_snacs.drift import Answers, Drift, answers, drift
@@ -43,7 +44,9 @@ class Judge:
     analysis: Analysis
     source: CalibrationSource
     session: SessionConfig
+    seed: int = 0
     _reference: Answers | None = None
+    _blend: tuple[CalibrationSource, Answers] | None = None
 
     def drift(self, model: ModelProto) -> Drift:
         """How far a model is from the original.
@@ -63,12 +66,27 @@ class Judge:
                 f"the cut model fails where the original does not: {error}"
             ) from error
 
-    def drift_of(self, kept: Kept) -> Drift:
-        """How far a decision moves the model, without recovery."""
-        return self.drift(prune(self.analysis, keep_map(self.analysis.ir, kept)))
+    def with_blend(self, model: ModelProto, moved: Drift) -> Drift:
+        """The distance with what is to be expected of samples unlike those at hand.
 
-    def _answers(self, model: ModelProto) -> Answers:
-        return answers(model, self.source.batches(), self.session, self.analysis.graph.base_dir)
+        Args:
+            model: the model.
+            moved: its distance on the samples as they are.
+        """
+        if moved.top1_agreement is None:
+            return moved
+        if self._blend is None:
+            source = blended(self.source, self.seed)
+            if source is None:
+                return moved
+            self._blend = source, self._answers(self.analysis.graph.proto, source)
+        source, reference = self._blend
+        mixed = drift(reference, self._answers(model, source))
+        return replace(moved, blend_risk=mixed.drop)
+
+    def _answers(self, model: ModelProto, source: CalibrationSource | None = None) -> Answers:
+        batches = (source or self.source).batches()
+        return answers(model, batches, self.session, self.analysis.graph.base_dir)
 
 
 def affordable(analysis: Analysis, samples: int) -> int:

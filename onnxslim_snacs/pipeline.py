@@ -109,7 +109,7 @@ def compress(
         scoring, judging = split_source(source, SHARE_AUTO if automatic else SHARE)
     context = ScoreContext(analysis, scoring, session, config.seed, progress, groups=config.groups)
     result = rank_units(config, criterion, context, costs, clock)
-    judge = Judge(analysis, judging, session)
+    judge = Judge(analysis, judging, session, config.seed)
     with clock.stage("decide"):
         watch = LatencyWatch(analysis, judging, session)
         choice = decide(config, context, costs, result, judge, watch, frozen)
@@ -129,7 +129,8 @@ def compress(
             cut = Cut(analysis, keep, model, samples, session, config.seed, progress)
             outcome = recover_cut(config.recover, cut, judge, moved)
             after = with_added(after, model, outcome.model)
-            model, moved, recovery = outcome.model, outcome.drift, outcome.report
+            model, recovery = outcome.model, outcome.report
+            moved = judge.with_blend(model, outcome.drift)
     latency = None
     if "latency" in config.target:
         with clock.stage("latency"):

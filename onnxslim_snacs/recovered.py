@@ -76,27 +76,29 @@ def droppers(asked: str, context: ScoreContext, judge: Judge, max_drop: float) -
     """How the automatic decision judges: with a margin, so that the promise holds beyond luck.
 
     One standard error is added to what was counted, but never more than half of what is tolerated:
-    with few samples something has to be able to go.
+    with few samples something has to be able to go.  Answers are counted on mixed samples as well:
+    the others may be those that the network was trained on.
     """
 
-    def careful(drift: Drift) -> float:
-        return drift.drop + min(drift.standard_error or 0.0, max_drop / 2)
+    def careful(recover: Callable[[Kept], Outcome]) -> Callable[[Kept], float]:
+        def drop(kept: Kept) -> float:
+            outcome = recover(kept)
+            drift = judge.with_blend(outcome.model, outcome.drift)
+            return drift.drop + min(drift.standard_error or 0.0, max_drop / 2)
 
-    if asked == "none":
-        return Droppers(lambda kept: careful(judge.drift_of(kept)), None)
+        return drop
+
+    attempt = careful(recoverer(asked, context, judge))
     whole = recovery_samples(context.analysis, context.source.samples)
-    attempt = recovered_drift(asked, context, judge)
-    exact = None if whole <= ATTEMPT else recovered_drift(asked, context, judge, whole)
-    return Droppers(
-        lambda kept: careful(attempt(kept)),
-        None if exact is None else lambda kept: careful(exact(kept)),
-    )
+    if asked == "none" or whole <= ATTEMPT:
+        return Droppers(attempt, None)
+    return Droppers(attempt, careful(recoverer(asked, context, judge, whole)))
 
 
-def recovered_drift(
+def recoverer(
     asked: str, context: ScoreContext, judge: Judge, size: int = ATTEMPT
-) -> Callable[[Kept], Drift]:
-    """Decision -> distance from the original on held-out samples, after recovery.
+) -> Callable[[Kept], Outcome]:
+    """Decision -> the cut model after recovery, with its distance from the original.
 
     Args:
         asked: auto, none, or a key of `RECOVERIES`.
@@ -107,13 +109,13 @@ def recovered_drift(
     size = min(size, recovery_samples(context.analysis, context.source.samples))
     samples = context.source.part(0, size)
 
-    def drift(kept: Kept) -> Drift:
+    def recover(kept: Kept) -> Outcome:
         keep = keep_map(context.analysis.ir, kept)
         model = prune(context.analysis, keep)
         cut = Cut(context.analysis, keep, model, samples, context.session, context.seed)
-        return recover_cut(asked, cut, judge, judge.drift(model)).drift
+        return recover_cut(asked, cut, judge, judge.drift(model))
 
-    return drift
+    return recover
 
 
 def recover_cut(asked: str, cut: Cut, judge: Judge, raw: Drift) -> Outcome:

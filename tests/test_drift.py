@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from onnxslim_snacs.drift import Drift, flip_risk, share_error
+from onnxslim_snacs.drift import Answers, Drift, drift, flip_risk, share_error
 
 CLASSES = 10
 
@@ -62,3 +62,14 @@ def test_the_worse_of_count_and_risk_counts() -> None:
     lucky = Drift(250, 0.1, 1.0, 0.0055, 0.02)
     assert lucky.drop == 0.02
     assert Drift(250, 0.1, 0.9, 0.0055, 0.02).drop == pytest.approx(0.1)
+
+
+def test_classes_with_dimensions_of_one_behind_are_classes() -> None:
+    rng = np.random.default_rng(3)
+    wanted, got = logits(rng, 50), logits(rng, 50)
+    flat = drift(Answers((wanted,), None), Answers((got,), None))
+    deep = drift(*(Answers((x[:, :, None, None],), None) for x in (wanted, got)))
+    assert flat.top1_agreement is not None
+    assert flat == deep
+    maps = drift(*(Answers((x.reshape(50, 5, 2),), None) for x in (wanted, got)))
+    assert maps.top1_agreement is None

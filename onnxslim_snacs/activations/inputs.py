@@ -164,12 +164,13 @@ def check_labels(name: str, labels: NDArray[Any], classes: int | None) -> NDArra
 
 
 def class_count(graph: ModelGraph) -> int | None:
-    """Number of classes if an output ranks a fixed number of them, (sample, class)."""
+    """Number of classes if an output ranks a fixed number of them, (sample, class, 1 ...)."""
     for info in graph.graph.output:
         dims = info.type.tensor_type.shape.dim
         kind = info.type.tensor_type.elem_type
         floats = kind in (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
-        if floats and len(dims) == 2 and dims[1].dim_value >= 2:
+        flat = all(dim.dim_value == 1 for dim in dims[2:])
+        if floats and len(dims) >= 2 and flat and dims[1].dim_value >= 2:
             return int(dims[1].dim_value)
     return None
 

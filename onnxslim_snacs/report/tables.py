@@ -71,6 +71,8 @@ def drift_words(drift: Drift) -> str:
     parts = [f"relative error {drift.rel_error:.3f}"]
     if drift.top1_agreement is not None and drift.standard_error is not None:
         parts.append(f"top-1 agreement {drift.top1_agreement:.4f} ± {drift.standard_error:.4f}")
+    if drift.blend_risk is not None:
+        parts.append(f"on samples mixed in pairs {1 - drift.blend_risk:.4f}")
     return ", ".join(parts)
 
 
