@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from onnxslim_snacs.activations.run import execute
+from onnxslim_snacs.activations.run import comparable, execute, is_quantity
 from onnxslim_snacs.activations.sources import Batch
 from onnxslim_snacs.model.session import SessionConfig, create_session
 
@@ -25,7 +25,7 @@ class Answers:
     """What a model says to a set of samples.
 
     Attributes:
-        outputs: for each floating output its values, samples first where the batch is.
+        outputs: for each output that is compared its values, samples first where the batch is.
         labels: (samples,) class numbers, if known.
     """
 
@@ -39,7 +39,8 @@ class Drift:
 
     Attributes:
         samples: on how many samples.
-        rel_error: |difference| / |output| in the Euclidean norm, the mean over the outputs.
+        rel_error: |difference| / |output| in the Euclidean norm, the mean over the outputs; of an
+            output that numbers things, the share of the numbers that differ.
         top1_agreement: share of the samples with the same first class; None if there are none.
         standard_error: of that share, never 0: where no answer of n has changed, one of the next
             may (Agresti and Coull 1998).
@@ -93,7 +94,7 @@ def answers(
     for batch in batches:
         outputs = execute(session, names, batch.inputs)
         fed = next(iter(batch.inputs.values())).shape[:1]
-        rows.append([_filled(o, fed, batch.size) for o in outputs if o.dtype.kind == "f"])
+        rows.append([_filled(o, fed, batch.size) for o in comparable(outputs)])
         if batch.labels is not None:
             labels.append(batch.labels)
     stacked = tuple(
@@ -181,6 +182,8 @@ def class_output(reference: Answers) -> int | None:
     """
     for position, output in enumerate(reference.outputs):
         shape = output.shape
+        if not is_quantity(output):
+            continue
         if len(shape) >= 2 and min(shape[:2]) >= 2 and output.size == shape[0] * shape[1]:
             return position
     return None
@@ -190,5 +193,7 @@ def _relative(wanted: NDArray[Any], got: NDArray[Any]) -> float:
     a, b = wanted.astype(np.float64), got.astype(np.float64)
     if a.shape != b.shape:
         return float("inf")
+    if not is_quantity(wanted):
+        return float(np.mean(a != b))
     norm = float(np.linalg.norm(a))
     return float(np.linalg.norm(a - b)) / (norm or 1.0)

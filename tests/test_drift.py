@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from onnxslim_snacs.activations.run import comparable
 from onnxslim_snacs.drift import Answers, Drift, drift, flip_risk, share_error
 
 CLASSES = 10
@@ -73,3 +74,27 @@ def test_classes_with_dimensions_of_one_behind_are_classes() -> None:
     assert flat == deep
     maps = drift(*(Answers((x.reshape(50, 5, 2),), None) for x in (wanted, got)))
     assert maps.top1_agreement is None
+
+
+def said(*outputs: np.ndarray) -> Answers:
+    return Answers(tuple(comparable(outputs)), None)
+
+
+def test_what_a_quantised_model_says_counts() -> None:
+    rng = np.random.default_rng(4)
+    wanted, got = (rng.integers(-128, 128, (60, CLASSES)).astype(np.int8) for _ in range(2))
+    ids = np.arange(60)
+    moved = drift(said(wanted, ids), said(got, ids + 1))
+    assert moved.top1_agreement == np.mean(wanted.argmax(axis=1) == got.argmax(axis=1))
+    assert moved.drop > 0.5
+
+
+def test_a_model_that_only_numbers_classes_is_compared_by_them() -> None:
+    wanted = np.arange(60).reshape(30, 2)
+    got = wanted.copy()
+    got[:6] += 1
+    moved = drift(said(wanted), said(got))
+    assert moved.rel_error == moved.drop == pytest.approx(0.2)
+    assert moved.top1_agreement is None
+    floats = np.ones((30, 2), np.float32)
+    assert drift(said(floats, wanted), said(floats, got)).drop == 0

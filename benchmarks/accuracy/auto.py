@@ -17,12 +17,13 @@ from time import perf_counter
 import numpy as np
 import onnx
 
-from benchmarks.accuracy.networks import NETWORKS
+from benchmarks.accuracy.networks import NETWORKS, STAND_INS
 from benchmarks.accuracy.run import open_bench
 from onnxslim_snacs.config import CompressConfig, DataConfig
 from onnxslim_snacs.errors import NothingToPrune
 from onnxslim_snacs.pipeline import compress
 
+ALL = NETWORKS | STAND_INS
 HEADS = (
     "network", "MACs kept", "params kept", "changed, held out", "standard error",
     "changed, test", "changed, other unseen", "top-1 before", "top-1 after",
@@ -32,7 +33,7 @@ HEADS = (
 
 def line(name: str, max_drop: float, threads: int) -> str:
     """One network."""
-    bench = open_bench(NETWORKS[name])
+    bench = open_bench(ALL[name])
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "calibration.npz"
         given = onnx.load(bench.network.path).graph.input[0].name
@@ -56,7 +57,7 @@ def line(name: str, max_drop: float, threads: int) -> str:
         f"{report.after.macs / report.before.macs:.3f}",
         f"{report.after.params / report.before.params:.3f}",
         *(f"{100 * share:.2f} %" for share in (held, error, test, unseen)),
-        *(f"{100 * judged[which]:.2f}" for which in ("base", "top1")),
+        *(f"{100 * judged[which]:.2f}" if "base" in judged else "" for which in ("base", "top1")),
         *verdicts,
         f"{seconds:.0f}",
     )
@@ -65,7 +66,7 @@ def line(name: str, max_drop: float, threads: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
+    parser.add_argument("--networks", nargs="+", default=list(ALL), choices=list(ALL))
     parser.add_argument("--max-drop", type=float, default=0.01)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from onnxslim_snacs.activations.masked import MaskedModel, masked_model
+from onnxslim_snacs.activations.run import comparable
 from onnxslim_snacs.activations.sources import Batch
 from onnxslim_snacs.activations.tails import Cut, find_cuts, tail
 from onnxslim_snacs.ir.keep import KeepMap
@@ -64,7 +65,7 @@ class Restarts:
     reference: tuple[list[NDArray[Any]], ...]
 
     def run(self, number: int, keep: KeepMap) -> list[NDArray[Any]]:
-        """The floating outputs for batch `number` with what `keep` drops switched off."""
+        """The outputs that are compared for batch `number` with what `keep` drops switched off."""
         changed = [p for axis, p in self.model.places.items() if keep.index(axis) is not None]
         first = min(changed, default=0)
         part = [p for p in self.parts if p.start <= first][-1]
@@ -74,7 +75,7 @@ class Restarts:
             **part.crossing[number],
         }
         wanted = {name: value for name, value in feeds.items() if name in part.wants}
-        return _floating(part.session.run(self.outputs, wanted))
+        return comparable(part.session.run(self.outputs, wanted))
 
 
 def open_restarts(
@@ -104,7 +105,7 @@ def open_restarts(
     for batch in batches:
         feeds = {n: v for n, v in {**batch.inputs, **masks}.items() if n in wants}
         found = dict(zip((*outputs, *watched), whole.run([*outputs, *watched], feeds), strict=True))
-        reference.append(_floating([found[name] for name in outputs]))
+        reference.append(comparable([found[name] for name in outputs]))
         seen.append({name: np.asarray(found[name]) for name in crossing})
     parts = [_Part(0, whole, wants, ({},) * len(batches))]
     parts += [_part(model, cut, config, seen) for cut in cuts]
@@ -117,8 +118,3 @@ def _part(model: MaskedModel, cut: Cut, config: SessionConfig, seen: Sequence[Ar
     session = create_session(tail(model.proto, cut, kinds), config)
     wants = frozenset(value.name for value in session.get_inputs())
     return _Part(cut.start, session, wants, crossing)
-
-
-def _floating(outputs: Sequence[Any]) -> list[NDArray[Any]]:
-    arrays = [np.asarray(output) for output in outputs]
-    return [array for array in arrays if array.dtype.kind == "f"]

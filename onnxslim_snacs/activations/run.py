@@ -47,6 +47,21 @@ def trimmed(output: NDArray[Any], batch: Batch) -> NDArray[Any]:
     return output[: batch.size]
 
 
+def comparable(outputs: Sequence[Any]) -> list[NDArray[Any]]:
+    """The outputs by which models are compared.
+
+    Quantities: floats, and bytes, which hold what a quantised model says.  A model without any is
+    compared by the numbers that it gives, classes for instance.
+    """
+    arrays = [np.asarray(output) for output in outputs]
+    return [a for a in arrays if is_quantity(a)] or [a for a in arrays if a.dtype.kind in "biu"]
+
+
+def is_quantity(values: NDArray[Any]) -> bool:
+    """Whether the numbers can be near each other, rather than equal or not."""
+    return values.dtype.kind == "f" or (values.dtype.kind in "iu" and values.itemsize == 1)
+
+
 def execute(
     session: Any, names: Sequence[str], inputs: Mapping[str, NDArray[Any]]
 ) -> list[NDArray[Any]]:
