@@ -15,7 +15,6 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
-import onnx
 
 from benchmarks.accuracy.networks import NETWORKS, STAND_INS
 from benchmarks.accuracy.run import open_bench
@@ -36,8 +35,7 @@ def line(name: str, max_drop: float, threads: int) -> str:
     bench = open_bench(ALL[name])
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "calibration.npz"
-        given = onnx.load(bench.network.path).graph.input[0].name
-        np.savez(data, **{given: bench.samples.calibration})
+        np.savez(data, **{bench.network.given: bench.samples.calibration})
         config = CompressConfig(data=DataConfig(str(data)), max_drop=max_drop, threads=threads)
         start = perf_counter()
         try:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -52,6 +53,13 @@ class Network:
     name: str
     path: Path
     samples: Callable[[], Samples]
+
+    @property
+    def given(self) -> str:
+        """The name of its input; old files list their weights among the inputs."""
+        graph = onnx.load(self.path).graph
+        weights = {tensor.name for tensor in graph.initializer}
+        return next(value.name for value in graph.input if value.name not in weights)
 
 
 def _cifar(preprocessing: str) -> Callable[[], Samples]:

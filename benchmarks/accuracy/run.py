@@ -138,8 +138,7 @@ def open_bench(network: Network) -> Bench:
 def run_ours(case: Case, bench: Bench, folder: Path, threads: int) -> Row:
     """One run of compress."""
     data = folder / "calibration.npz"
-    name = onnx.load(bench.network.path).graph.input[0].name
-    np.savez(data, **{name: bench.samples.calibration})
+    np.savez(data, **{bench.network.given: bench.samples.calibration})
     config = CompressConfig(
         data=DataConfig(str(data)),
         target={"macs": case.budget},

@@ -13,10 +13,14 @@ from rich.table import Table
 from onnxslim_snacs.drift import Drift
 from onnxslim_snacs.errors import foreign
 from onnxslim_snacs.ir.types import InexactNode, PinReason
+from onnxslim_snacs.passes.recover import LayerRecord
 from onnxslim_snacs.plan.cost import Cost
+from onnxslim_snacs.report.make import NO_DATA
 from onnxslim_snacs.report.report import GroupReport, RecoveryReport, Report
 
 _SHOWN = 40
+#: Layers whose error is shown.
+_LAYERS = 5
 
 
 def print_report(report: Report, console: Console) -> None:
@@ -45,6 +49,7 @@ def print_report(report: Report, console: Console) -> None:
         console.print(drift_line(report))
     if report.recovery is not None:
         console.print(recovery_line(report.recovery))
+        print_layers(report.recovery, console)
     if report.proof is not None:
         console.print(
             f"proof ({report.proof.oracle}): {'passed' if report.proof.passed else 'FAILED'}, "
@@ -63,6 +68,8 @@ def drift_line(report: Report) -> str:
     """One sentence on the distance from the original."""
     drift = report.drift
     assert drift is not None
+    if NO_DATA in report.warnings:
+        return f"on {drift.samples} random samples, which tell little: {drift_words(drift)}"
     return f"on {drift.samples} held-out samples: {drift_words(drift)}"
 
 
@@ -72,7 +79,7 @@ def drift_words(drift: Drift) -> str:
     if drift.top1_agreement is not None and drift.standard_error is not None:
         parts.append(f"top-1 agreement {drift.top1_agreement:.4f} ± {drift.standard_error:.4f}")
     if drift.blend_risk is not None:
-        parts.append(f"on samples mixed in pairs {1 - drift.blend_risk:.4f}")
+        parts.append(f"{1 - drift.blend_risk:.4f} on samples mixed in pairs")
     return ", ".join(parts)
 
 
@@ -85,6 +92,30 @@ def recovery_line(recovery: RecoveryReport) -> str:
     raw = recovery.raw
     before = "" if raw is None else f"; the raw cut: {drift_words(raw)}"
     return f"recovery ({recovery.used}): {kept} of {tried} layers re-fitted{before}"
+
+
+def print_layers(recovery: RecoveryReport, console: Console) -> None:
+    """The layers that are still furthest from the original, where there is room for more."""
+    if recovery.used == "none":
+        return
+    layers = [layer for layer in recovery.layers if layer.before is not None]
+    left = sorted(layers, key=lambda layer: -_left(layer))[:_LAYERS]
+    table = Table(title="squared error of layers, largest", title_justify="left", box=SIMPLE_HEAD)
+    for column in ("layer", "", "raw", "re-fitted", "s"):
+        table.add_column(column, justify="right" if column in ("raw", "re-fitted", "s") else "left")
+    for layer in left:
+        cells = (f"{layer.before:.4f}", f"{layer.after:.4f}" if layer.kept else "no better")
+        name = escape(foreign(layer.name))
+        table.add_row(name, escape(foreign(layer.op)), *cells, f"{layer.seconds:.2f}")
+    if len(layers) > _LAYERS:
+        table.caption = f"{len(layers) - _LAYERS} more in the report (--report, --json)"
+        table.caption_justify = "left"
+    console.print(table)
+
+
+def _left(layer: LayerRecord) -> float:
+    """Error of a layer as it was written."""
+    return (layer.after if layer.kept else layer.before) or 0.0
 
 
 def print_groups(groups: Iterable[GroupReport], whole: Cost, console: Console) -> None:
