@@ -6,12 +6,9 @@ Heavy imports happen inside the commands, so that `--help` answers at once.
 from __future__ import annotations
 
 import os
-import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from threading import Event, Timer
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,7 +17,8 @@ from rich.markup import escape
 from onnxslim_snacs import __version__, options
 from onnxslim_snacs.config import MAX_DROP, CompressConfig, DataConfig, check_config
 from onnxslim_snacs.errors import FileSystemError, LimitExceeded, SnacsError, UsageError, foreign
-from onnxslim_snacs.progress import Progress, silent
+from onnxslim_snacs.progress import silent
+from onnxslim_snacs.signals import begin, end_on_signals, ignore_signals, told_of_writing
 from onnxslim_snacs.terminal import (
     finish,
     guard_streams,
@@ -195,7 +193,7 @@ def compress(
             plan_out=plan_out,
             report_out=report,
             overwrite=force,
-            progress=_told_of_writing(progress),
+            progress=told_of_writing(progress),
         )
     _show(done, json=json)
 
@@ -250,7 +248,7 @@ def apply(
         overwrite=force,
         data=DataConfig(input_shapes=options.shapes(input_shape)),
         threads=threads,
-        progress=_told_of_writing(silent),
+        progress=told_of_writing(silent),
     )
     _show(done, json=json)
 
@@ -337,19 +335,12 @@ def _show(done: Compressed, *, json: bool) -> None:
 
 def main() -> None:
     """Run, and end with the exit code that belongs to what happened."""
-    _on_signals(_terminated)
-    sys.unraisablehook = _unraisable
+    end_on_signals()
     guard_streams()
     code = run(sys.argv[1:])
     # A signal while Python shuts down would kill the process, although the model is written.
-    _on_signals(signal.SIG_IGN)
+    ignore_signals()
     sys.exit(code)
-
-
-def _on_signals(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), handler)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -361,7 +352,7 @@ def run(arguments: Sequence[str]) -> int:
     Returns:
         The exit code; what went wrong is told in one line on stderr.
     """
-    _writing.clear()
+    begin()
     try:
         code = _invoke(arguments)
         finish()
@@ -403,31 +394,3 @@ def _warn(texts: Sequence[str]) -> None:
         screen(stderr=True).print(
             f"[bold yellow]warning:[/bold yellow] {escape(foreign(text))}", soft_wrap=True
         )
-
-
-#: Set from the moment in which the outputs are written: ending then is quicker than undoing it,
-#: and a run that says that it has failed must not have changed anything.
-_writing = Event()
-
-
-def _told_of_writing(progress: Progress) -> Progress:
-    def update(stage: str, done: int, total: int) -> None:
-        if stage == "write":
-            _writing.set()
-        progress(stage, done, total)
-
-    return update
-
-
-def _terminated(number: int, frame: FrameType | None) -> None:
-    if not _writing.is_set():
-        raise SystemExit(128 + number)
-
-
-def _unraisable(lost: sys.UnraisableHookArgs) -> None:
-    """Send a signal again that came while an object was finalised, where its exception is lost."""
-    ended = lost.exc_value
-    if isinstance(ended, SystemExit) and isinstance(ended.code, int) and ended.code > 128:
-        Timer(0.01, os.kill, (os.getpid(), ended.code - 128)).start()
-    else:
-        sys.__unraisablehook__(lost)

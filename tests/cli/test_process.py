@@ -152,12 +152,6 @@ def test_same_command_same_bytes(model: Path, data: Path, tmp_path: Path) -> Non
     assert found[0] == found[1]
 
 
-def test_help_answers_at_once(tmp_path: Path) -> None:
-    start = time.monotonic()
-    assert shell("snacs --help", tmp_path).returncode == 0
-    assert time.monotonic() - start < 3  # half a second on an idle machine
-
-
 def test_a_signal_during_a_finaliser_is_not_lost() -> None:
     """Python ignores what is raised there; the run has to end all the same, without a traceback."""
     code = """

@@ -1,0 +1,65 @@
+"""How signals end a run: at once with their exit code, but never in the middle of writing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from threading import Event, Timer
+from types import FrameType
+
+from onnxslim_snacs.progress import Progress
+
+Handler = Callable[[int, FrameType | None], None] | signal.Handlers
+
+#: Set from the moment in which the outputs are written: ending then is quicker than undoing it,
+#: and a run that says that it has failed must not have changed anything.
+_writing = Event()
+
+
+def begin() -> None:
+    """A run starts, and nothing has been written."""
+    _writing.clear()
+
+
+def told_of_writing(progress: Progress) -> Progress:
+    """The same progress; from its last stage on, signals wait for the end."""
+
+    def update(stage: str, done: int, total: int) -> None:
+        if stage == "write":
+            _writing.set()
+        progress(stage, done, total)
+
+    return update
+
+
+def end_on_signals() -> None:
+    """Let signals end the program with 128 and their number."""
+    _handle(_terminated)
+    sys.unraisablehook = _unraisable
+
+
+def ignore_signals() -> None:
+    """Let signals do nothing any more."""
+    _handle(signal.SIG_IGN)
+
+
+def _handle(handler: Handler) -> None:
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), handler)
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    if not _writing.is_set():
+        raise SystemExit(128 + number)
+
+
+def _unraisable(lost: sys.UnraisableHookArgs) -> None:
+    """Send a signal again that came while an object was finalised, where its exception is lost."""
+    ended = lost.exc_value
+    if isinstance(ended, SystemExit) and isinstance(ended.code, int) and ended.code > 128:
+        Timer(0.01, os.kill, (os.getpid(), ended.code - 128)).start()
+    else:
+        sys.__unraisablehook__(lost)
