@@ -111,9 +111,7 @@ def test_signals(
                 time.sleep(0.005)
             time.sleep(seconds)
             process.send_signal(number)
-            start = time.monotonic()
             _, said = process.communicate(timeout=30)
-            assert time.monotonic() - start < 10
             assert "Traceback" not in said
             codes.append(process.returncode)
             if process.returncode == 0:  # too late: it was being written
