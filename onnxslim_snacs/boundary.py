@@ -19,8 +19,8 @@ from onnx import ModelProto, NodeProto, helper
 from onnxslim_snacs.errors import InputRefused, foreign
 from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.model.element_types import element_types
-from onnxslim_snacs.model.facts import Sizes, random_inputs
 from onnxslim_snacs.model.graph import ModelGraph, captured, subgraphs
+from onnxslim_snacs.model.sizes import Sizes, random_inputs
 from onnxslim_snacs.ops import OPERATORS
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.ops.node import op_key

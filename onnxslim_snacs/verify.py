@@ -26,8 +26,8 @@ from onnxslim_snacs.difference import worst_difference
 from onnxslim_snacs.errors import InputRefused, ProofFailed, foreign
 from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.model.body import body_model, find_body
-from onnxslim_snacs.model.facts import Sizes, candidate_sizes, random_inputs
 from onnxslim_snacs.model.session import SessionConfig, create_session
+from onnxslim_snacs.model.sizes import Sizes, candidate_sizes, random_inputs
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.oracle import masked_original, oracle_name
 from onnxslim_snacs.passes.prune import cut_array

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from onnx import ModelProto, helper, numpy_helper, parser
 
 from onnxslim_snacs.ir.keep import KeepMap, keep_map
-from onnxslim_snacs.model.facts import candidate_sizes
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.session import SessionConfig, create_session
+from onnxslim_snacs.model.sizes import candidate_sizes
 from onnxslim_snacs.ops.analyse import Analysis, analyse
 from onnxslim_snacs.oracle import masked_original
 from onnxslim_snacs.passes.prune import prune

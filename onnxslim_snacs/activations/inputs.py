@@ -11,8 +11,8 @@ from numpy.typing import DTypeLike, NDArray
 from onnx import TensorProto, ValueInfoProto, helper
 
 from onnxslim_snacs.errors import InputRefused, foreign
-from onnxslim_snacs.model.facts import Sizes
 from onnxslim_snacs.model.graph import ModelGraph
+from onnxslim_snacs.model.sizes import Sizes
 
 LABELS = "labels"
 

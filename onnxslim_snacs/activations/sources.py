@@ -33,8 +33,9 @@ from onnxslim_snacs.activations.tables import (
 )
 from onnxslim_snacs.config import DataConfig
 from onnxslim_snacs.errors import FileSystemError, InputRefused, UsageError, foreign
-from onnxslim_snacs.model.facts import candidate_sizes, read_facts
+from onnxslim_snacs.model.facts import read_facts
 from onnxslim_snacs.model.graph import ModelGraph
+from onnxslim_snacs.model.sizes import candidate_sizes
 
 #: Samples in a run if the model leaves it open.
 BATCH = 32

@@ -13,10 +13,11 @@ from onnxslim_snacs.ir.build import DependencyGraph, build_graph
 from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.ir.types import Axis, Fact, Pin, Stated, axes_of
 from onnxslim_snacs.model.body import Feeds, bodies_of, body_model, feeds_of_body, read_around
-from onnxslim_snacs.model.facts import Fed, ModelFacts, Sizes, read_body_facts, read_facts
+from onnxslim_snacs.model.facts import Fed, ModelFacts, read_body_facts, read_facts
 from onnxslim_snacs.model.functions import inlined
 from onnxslim_snacs.model.graph import ModelGraph, captured
 from onnxslim_snacs.model.share import separate
+from onnxslim_snacs.model.sizes import Sizes
 from onnxslim_snacs.ops import OPERATORS
 from onnxslim_snacs.ops.chains import Chain, find_chains, propagate
 from onnxslim_snacs.ops.control import border_facts, opens

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from onnxslim_snacs.ir.types import Axis, Extent, Fact, Pin, Sink, Split, Tie, virtual_axis
-from onnxslim_snacs.model.facts import Dim
+from onnxslim_snacs.model.sizes import Dim
 from onnxslim_snacs.ops.common import pin_structural
 from onnxslim_snacs.ops.node import Edit, Keep, OpNode, SetAttribute, arange, known
 from onnxslim_snacs.ops.registry import Family, OpRule

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from onnxslim_snacs.ir.types import Axis, Fact, Inexact, IntArray, Pin, Tie
-from onnxslim_snacs.model.facts import Shape
+from onnxslim_snacs.model.sizes import Shape
 from onnxslim_snacs.ops.node import OpNode, known
 
 

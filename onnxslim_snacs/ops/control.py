@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from onnxslim_snacs.ir.types import Axis, Fact, Pin, Tie
 from onnxslim_snacs.model.body import bodies_of
-from onnxslim_snacs.model.facts import ModelFacts, Shape
+from onnxslim_snacs.model.facts import ModelFacts
+from onnxslim_snacs.model.sizes import Shape
 from onnxslim_snacs.ops.node import OpNode
 
 #: Before this version Scan has a batch of its own.

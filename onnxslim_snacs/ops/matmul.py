@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from onnxslim_snacs.ir.types import Axis, Fact, Pin, Sink, Tie
-from onnxslim_snacs.model.facts import Shape
+from onnxslim_snacs.model.sizes import Shape
 from onnxslim_snacs.ops.common import broadcast_one
 from onnxslim_snacs.ops.node import OpNode, known
 from onnxslim_snacs.ops.registry import Family, OpRule

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from onnx import NodeProto, helper
 
 from onnxslim_snacs.ir.types import Axis, IntArray
-from onnxslim_snacs.model.facts import ModelFacts, Shape
+from onnxslim_snacs.model.facts import ModelFacts
+from onnxslim_snacs.model.sizes import Shape
 
 
 @dataclass(frozen=True, slots=True)

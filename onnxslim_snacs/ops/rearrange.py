@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from onnxslim_snacs.ir.types import Axis, Fact, Pin, Tie
-from onnxslim_snacs.model.facts import Dim
+from onnxslim_snacs.model.sizes import Dim
 from onnxslim_snacs.ops.common import pin_structural
 from onnxslim_snacs.ops.node import OpNode, arange, known
 from onnxslim_snacs.ops.registry import Family, OpRule
