@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from onnxslim_snacs.ir.table import SlotTable, joined
 from onnxslim_snacs.ir.types import IntArray, Pin, PinReason, Sink, Split, Stated, Tie
@@ -31,6 +32,7 @@ def explain(
     Where the cause is a split axis, what pins its factors is told instead.
     """
     causes: dict[int, None] = {}
+    held = np.zeros(table.size, dtype=bool)
     for _, sink in sinks:
         for axis in (sink.axis, sink.weight_out, sink.out):
             if axis is None or axis not in table or table.extent(axis) == 1:
@@ -38,9 +40,20 @@ def explain(
             slots = table.slots(axis)
             cause = np.stack([pin[label[slots]] for label, pin in zip(labels, pinned, strict=True)])
             stuck = (cause >= 0).all(axis=0)
+            held[slots[stuck]] = True
             causes.update(dict.fromkeys(np.unique(cause[0, stuck]).tolist()))
-    told = sorted({behind_split(facts, table, origin, number) for number in causes})
+    splits = (number for number, item in enumerate(facts) if _is_held(item, table, held))
+    behind = (behind_split(facts, table, origin, number) for number in (*causes, *splits))
+    told = sorted({number for numbers in behind for number in numbers})
     return tuple(dict.fromkeys(pin_reason(facts[number]) for number in told))
+
+
+def _is_held(item: Stated, table: SlotTable, held: NDArray[np.bool_]) -> bool:
+    """Whether a statement is a split whose fine axis, of a weight, stays as a whole."""
+    fact = item.fact
+    if not isinstance(fact, Split) or any(a not in table for a in (fact.fine, *fact.factors)):
+        return False
+    return bool(held[table.slots(fact.fine)].all())
 
 
 def first_pins(facts: Sequence[Stated], base: IntArray, pins: Pins) -> IntArray:
@@ -94,14 +107,23 @@ def through_splits(table: SlotTable, splits: Splits, base: IntArray, first: IntA
     return reached
 
 
-def behind_split(facts: Sequence[Stated], table: SlotTable, origin: IntArray, number: int) -> int:
-    """The pin on a factor of a split axis, where the statement is such a split."""
+def behind_split(
+    facts: Sequence[Stated], table: SlotTable, origin: IntArray, number: int
+) -> tuple[int, ...]:
+    """The pins on the factors of a split axis, where the statement is such a split.
+
+    Each factor may be held by another one.  Axes that are no channel axes by their nature are told
+    of only where nothing else holds.
+    """
     fact = facts[number].fact
     if not isinstance(fact, Split):
-        return number
-    found = [origin[table.slots(axis)[0]] for axis in (*fact.factors, fact.fine)]
-    plain = [int(f) for f in found if f >= 0]
-    return next((f for f in plain if not _is_structural(facts[f])), (plain or [number])[0])
+        return (number,)
+    factors = [int(origin[table.slots(axis)[0]]) for axis in fact.factors]
+    fine = int(origin[table.slots(fact.fine)[0]])
+    held = [cause for cause in factors if cause >= 0 and not _is_structural(facts[cause])]
+    if not held:
+        held = [cause for cause in (fine, *factors) if cause >= 0][:1] or [number]
+    return tuple(dict.fromkeys(held))
 
 
 def _is_structural(item: Stated) -> bool:

@@ -64,8 +64,7 @@ def _chain(ir: DependencyGraph, axis: Axis) -> tuple[Link, ...]:
     reason = pin_reason(ir.stated[cause])
     links.append(Link(reason.axis, f"pinned by {reason.node} ({reason.op}): {reason.reason}"))
     behind = behind_split(ir.stated, ir.table, ir.origin, cause)
-    if behind != cause:
-        last = pin_reason(ir.stated[behind])
+    for last in (pin_reason(ir.stated[number]) for number in behind if number != cause):
         links.append(Link(last.axis, f"held by {last.node} ({last.op}): {last.reason}"))
     return tuple(links)
 

@@ -85,11 +85,27 @@ def test_the_chain_goes_on_to_what_holds_the_parts(
 ) -> None:
     axis, reason = cause
     chain = chain_to_pin(grouped(outputs, behind).ir, "w_g", 3)[0]
-    *_, parts, last = chain
-    assert (parts.axis, parts.because) == ("g[1]", f"pinned by g (Conv): {HELD_PARTS}")
-    assert last.axis == axis
-    assert last.because.startswith("held by ")
-    assert last.because.endswith(f": {reason}")
+    parts = next(k for k, link in enumerate(chain) if HELD_PARTS in link.because)
+    assert (chain[parts].axis, chain[parts].because) == (
+        "g[1]",
+        f"pinned by g (Conv): {HELD_PARTS}",
+    )
+    assert all(link.because.startswith("held by ") for link in chain[parts + 1 :])
+    assert (axis, reason) in [
+        (link.axis, link.because.partition(": ")[2]) for link in chain[parts + 1 :]
+    ]
+
+
+def test_each_factor_may_be_held_by_something_else() -> None:
+    """Whole groups are an output, and a softmax runs over the filters of each."""
+    analysis = grouped(
+        "(float[1,2,5] y)",
+        """p = Reshape(g, parts)
+           s = Softmax<axis=2>(p)
+           y = ReduceMean<axes=[2], keepdims=0>(s)""",
+    )
+    told = {(pin.axis, pin.reason) for pin in analysis.ir.pins}
+    assert {("y[1]", OUTPUT), ("p[2]", SOFTMAX)} <= told
 
 
 def test_one_free_factor_is_enough_to_go() -> None:
