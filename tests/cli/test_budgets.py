@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 
@@ -131,6 +133,20 @@ def test_a_drop_that_lets_nothing_go(
         line = ("--criterion", "l1", "--recover", "none")
         ended = cli("compress", model, "--data", data, *line, code=4)
     assert "drops 0.5" in ended.err
+
+
+def test_answers_that_change_on_mixed_samples_hold_the_cut_back(
+    cli: Cli, model: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def with_blend(judge: object, cut: onnx.ModelProto, moved: Drift) -> Drift:
+        return replace(moved, blend_risk=0.3)
+
+    monkeypatch.setattr(Judge, "with_blend", with_blend)
+    with np.load(data) as arrays:
+        np.savez(model.parent / "unlabelled.npz", image=arrays["image"])
+    with untouched(model.parent):
+        line = ("--data", model.parent / "unlabelled.npz", "--criterion", "l1")
+        assert "drops 0.3" in cli("compress", model, *line, code=4).err
 
 
 def test_threads_and_provider_are_reported(cli: Cli, model: Path, data: Path) -> None:
