@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from onnxslim_snacs.allocation import curve_samples
 from onnxslim_snacs.ir.types import Axis, Group, GroupAxis
 from onnxslim_snacs.plan.curves import Curve, calibrated, hull_slopes, measure_curve
 from onnxslim_snacs.plan.decide import Kept
@@ -38,3 +39,7 @@ def test_calibrated_scores_keep_the_order_and_count_the_rise_per_cost() -> None:
     slopes = calibrated([GROUP], {"g": SCORES}, {"g": curve}, {"g": 0.5})["g"]
     np.testing.assert_array_equal(np.argsort(slopes), np.argsort(SCORES))
     np.testing.assert_allclose(np.sort(slopes)[:6], [0.2] * 4 + [0.6] * 2, atol=1e-5)
+
+
+def test_heavy_models_are_measured_on_fewer_samples() -> None:
+    assert [curve_samples(macs) for macs in (0, 10**6, 5 * 10**8, 4 * 10**9)] == [32, 32, 20, 8]
