@@ -48,6 +48,7 @@ class Drift:
         blend_risk: share of the answers that change on samples into which others were mixed, the
             larger of the counted and the expected one: what to expect of samples unlike those that
             the network was trained on (`activations.blend`).
+        classes: how many different classes the original answers with.
         accuracy_before: with labels, the original's accuracy.
         accuracy_after: with labels, the other's accuracy.
     """
@@ -58,6 +59,7 @@ class Drift:
     standard_error: float | None = None
     flip_risk: float | None = None
     blend_risk: float | None = None
+    classes: int | None = None
     accuracy_before: float | None = None
     accuracy_after: float | None = None
 
@@ -67,12 +69,14 @@ class Drift:
 
         Of changed answers, the largest of the counted share, the expected one (of many cuts that
         are tried, the one is taken that was lucky in the count, and luck with margins is rarer),
-        and that of mixed samples, if it is known.
+        and that of mixed samples, if it is known.  Where the original always gives the same answer,
+        agreement says nothing, and the error counts as well.
         """
         if self.accuracy_before is not None and self.accuracy_after is not None:
             return self.accuracy_before - self.accuracy_after
         if self.top1_agreement is not None:
-            return max(1.0 - self.top1_agreement, self.flip_risk or 0.0, self.blend_risk or 0.0)
+            flips = (1.0 - self.top1_agreement, self.flip_risk or 0.0, self.blend_risk or 0.0)
+            return max(*flips, self.rel_error if self.classes == 1 else 0.0)
         return self.rel_error
 
 
@@ -121,8 +125,9 @@ def drift(reference: Answers, other: Answers) -> Drift:
     agreement = float((before == after).mean())
     spread = share_error(agreement, samples)
     risk = flip_risk(wanted, got)
+    classes = len(np.unique(before))
     if reference.labels is None or len(reference.labels) != samples:
-        return Drift(samples, error, agreement, spread, risk)
+        return Drift(samples, error, agreement, spread, risk, classes=classes)
     return Drift(
         samples,
         error,
@@ -130,6 +135,7 @@ def drift(reference: Answers, other: Answers) -> Drift:
         spread,
         risk,
         None,
+        classes,
         float((before == reference.labels).mean()),
         float((after == reference.labels).mean()),
     )

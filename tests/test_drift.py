@@ -98,3 +98,18 @@ def test_a_model_that_only_numbers_classes_is_compared_by_them() -> None:
     assert moved.top1_agreement is None
     floats = np.ones((30, 2), np.float32)
     assert drift(said(floats, wanted), said(floats, got)).drop == 0
+
+
+def test_agreement_of_a_model_that_always_says_the_same_is_no_evidence() -> None:
+    rng = np.random.default_rng(5)
+    wanted, got = (0.1 * rng.standard_normal((60, CLASSES)) for _ in range(2))
+    wanted[:, 3] += 9
+    got[:, 3] += 4
+    moved = drift(said(wanted), said(got))
+    assert moved.top1_agreement == 1.0
+    assert moved.classes == 1
+    assert moved.drop == moved.rel_error > 0.3
+    other = np.roll(wanted, 1, axis=1)
+    both = drift(said(np.concatenate([wanted, other])), said(np.concatenate([got, other])))
+    assert both.classes == 2
+    assert both.drop < both.rel_error

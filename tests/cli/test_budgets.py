@@ -149,6 +149,12 @@ def test_answers_that_change_on_mixed_samples_hold_the_cut_back(
         assert "drops 0.3" in cli("compress", model, *line, code=4).err
 
 
+def test_without_data_the_error_counts_beside_the_answers(cli: Cli, model: Path) -> None:
+    line = ("compress", model, "--criterion", "l1", "--force", "--json")
+    report = cli(*line, "--max-drop", "0.3").json()
+    assert 0 < report["drift"]["rel_error"] <= 0.3
+
+
 def test_threads_and_provider_are_reported(cli: Cli, model: Path, data: Path) -> None:
     line = ("compress", model, "--data", data, *LINE, "--ratio", "0.5")
     assert cli(*line, "--threads", 2, "--provider", "cpu").json()["provider"] == "cpu"
