@@ -79,6 +79,9 @@ def error_judge(context: ScoreContext) -> ErrorJudge:
 
 
 def _squared(a: NDArray[Any], b: NDArray[Any]) -> float:
+    """|a - b|^2; where their extents differ (detections, for instance), all of `a` is lost."""
+    if a.shape != b.shape:
+        return float(np.square(a.astype(np.float64)).sum())
     difference = a.astype(np.float64) - b.astype(np.float64)
     return float(np.square(difference).sum())
 

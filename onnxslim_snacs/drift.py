@@ -118,7 +118,7 @@ def drift(reference: Answers, other: Answers) -> Drift:
     error = float(np.mean(errors)) if errors else 0.0
     logits = class_output(reference)
     samples = len(reference.outputs[0]) if reference.outputs else 0
-    if logits is None:
+    if logits is None or reference.outputs[logits].shape != other.outputs[logits].shape:
         return Drift(samples, error)
     wanted, got = (said.outputs[logits].reshape(samples, -1) for said in (reference, other))
     before, after = wanted.argmax(axis=1), got.argmax(axis=1)
@@ -200,6 +200,6 @@ def _relative(wanted: NDArray[Any], got: NDArray[Any]) -> float:
     if a.shape != b.shape:
         return float("inf")
     if not is_quantity(wanted):
-        return float(np.mean(a != b))
+        return float(np.mean(a != b)) if a.size else 0.0
     norm = float(np.linalg.norm(a))
     return float(np.linalg.norm(a - b)) / (norm or 1.0)

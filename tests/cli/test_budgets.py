@@ -14,6 +14,7 @@ from onnxslim_snacs.bench import Latency
 from onnxslim_snacs.drift import Drift
 from onnxslim_snacs.judge import Judge, LatencyWatch
 from tests.cli.conftest import Cli, untouched
+from tests.harness import model_from_text
 
 LINE = ("--criterion", "l1", "--force", "--json")
 
@@ -153,6 +154,38 @@ def test_without_data_the_error_counts_beside_the_answers(cli: Cli, model: Path)
     line = ("compress", model, "--criterion", "l1", "--force", "--json")
     report = cli(*line, "--max-drop", "0.3").json()
     assert 0 < report["drift"]["rel_error"] <= 0.3
+
+
+DETECTOR = """<ir_version: 8, opset_import: ["" : 17]>
+net (float[1,3,8,8] x, float[8,3,3,3] w_a, float[5,8,1,1] w_b) => ({output})
+<int64[3] flat = {{1, 64, 5}}, float threshold = {{0.1}}, float least = {{0.3}},
+ int64 most = {{20}}, int64[2] parts = {{4, 1}}> {{
+  a = Conv<pads = [1, 1, 1, 1]>(x, w_a)
+  r = Relu(a)
+  b = Conv(r, w_b)
+  t = Transpose<perm = [0, 2, 3, 1]>(b)
+  rows = Reshape(t, flat)
+  boxes, found = Split<axis = 2>(rows, parts)
+  scores = Transpose<perm = [0, 2, 1]>(found)
+  picked = NonMaxSuppression(boxes, scores, most, threshold, least)
+  {last}
+}}"""
+
+
+@pytest.mark.parametrize(
+    ("output", "last"),
+    [("int64[K,3] y", "y = Identity(picked)"), ("float[K,3] y", "y = Cast<to = 1>(picked)")],
+)
+def test_a_model_that_gives_another_number_of_rows_when_it_is_cut(
+    cli: Cli, tmp_path: Path, output: str, last: str
+) -> None:
+    path = tmp_path / "detector.onnx"
+    onnx.save(model_from_text(DETECTOR.format(output=output, last=last)), path)
+    line = ("compress", path, "--force", "--criterion", "l1")
+    report = cli(*line, "--target", "macs=0.6", "--json").json()
+    assert report["proof"]["passed"]
+    assert report["drift"]["rel_error"] is None  # infinite
+    assert "drops inf" in cli(*line, "--max-drop", "0.5", code=4).err
 
 
 def test_threads_and_provider_are_reported(cli: Cli, model: Path, data: Path) -> None:
