@@ -18,7 +18,7 @@ from onnxslim_snacs.activations.restarts import Restarts, open_restarts
 from onnxslim_snacs.ir.keep import KeepMap, keep_map
 from onnxslim_snacs.ir.types import Group
 from onnxslim_snacs.ops.analyse import Analysis
-from onnxslim_snacs.plan.cost import CostModel, cost_model
+from onnxslim_snacs.plan.cost import CostModel
 from onnxslim_snacs.plan.curves import Curve, calibrated, measure_curves
 from onnxslim_snacs.plan.decide import Kept, Scores
 from onnxslim_snacs.scores.criterion import ScoreContext, ScoreResult
@@ -62,9 +62,8 @@ def curve_samples(macs: int) -> int:
     return max(least, min(most, WORK // max(1, macs)))
 
 
-def error_judge(context: ScoreContext) -> ErrorJudge:
-    """Open sessions with masks and record what the original answers."""
-    samples = curve_samples(cost_model(context.analysis).cost(KeepMap({})).macs)
+def error_judge(context: ScoreContext, samples: int) -> ErrorJudge:
+    """Open sessions with masks and record what the original answers to the first samples."""
     source = context.source.part(0, min(samples, context.source.samples))
     runs = open_restarts(context.analysis, context.session, tuple(source.batches()))
     spread = []
@@ -86,9 +85,10 @@ def _squared(a: NDArray[Any], b: NDArray[Any]) -> float:
     return float(np.square(difference).sum())
 
 
-def raw_curves(context: ScoreContext, groups: Sequence[Group], scores: Scores) -> dict[str, Curve]:
+def raw_curves(
+    context: ScoreContext, judge: ErrorJudge, groups: Sequence[Group], scores: Scores
+) -> dict[str, Curve]:
     """Curves of the cut without recovery: every group alone at a few widths, end to end."""
-    judge = error_judge(context)
     return measure_curves(
         groups,
         scores,
@@ -97,8 +97,8 @@ def raw_curves(context: ScoreContext, groups: Sequence[Group], scores: Scores) -
     )
 
 
-#: Groups and their scores -> what cutting each group alone costs.
-CurvesOf = Callable[[ScoreContext, Sequence[Group], Scores], Mapping[str, Curve]]
+#: Groups and their scores, with a judge of errors -> what cutting each group alone costs.
+CurvesOf = Callable[[ScoreContext, ErrorJudge, Sequence[Group], Scores], Mapping[str, Curve]]
 
 
 def by_curves(
@@ -121,7 +121,8 @@ def by_curves(
         The same result with comparable scores.
     """
     groups = [g for g in context.analysis.ir.groups if g.units > 1]
-    curves = curves_of(context, groups, result.scores)
+    judge = error_judge(context, curve_samples(costs.cost(KeepMap({})).macs))
+    curves = curves_of(context, judge, groups, result.scores)
     saved = savings(context.analysis, costs, groups, budget)
     slopes = calibrated(groups, result.scores, curves, saved)
     return replace(result, scores={**result.scores, **slopes})

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from onnxslim_snacs.allocation import error_judge
+from onnxslim_snacs.allocation import ErrorJudge
 from onnxslim_snacs.ir.types import Group
 from onnxslim_snacs.plan.curves import Curve, measure_curve
 from onnxslim_snacs.plan.decide import Scores
@@ -27,25 +27,33 @@ PROBED = 0.25
 
 
 def refitted_curves(
-    consumers: Consumers, context: ScoreContext, groups: Sequence[Group], scores: Scores
+    consumers: Consumers,
+    context: ScoreContext,
+    judge: ErrorJudge,
+    groups: Sequence[Group],
+    scores: Scores,
 ) -> dict[str, Curve]:
     """Curves after recovery; a group whose readers are not known gets the curve without.
 
     Args:
         consumers: the layers that read each channel axis, with their second moments.
         context: the model and its data.
+        judge: end-to-end errors of cuts without recovery.
         groups: what can be pruned.
         scores: the order in which units go.
     """
     # a thread pool within the linear algebra only gets in the way of ONNX Runtime's
     with threadpool_limits(limits=context.session.threads):
-        return _refitted_curves(consumers, context, groups, scores)
+        return _refitted_curves(consumers, context, judge, groups, scores)
 
 
 def _refitted_curves(
-    consumers: Consumers, context: ScoreContext, groups: Sequence[Group], scores: Scores
+    consumers: Consumers,
+    context: ScoreContext,
+    judge: ErrorJudge,
+    groups: Sequence[Group],
+    scores: Scores,
 ) -> dict[str, Curve]:
-    judge = error_judge(context)
     curves = {}
     for number, group in enumerate(groups):
         context.progress("error curves", number, len(groups))
