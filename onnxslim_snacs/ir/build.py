@@ -114,7 +114,7 @@ def build_graph(
     groups = collect_groups(found, is_weight, makers)
     return DependencyGraph(
         groups=groups,
-        pins=explain(facts, sinks, table, labels, pinned, origin),
+        pins=explain(facts, sinks, splits, table, labels, pinned, origin),
         origin=origin,
         sinks=sinks,
         table=table,

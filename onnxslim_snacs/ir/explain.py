@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxslim_snacs.ir.table import SlotTable, joined
 from onnxslim_snacs.ir.types import IntArray, Pin, PinReason, Sink, Split, Stated, Tie
@@ -22,6 +21,7 @@ HELD_PARTS = (
 def explain(
     facts: Sequence[Stated],
     sinks: Sequence[tuple[int, Sink]],
+    splits: Splits,
     table: SlotTable,
     labels: Sequence[IntArray],
     pinned: Sequence[IntArray],
@@ -42,18 +42,10 @@ def explain(
             stuck = (cause >= 0).all(axis=0)
             held[slots[stuck]] = True
             causes.update(dict.fromkeys(np.unique(cause[0, stuck]).tolist()))
-    splits = (number for number, item in enumerate(facts) if _is_held(item, table, held))
-    behind = (behind_split(facts, table, origin, number) for number in (*causes, *splits))
+    whole = (number for split, number in splits if held[table.slots(split.fine)].all())
+    behind = (behind_split(facts, table, origin, number) for number in (*causes, *whole))
     told = sorted({number for numbers in behind for number in numbers})
     return tuple(dict.fromkeys(pin_reason(facts[number]) for number in told))
-
-
-def _is_held(item: Stated, table: SlotTable, held: NDArray[np.bool_]) -> bool:
-    """Whether a statement is a split whose fine axis, of a weight, stays as a whole."""
-    fact = item.fact
-    if not isinstance(fact, Split) or any(a not in table for a in (fact.fine, *fact.factors)):
-        return False
-    return bool(held[table.slots(fact.fine)].all())
 
 
 def first_pins(facts: Sequence[Stated], base: IntArray, pins: Pins) -> IntArray:
