@@ -100,9 +100,8 @@ def _resized(
             resized = resized.mean(axis=3, keepdims=True)
         if layout != "NHWC":
             resized = resized.transpose(0, 3, 1, 2)
-        return (
-            (resized / 255).astype(dtype) if "float" in dtype else (resized - 128.0).astype(dtype)
-        )
+        scaled = resized / 255 if "float" in dtype else resized - 128.0
+        return scaled.astype(dtype)
 
     def read() -> Samples:
         train, _ = cifar_images("train", "raw", 2 * count)

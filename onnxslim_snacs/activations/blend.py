@@ -57,8 +57,8 @@ def blended(source: CalibrationSource, seed: int = 0) -> CalibrationSource | Non
         seed: for who is mixed with whom.
 
     Returns:
-        The mixed samples, without labels; None where mixing makes no sense: random samples, whole
-        numbers (tokens) only, sets of inputs without a dimension for samples, or too few samples.
+        The mixed samples, without labels; None where mixing makes no sense: random samples, inputs
+        without quantities, sets of inputs without a dimension for samples, or too few samples.
     """
     measured = {spec.name for spec in source.specs if _is_measured(spec)}
     if source.is_random or source.table.whole or not measured:
