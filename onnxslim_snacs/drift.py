@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,8 @@ class Drift:
         blend_risk: share of the answers that change on samples into which others were mixed, the
             larger of the counted and the expected one: what to expect of samples unlike those that
             the network was trained on (`activations.blend`).
-        classes: how many different classes the original answers with.
+        is_telling: whether agreement says anything: not about random samples, nor where the
+            original always gives the same answer.
         accuracy_before: with labels, the original's accuracy.
         accuracy_after: with labels, the other's accuracy.
     """
@@ -59,7 +60,7 @@ class Drift:
     standard_error: float | None = None
     flip_risk: float | None = None
     blend_risk: float | None = None
-    classes: int | None = None
+    is_telling: bool = True
     accuracy_before: float | None = None
     accuracy_after: float | None = None
 
@@ -69,14 +70,14 @@ class Drift:
 
         Of changed answers, the largest of the counted share, the expected one (of many cuts that
         are tried, the one is taken that was lucky in the count, and luck with margins is rarer),
-        and that of mixed samples, if it is known.  Where the original always gives the same answer,
-        agreement says nothing, and the error counts as well.
+        and that of mixed samples, if it is known.  Where agreement says nothing, the error counts
+        as well.
         """
         if self.accuracy_before is not None and self.accuracy_after is not None:
             return self.accuracy_before - self.accuracy_after
         if self.top1_agreement is not None:
             flips = (1.0 - self.top1_agreement, self.flip_risk or 0.0, self.blend_risk or 0.0)
-            return max(*flips, self.rel_error if self.classes == 1 else 0.0)
+            return max(*flips, 0.0 if self.is_telling else self.rel_error)
         return self.rel_error
 
 
@@ -123,21 +124,20 @@ def drift(reference: Answers, other: Answers) -> Drift:
     wanted, got = (said.outputs[logits].reshape(samples, -1) for said in (reference, other))
     before, after = wanted.argmax(axis=1), got.argmax(axis=1)
     agreement = float((before == after).mean())
-    spread = share_error(agreement, samples)
-    risk = flip_risk(wanted, got)
-    classes = len(np.unique(before))
-    if reference.labels is None or len(reference.labels) != samples:
-        return Drift(samples, error, agreement, spread, risk, classes=classes)
-    return Drift(
+    moved = Drift(
         samples,
         error,
         agreement,
-        spread,
-        risk,
-        None,
-        classes,
-        float((before == reference.labels).mean()),
-        float((after == reference.labels).mean()),
+        share_error(agreement, samples),
+        flip_risk(wanted, got),
+        is_telling=bool((before != before[0]).any()),
+    )
+    if reference.labels is None or len(reference.labels) != samples:
+        return moved
+    return replace(
+        moved,
+        accuracy_before=float((before == reference.labels).mean()),
+        accuracy_after=float((after == reference.labels).mean()),
     )
 
 

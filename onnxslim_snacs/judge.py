@@ -60,11 +60,13 @@ class Judge:
             self.source = self.source.part(0, affordable(self.analysis, self.source.samples))
             self._reference = self._answers(graph.proto)
         try:
-            return drift(self._reference, self._answers(model))
+            moved = drift(self._reference, self._answers(model))
         except InputRefused as error:
             raise ProofFailed(
                 f"the cut model fails where the original does not: {error}"
             ) from error
+        # what a classifier answers to noise says nothing about what it answers to data
+        return replace(moved, is_telling=moved.is_telling and not self.source.is_random)
 
     def with_blend(self, model: ModelProto, moved: Drift) -> Drift:
         """The distance with what is to be expected of samples unlike those at hand.

@@ -84,9 +84,7 @@ def droppers(asked: str, context: ScoreContext, judge: Judge, max_drop: float) -
         def drop(kept: Kept) -> float:
             outcome = recover(kept)
             drift = judge.with_blend(outcome.model, outcome.drift)
-            # what a classifier answers to noise says nothing about what it answers to data
-            lost = max(drift.drop, drift.rel_error) if judge.source.is_random else drift.drop
-            return lost + min(drift.standard_error or 0.0, max_drop / 2)
+            return drift.drop + min(drift.standard_error or 0.0, max_drop / 2)
 
         return drop
 
