@@ -14,7 +14,9 @@ ROUNDED = 1e-4
 Array = NDArray[Any]
 
 
-def worst_difference(wanted: Sequence[Array], got: Sequence[Array]) -> float:
+def worst_difference(
+    wanted: Sequence[Array], got: Sequence[Array], least_size: float = 0.0
+) -> float:
     """The largest relative difference of one tensor over several input sets.
 
     A sum whose terms happen to cancel on one set is held against its size on the others: its
@@ -23,8 +25,10 @@ def worst_difference(wanted: Sequence[Array], got: Sequence[Array]) -> float:
     Args:
         wanted: the tensor for each input set.
         got: the same of the other model.
+        least_size: the tensor is held against no less than that.
     """
     scale = max((_size(values) for values in wanted), default=0.0)
+    scale = max(scale, least_size)
     pairs = zip(wanted, got, strict=True)
     return max((relative_difference(a, b, scale) for a, b in pairs), default=0.0)
 

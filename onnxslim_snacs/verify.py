@@ -37,6 +37,8 @@ from onnxslim_snacs.passes.prune import cut_array
 TOLERANCE = 1e-5
 #: How many inner tensors are compared beside the outputs: a saturated Softmax hides everything.
 WITNESSES = 16
+#: Extent of the values of a Sigmoid.
+RANGE = 1.0
 #: Seeds of the input sets that are drawn where none are given.
 SEEDS = (1, 2)
 #: The same for half precision, whose unit in the last place is 8192 times larger.
@@ -140,8 +142,13 @@ def _prove_whole(
         masked = masked_original(analysis, keep, rest)
     except InputRefused as error:
         return replace(failed, failure=str(error), refused=True)
-    seen = list(dict.fromkeys((*part.boundary.reads, *witnesses(analysis, keep, pruned))))
-    seen = [name for name in seen if name not in analysis.graph.outputs]
+    squashed = {
+        name: read
+        for name, read in sigmoids(analysis, keep, pruned).items()
+        if read not in part.boundary.made
+    }
+    told = (*part.boundary.reads, *witnesses(analysis, keep, pruned), *squashed.values())
+    seen = [name for name in dict.fromkeys(told) if name not in analysis.graph.outputs]
     base_dir = analysis.graph.base_dir
     try:
         cut = [{n: cut_array(v, n, keep) for n, v in feeds.items()} for feeds in part.feeds]
@@ -157,7 +164,9 @@ def _prove_whole(
     names = [name for name in analysis.graph.outputs if name not in part.boundary.made] + seen
     worst = max(
         (
-            worst_difference([cut_array(a, name, keep) for a in ours], theirs)
+            worst_difference(
+                [cut_array(a, name, keep) for a in ours], theirs, RANGE if name in squashed else 0.0
+            )
             for name, ours, theirs in zip(
                 names, zip(*wanted, strict=True), zip(*got, strict=True), strict=True
             )
@@ -270,6 +279,25 @@ def witnesses(analysis: Analysis, keep: KeepMap, pruned: ModelProto) -> list[str
         if name in known and name not in analysis.graph.outputs and not _periodic(keep, name)
     ]
     return found[:WITNESSES]
+
+
+def sigmoids(analysis: Analysis, keep: KeepMap, pruned: ModelProto) -> dict[str, str]:
+    """Outputs that a Sigmoid makes, and what it reads, which is compared beside them.
+
+    Far below zero such an output shows nothing but the rounding of the Sigmoid: what it reads tells
+    more, and the output itself is held against the range of the function.
+    """
+    graph = analysis.graph
+    known = {name for node in pruned.graph.node for name in node.output if name}
+    made = ((name, graph.producer.get(name)) for name in graph.outputs)
+    nodes = {name: graph.nodes[position] for name, position in made if position is not None}
+    return {
+        name: node.input[0]
+        for name, node in nodes.items()
+        if (node.domain, node.op_type) in (("", "Sigmoid"), ("ai.onnx", "Sigmoid"))
+        and node.input[0] in known
+        and not _periodic(keep, node.input[0])
+    }
 
 
 def _periodic(keep: KeepMap, tensor: str) -> bool:

@@ -228,3 +228,44 @@ def test_a_sum_that_cancels_on_one_input_set_is_held_against_its_size_on_the_oth
     assert worst_difference([large, small], [large, small + noise]) < 1e-6
     assert worst_difference([large, small], [large, small + 1]) > 1e-3
     assert worst_difference([small, large], [small, np.full(3, np.nan, np.float32)]) == np.inf
+
+
+SIGMOID = """<ir_version: 8, opset_import: ["" : 17]>
+net (float[2,40] x, float[40,60] w_a, float[60,9] w_b, float[9] w_c) => (float[2,9] y) {
+  a = MatMul(x, w_a)
+  r = Relu(a)
+  m = MatMul(r, w_b)
+  s = Add(m, w_c)
+  y = Sigmoid(s)
+}"""
+
+
+def _far_below_zero() -> ModelProto:
+    model = model_from_text(SIGMOID, integers=False)
+    for tensor in model.graph.initializer:
+        if tensor.name == "w_c":
+            tensor.CopyFrom(numpy_helper.from_array(np.full(9, -200, np.float32), "w_c"))
+    return model
+
+
+def test_the_rounding_of_a_sigmoid_is_no_difference() -> None:
+    """Its values are tiny: what it rounds at 1 is much, held against them."""
+    analysis = read(_far_below_zero())
+    keep = random_keep(analysis, 0.5, seed=0)
+    feeds = [{"x": np.zeros((2, 40), np.float32)}]
+    cut = prune(analysis, keep)
+    assert prove(analysis, keep, cut, feeds=feeds).passed
+    moved = ModelProto()
+    moved.CopyFrom(cut)
+    (bias,) = (tensor for tensor in moved.graph.initializer if tensor.name == "w_c")
+    shifted = numpy_helper.to_array(bias) * np.float32(1.001)
+    bias.CopyFrom(numpy_helper.from_array(shifted, "w_c"))
+    assert not prove(analysis, keep, moved, feeds=feeds).passed  # what the Sigmoid reads tells
+
+
+def test_a_sigmoid_of_its_own_range_is_held_against_it() -> None:
+    small = np.array([3.6e-5], np.float32)
+    rounded = small + np.float32(1.8e-7)
+    assert worst_difference([small], [rounded]) > 1e-3
+    assert worst_difference([small], [rounded], 1.0) < 1e-6
+    assert worst_difference([10 * np.ones(1)], [10.1 * np.ones(1)], 1.0) == pytest.approx(0.01)
