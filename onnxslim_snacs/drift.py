@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
+from onnxslim_snacs.activations.inputs import ranks_classes
 from onnxslim_snacs.activations.run import comparable, execute, is_quantity
 from onnxslim_snacs.activations.sources import Batch
 from onnxslim_snacs.model.session import SessionConfig, create_session
@@ -182,15 +183,9 @@ def _margins(values: NDArray[Any], classes: NDArray[np.int64]) -> NDArray[np.flo
 
 
 def class_output(reference: Answers) -> int | None:
-    """Position of the output that ranks classes.
-
-    That is the first of shape (samples, at least 2), perhaps with dimensions of 1 behind.
-    """
+    """Position of the first output that ranks classes, if there are samples to compare."""
     for position, output in enumerate(reference.outputs):
-        shape = output.shape
-        if not is_quantity(output):
-            continue
-        if len(shape) >= 2 and min(shape[:2]) >= 2 and output.size == shape[0] * shape[1]:
+        if is_quantity(output) and ranks_classes(output.shape) and len(output) >= 2:
             return position
     return None
 

@@ -74,6 +74,8 @@ def test_classes_with_dimensions_of_one_behind_are_classes() -> None:
     assert flat == deep
     maps = drift(*(Answers((x.reshape(50, 5, 2),), None) for x in (wanted, got)))
     assert maps.top1_agreement is None
+    anchors = drift(*(Answers((x[:, :, None],), None) for x in (wanted, got)))
+    assert anchors.top1_agreement is None
 
 
 def said(*outputs: np.ndarray) -> Answers:

@@ -164,15 +164,22 @@ def check_labels(name: str, labels: NDArray[Any], classes: int | None) -> NDArra
 
 
 def class_count(graph: ModelGraph) -> int | None:
-    """Number of classes if an output ranks a fixed number of them, (sample, class, 1 ...)."""
+    """Number of classes if an output ranks a fixed number of them."""
     for info in graph.graph.output:
-        dims = info.type.tensor_type.shape.dim
+        dims = [int(dim.dim_value) for dim in info.type.tensor_type.shape.dim]
         kind = info.type.tensor_type.elem_type
         floats = kind in (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
-        flat = all(dim.dim_value == 1 for dim in dims[2:])
-        if floats and len(dims) >= 2 and flat and dims[1].dim_value >= 2:
-            return int(dims[1].dim_value)
+        if floats and ranks_classes(dims):
+            return dims[1]
     return None
+
+
+def ranks_classes(shape: Sequence[int]) -> bool:
+    """Whether an output of that shape ranks classes: (sample, class), or a map of one position.
+
+    With one dimension of 1 behind, (sample, anchor, 1) is what a detector says.
+    """
+    return len(shape) in (2, 4, 5) and shape[1] >= 2 and all(size == 1 for size in shape[2:])
 
 
 def _castable(got: np.dtype[Any], want: np.dtype[Any]) -> bool:
