@@ -46,8 +46,8 @@ def plain(data: Path, threads: int) -> dict[str, float]:
 
 def whole(data: Path, threads: int) -> dict[str, float]:
     """`compress`, by stage."""
+    from onnxslim_snacs.commands.compress import compress
     from onnxslim_snacs.config import CompressConfig, DataConfig
-    from onnxslim_snacs.pipeline import compress
 
     wall, cpu = perf_counter(), process_time()
     config = CompressConfig(

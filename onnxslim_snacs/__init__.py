@@ -13,10 +13,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from onnxslim_snacs.commands.apply import apply_plan
+    from onnxslim_snacs.commands.compress import compress
+    from onnxslim_snacs.commands.inspect import inspect
+    from onnxslim_snacs.commands.verify import verify_files
     from onnxslim_snacs.config import CompressConfig, DataConfig
     from onnxslim_snacs.errors import SnacsError
-    from onnxslim_snacs.inspection import inspect
-    from onnxslim_snacs.pipeline import apply_plan, compress, verify_files
     from onnxslim_snacs.plan.plan import Plan
     from onnxslim_snacs.report.report import Report
 
@@ -29,10 +31,10 @@ _HOMES = {
     "Plan": "plan.plan",
     "Report": "report.report",
     "SnacsError": "errors",
-    "apply_plan": "pipeline",
-    "compress": "pipeline",
-    "inspect": "inspection",
-    "verify_files": "pipeline",
+    "apply_plan": "commands.apply",
+    "compress": "commands.compress",
+    "inspect": "commands.inspect",
+    "verify_files": "commands.verify",
 }
 
 __all__ = [

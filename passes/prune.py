@@ -22,14 +22,7 @@ from onnxslim_snacs.model.graph import captured, node_constant
 from onnxslim_snacs.model.share import rejoin
 from onnxslim_snacs.ops import OPERATORS, chains
 from onnxslim_snacs.ops.analyse import Analysis
-from onnxslim_snacs.ops.node import (
-    Edit,
-    OpNode,
-    ReplaceNode,
-    SetAttribute,
-    SetDims,
-    SetInput,
-)
+from onnxslim_snacs.ops.node import Edit, OpNode, ReplaceNode, SetAttribute, SetDims, SetInput
 from onnxslim_snacs.passes.shapes import frozen_inputs, new_dims, operand_dtype
 from onnxslim_snacs.passes.tidy import remove_dead_nodes
 

@@ -17,8 +17,8 @@ from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.session import SessionConfig, create_session
 from onnxslim_snacs.model.sizes import candidate_sizes
 from onnxslim_snacs.ops.analyse import Analysis, analyse
-from onnxslim_snacs.oracle import masked_original
 from onnxslim_snacs.passes.prune import prune
+from onnxslim_snacs.proof.oracle import masked_original
 from tests.conftest import SHARED
 
 FIXTURES = Path(__file__).parent / "ops" / "fixtures"

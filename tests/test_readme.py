@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from onnxslim_snacs import errors
-from onnxslim_snacs.cli import app
+from onnxslim_snacs.cli.app import app
 from onnxslim_snacs.scores import CRITERIA
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -18,9 +18,9 @@ import numpy as np
 
 from benchmarks.accuracy.networks import NETWORKS, STAND_INS
 from benchmarks.accuracy.run import open_bench
+from onnxslim_snacs.commands.compress import compress
 from onnxslim_snacs.config import CompressConfig, DataConfig
 from onnxslim_snacs.errors import NothingToPrune
-from onnxslim_snacs.pipeline import compress
 
 ALL = NETWORKS | STAND_INS
 HEADS = (

@@ -29,13 +29,13 @@ from onnx import ModelProto
 from benchmarks.accuracy.networks import NETWORKS, Network, Samples
 from benchmarks.accuracy.plot import draw
 from benchmarks.accuracy.table import write_table
+from onnxslim_snacs.commands.compress import compress
 from onnxslim_snacs.config import CompressConfig, DataConfig
 from onnxslim_snacs.errors import SnacsError
 from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.model.load import load_model
 from onnxslim_snacs.model.session import SessionConfig, create_session
 from onnxslim_snacs.ops.analyse import analyse
-from onnxslim_snacs.pipeline import compress
 from onnxslim_snacs.plan.cost import cost_model
 
 HERE = Path(__file__).parent

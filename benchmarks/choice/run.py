@@ -25,17 +25,18 @@ from onnx import ModelProto
 from benchmarks.choice.table import print_table
 from benchmarks.common import SHARED, cifar_images
 from onnxslim_snacs.activations.sources import CalibrationSource, open_source
-from onnxslim_snacs.allocation import by_curves
 from onnxslim_snacs.config import DataConfig
+from onnxslim_snacs.decide.allocation import Constraints
+from onnxslim_snacs.decide.budget import budget_price
+from onnxslim_snacs.decide.choose import by_target
+from onnxslim_snacs.decide.slopes import by_curves
 from onnxslim_snacs.ir.keep import KeepMap, keep_map
 from onnxslim_snacs.model.load import load_model
 from onnxslim_snacs.model.session import SessionConfig, create_session
 from onnxslim_snacs.ops.analyse import Analysis, analyse
 from onnxslim_snacs.passes.prune import prune
-from onnxslim_snacs.plan.budget import budget_price
-from onnxslim_snacs.plan.choose import by_target
 from onnxslim_snacs.plan.cost import CostModel, cost_model
-from onnxslim_snacs.plan.decide import Constraints, Kept, Scores
+from onnxslim_snacs.plan.kept import Kept, Scores
 from onnxslim_snacs.scores import CRITERIA
 from onnxslim_snacs.scores.criterion import ScoreContext
 

@@ -20,18 +20,19 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxslim_snacs.difference import worst_difference
+from onnxslim_snacs.decide.allocation import Constraints, uniform
+from onnxslim_snacs.decide.budget import shares
 from onnxslim_snacs.ir.keep import KeepMap, keep_map
 from onnxslim_snacs.model.load import load_model
 from onnxslim_snacs.model.session import SessionConfig
 from onnxslim_snacs.ops.analyse import Analysis, analyse
 from onnxslim_snacs.passes.prune import prune
-from onnxslim_snacs.plan.budget import shares
 from onnxslim_snacs.plan.cost import cost_model
-from onnxslim_snacs.plan.decide import Constraints, Kept, uniform
+from onnxslim_snacs.plan.kept import Kept
+from onnxslim_snacs.proof.difference import worst_difference
+from onnxslim_snacs.proof.prove import prove
 from onnxslim_snacs.scores import CRITERIA
 from onnxslim_snacs.scores.criterion import ScoreContext
-from onnxslim_snacs.verify import prove
 from tests.harness import run
 from tests.properties.checks import tensors
 from tests.properties.oracle import gathered

@@ -21,6 +21,8 @@ from typing import Any, cast
 
 from onnx import ModelProto
 
+from onnxslim_snacs.commands.refusals import require_prunable
+from onnxslim_snacs.decide.allocation import Constraints, uniform
 from onnxslim_snacs.errors import NothingToPrune
 from onnxslim_snacs.ir.keep import KeepMap, keep_map
 from onnxslim_snacs.ir.types import Axis
@@ -31,11 +33,9 @@ from onnxslim_snacs.model.session import SessionConfig, create_session
 from onnxslim_snacs.ops.analyse import Analysis, analyse
 from onnxslim_snacs.passes.prune import prune
 from onnxslim_snacs.plan.cost import CostModel, cost_model
-from onnxslim_snacs.plan.decide import Constraints, uniform
-from onnxslim_snacs.refusals import require_prunable
+from onnxslim_snacs.proof.prove import prove
 from onnxslim_snacs.scores import CRITERIA
 from onnxslim_snacs.scores.criterion import ScoreContext
-from onnxslim_snacs.verify import prove
 
 RATIO = 0.5
 CRITERION = "l1"

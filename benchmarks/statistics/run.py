@@ -21,12 +21,7 @@ from time import perf_counter
 import numpy as np
 
 from benchmarks.common import SHARED, cifar_images
-from onnxslim_snacs.activations.requests import (
-    GramRequest,
-    MomentRequest,
-    Request,
-    pooled_request,
-)
+from onnxslim_snacs.activations.requests import GramRequest, MomentRequest, Request, pooled_request
 from onnxslim_snacs.activations.run import batch_size, run_batches
 from onnxslim_snacs.activations.sources import open_source
 from onnxslim_snacs.activations.statistics import collect

@@ -78,7 +78,7 @@ Request: TypeAlias = PooledRequest | MomentRequest | RangeRequest | GramRequest
 
 
 @dataclass(frozen=True, slots=True)
-class Moments:
+class ChannelMoments:
     """First and second moments by channel.
 
     Attributes:
@@ -159,7 +159,7 @@ class Statistics:
     index: NDArray[np.int64]
     labels: NDArray[np.int64] | None
     pooled: Mapping[PooledRequest, NDArray[np.float32]]
-    moments: Mapping[MomentRequest, Moments]
+    moments: Mapping[MomentRequest, ChannelMoments]
     ranges: Mapping[RangeRequest, Range]
     grams: Mapping[GramRequest, Gram]
 

@@ -13,7 +13,7 @@ from onnx import helper
 from onnxslim_snacs.activations.masked import MaskedModel, masked_model
 from onnxslim_snacs.activations.run import comparable
 from onnxslim_snacs.activations.sources import Batch
-from onnxslim_snacs.activations.tails import Cut, find_cuts, tail
+from onnxslim_snacs.activations.tails import Opening, find_cuts, tail
 from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.model.external import is_external
 from onnxslim_snacs.model.session import SessionConfig, create_session
@@ -112,7 +112,7 @@ def open_restarts(
     return Restarts(model, tuple(batches), outputs, tuple(parts), tuple(reference))
 
 
-def _part(model: MaskedModel, cut: Cut, config: SessionConfig, seen: Sequence[Arrays]) -> _Part:
+def _part(model: MaskedModel, cut: Opening, config: SessionConfig, seen: Sequence[Arrays]) -> _Part:
     crossing = tuple({name: found[name] for name in cut.crossing} for found in seen)
     kinds = {n: helper.np_dtype_to_tensor_dtype(v.dtype) for n, v in crossing[0].items()}
     session = create_session(tail(model.proto, cut, kinds), config)

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxslim_snacs.activations.requests import (
+    ChannelMoments,
     Gram,
     GramRequest,
     MomentRequest,
-    Moments,
     PooledRequest,
     Range,
     RangeRequest,
@@ -21,7 +21,7 @@ from onnxslim_snacs.activations.requests import (
     Vector,
 )
 
-Sum: TypeAlias = Moments | Gram | Range
+Sum: TypeAlias = ChannelMoments | Gram | Range
 Sums: TypeAlias = dict[Request, Sum]
 Results: TypeAlias = Mapping[str, NDArray[Any]]
 
@@ -60,7 +60,7 @@ def _sum(request: Request, found: Results) -> Sum:
     count = int(np.prod(shape)) // max(1, channels)
     total = _total(found["rows"], channels, count)
     if isinstance(request, MomentRequest):
-        return Moments(count, total, _total(found["squares"], channels, count))
+        return ChannelMoments(count, total, _total(found["squares"], channels, count))
     return Gram(count, total, found["products"].astype(np.float64))
 
 
@@ -76,8 +76,8 @@ def _total(means: NDArray[Any], channels: int, count: int) -> Vector:
 def _added(a: Sum, b: Sum, weight: float) -> Sum:
     if isinstance(a, Range) and isinstance(b, Range):
         return Range(np.minimum(a.low, b.low), np.maximum(a.high, b.high))
-    if isinstance(a, Moments) and isinstance(b, Moments):
-        return Moments(
+    if isinstance(a, ChannelMoments) and isinstance(b, ChannelMoments):
+        return ChannelMoments(
             a.count + round(weight * b.count),
             a.sum + weight * b.sum,
             a.square_sum + weight * b.square_sum,
@@ -91,10 +91,12 @@ def _added(a: Sum, b: Sum, weight: float) -> Sum:
     raise TypeError(f"{type(a).__name__} and {type(b).__name__} do not add up")
 
 
-def moments(sums: Sums) -> dict[MomentRequest, Moments]:
+def moments(sums: Sums) -> dict[MomentRequest, ChannelMoments]:
     """The moments among the sums."""
     return {
-        r: s for r, s in sums.items() if isinstance(r, MomentRequest) and isinstance(s, Moments)
+        r: s
+        for r, s in sums.items()
+        if isinstance(r, MomentRequest) and isinstance(s, ChannelMoments)
     }
 
 

@@ -17,7 +17,7 @@ MOST_CROSSING = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class Opening:
     """A place between two nodes of a graph.
 
     Attributes:
@@ -31,7 +31,7 @@ class Cut:
 
 def find_cuts(
     model: ModelProto, facts: ModelFacts, starts: Sequence[int], count: int
-) -> tuple[Cut, ...]:
+) -> tuple[Opening, ...]:
     """Up to `count` places, evenly spread over the candidates, where little crosses.
 
     Args:
@@ -46,7 +46,7 @@ def find_cuts(
         sizes = [_numbers(facts, name) for name in crossing[start]]
         known = [size for size in sizes if size is not None]
         if len(known) == len(sizes) and sum(known) <= MOST_CROSSING:
-            cheap.append(Cut(start, crossing[start]))
+            cheap.append(Opening(start, crossing[start]))
     places = {(number * len(cheap)) // (count + 1) for number in range(1, count + 1)}
     return tuple(cheap[place] for place in sorted(places) if place < len(cheap))
 
@@ -74,7 +74,7 @@ def _numbers(facts: ModelFacts, name: str) -> int | None:
     return prod(shapes[0]) // max(1, shapes[0][0] if shapes[0] else 1) if shapes else None
 
 
-def tail(model: ModelProto, cut: Cut, kinds: Mapping[str, int]) -> ModelProto:
+def tail(model: ModelProto, cut: Opening, kinds: Mapping[str, int]) -> ModelProto:
     """The part of a model behind a cut.
 
     Args:

@@ -7,9 +7,9 @@ from collections import Counter
 from onnx import FunctionProto, ModelProto, NodeProto
 
 from onnxslim_snacs.errors import InputRefused, LimitExceeded, foreign
+from onnxslim_snacs.model.bounds import DEFAULT_LIMITS, Limits
 from onnxslim_snacs.model.graph import ModelGraph
-from onnxslim_snacs.model.limits import DEFAULT_LIMITS, Limits
-from onnxslim_snacs.model.walk import all_nodes
+from onnxslim_snacs.model.stored import all_nodes
 
 _Key = tuple[str, str, str]
 

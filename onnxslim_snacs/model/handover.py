@@ -16,8 +16,8 @@ from onnx import ModelProto, StringStringEntryProto, TensorProto
 from onnxslim_snacs.model.external import is_external
 from onnxslim_snacs.model.mapped import folder_of, is_plain, read_in, tensor_array
 from onnxslim_snacs.model.shell import shell
+from onnxslim_snacs.model.stored import stored_tensors
 from onnxslim_snacs.model.tensors import DATA_FIELDS, stored_bytes
-from onnxslim_snacs.model.walk import stored_tensors
 
 #: Models up to this size are handed over whole, which takes three copies of them.
 MAX_INLINE = 1 << 28

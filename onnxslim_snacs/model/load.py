@@ -11,9 +11,9 @@ from google.protobuf.message import DecodeError
 from onnx import ModelProto
 
 from onnxslim_snacs.errors import FileSystemError, InputRefused, LimitExceeded, SnacsError, foreign
+from onnxslim_snacs.model.bounds import DEFAULT_LIMITS, Limits
 from onnxslim_snacs.model.functions import check_size
 from onnxslim_snacs.model.graph import ModelGraph
-from onnxslim_snacs.model.limits import DEFAULT_LIMITS, Limits
 from onnxslim_snacs.model.schema import check_schema, check_versions
 from onnxslim_snacs.model.weights import check_shapes, check_tensors
 from onnxslim_snacs.model.wiring import check_names, check_wiring

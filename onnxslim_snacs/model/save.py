@@ -17,8 +17,8 @@ from onnxslim_snacs.errors import FileSystemError, LimitExceeded, foreign
 from onnxslim_snacs.model.atomic import TempFile, temp_file
 from onnxslim_snacs.model.external import is_external, locate, read_chunks
 from onnxslim_snacs.model.shell import shell
+from onnxslim_snacs.model.stored import stored_tensors
 from onnxslim_snacs.model.tensors import DATA_FIELDS, stored_bytes
-from onnxslim_snacs.model.walk import stored_tensors
 
 #: Weights beyond this go into a data file: Protocol Buffers writes no message of 2 GiB.
 MAX_INLINE = 2**31 - 2**26

@@ -15,7 +15,7 @@ from onnxslim_snacs.errors import InputRefused, foreign
 from onnxslim_snacs.model.external import is_external
 from onnxslim_snacs.model.functions import plain_domain
 from onnxslim_snacs.model.shell import shell
-from onnxslim_snacs.model.walk import all_nodes, stored_tensors
+from onnxslim_snacs.model.stored import all_nodes, stored_tensors
 
 _UNKNOWN_DOMAIN = "onnxslim_snacs.unknown"
 _ONNX_DOMAINS = ("", "ai.onnx.ml")

@@ -9,10 +9,10 @@ from pathlib import Path
 from onnx import ModelProto, NodeProto, TensorProto
 
 from onnxslim_snacs.errors import InputRefused, LimitExceeded, foreign
-from onnxslim_snacs.model.limits import Limits
+from onnxslim_snacs.model.bounds import Limits
 from onnxslim_snacs.model.mapped import tensor_array
+from onnxslim_snacs.model.stored import all_nodes, stored_tensors
 from onnxslim_snacs.model.tensors import NotFinite, check_tensor, element_count
-from onnxslim_snacs.model.walk import all_nodes, stored_tensors
 from onnxslim_snacs.model.wiring import describe
 
 #: Operator -> the inputs that hold trained numbers, in which infinity is a fault.  Elsewhere it is

@@ -8,7 +8,7 @@ from onnx import FunctionProto, GraphProto, ModelProto, NodeProto
 
 from onnxslim_snacs.errors import InputRefused, foreign
 from onnxslim_snacs.model.graph import captured, subgraphs
-from onnxslim_snacs.model.walk import every_node, stored_tensors
+from onnxslim_snacs.model.stored import every_node, stored_tensors
 
 _Scopes = Sequence[set[str]]
 

@@ -8,15 +8,7 @@ import numpy as np
 
 from onnxslim_snacs.ir.types import Axis, Fact, Pin, Tie
 from onnxslim_snacs.ops.common import pin_operand, pin_tensors
-from onnxslim_snacs.ops.node import (
-    Edit,
-    Keep,
-    OpNode,
-    SetAttribute,
-    SetInput,
-    arange,
-    known,
-)
+from onnxslim_snacs.ops.node import Edit, Keep, OpNode, SetAttribute, SetInput, arange, known
 from onnxslim_snacs.ops.registry import Family, OpRule
 
 DYNAMIC = "joined with an extent that changes with the input"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import prod
 
 import numpy as np
-from onnx import GraphProto, TensorProto, helper
+from onnx import GraphProto, ModelProto, TensorProto, helper
 
 from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.ir.types import Axis
@@ -208,3 +208,15 @@ _COUNTERS = {
     "GRU": _recurrent,
     "RNN": _recurrent,
 }
+
+
+def with_added(cost: Cost, cut: ModelProto, recovered: ModelProto) -> Cost:
+    """The cost with the biases that recovery has added."""
+    known = {tensor.name for tensor in cut.graph.initializer}
+    params = size = 0
+    for tensor in recovered.graph.initializer:
+        if tensor.name not in known:
+            count = prod(tensor.dims)
+            params += count
+            size += count * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    return Cost(cost.params + params, cost.macs, cost.bytes + size)

@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from onnx import ModelProto
 
 from onnxslim_snacs.errors import InputRefused, foreign
 from onnxslim_snacs.ir.build import DependencyGraph
 from onnxslim_snacs.ir.types import BoolArray, is_virtual
 from onnxslim_snacs.model.graph import ModelGraph
+from onnxslim_snacs.model.mapped import tensor_array
+from onnxslim_snacs.model.stored import all_nodes
 from onnxslim_snacs.model.text import read_text
-from onnxslim_snacs.model.walk import all_nodes
 
 FORMAT = 1
 
@@ -169,3 +171,18 @@ def check_plan(plan: Plan, graph: ModelGraph, ir: DependencyGraph) -> None:
                 f"plan: group {foreign(group.id)} with {group.units} units; the model has "
                 f"{wanted.get(group.id, 'no such group')}"
             )
+
+
+def model_digest(model: ModelProto, base_dir: Path | None = None) -> str:
+    """SHA-256 over the nodes and the weights of a model, wherever it stores them."""
+    digest = hashlib.sha256()
+    for node in model.graph.node:
+        digest.update(node.SerializeToString(deterministic=True))
+    for tensor in sorted(model.graph.initializer, key=lambda t: t.name):
+        digest.update(
+            f"{tensor.name}\0{tensor.data_type}\0{tuple(tensor.dims)}\n".encode(
+                "utf-8", "surrogatepass"
+            )
+        )
+        digest.update(np.ascontiguousarray(tensor_array(tensor, base_dir)).tobytes())
+    return digest.hexdigest()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from onnx import NodeProto
 
+from onnxslim_snacs.layers.layers import Layer, stored, weight_blocks
+from onnxslim_snacs.layers.moments import FloatArray
+from onnxslim_snacs.layers.tail import channel_vector
 from onnxslim_snacs.model.graph import ModelGraph
-from onnxslim_snacs.readers.layers import Layer, stored, weight_blocks
-from onnxslim_snacs.readers.moments import FloatArray
-from onnxslim_snacs.readers.tail import channel_vector
 from onnxslim_snacs.recovery.solve import Affine
 
 

@@ -16,12 +16,12 @@ import numpy as np
 
 from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.ir.types import Axis, IntArray, Sink
+from onnxslim_snacs.layers.layers import Layer, stored
+from onnxslim_snacs.layers.moments import FloatArray
+from onnxslim_snacs.layers.tail import follow
+from onnxslim_snacs.layers.walk import Walk
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.ops.analyse import Analysis
-from onnxslim_snacs.readers.layers import Layer, stored
-from onnxslim_snacs.readers.moments import FloatArray
-from onnxslim_snacs.readers.tail import follow
-from onnxslim_snacs.readers.walk import Walk
 
 _MOVES = ("Reshape", "Transpose", "Identity", "Squeeze", "Unsqueeze")
 #: Ridge on the second moments, relative to their mean.
@@ -29,7 +29,7 @@ _RIDGE = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
-class Heads:
+class HeadLayout:
     """Channels of one operand, head by head.
 
     Attributes:
@@ -56,8 +56,8 @@ class Partner:
 
     tensor: str
     dim: int
-    there: Heads
-    here: Heads
+    there: HeadLayout
+    here: HeadLayout
 
 
 def find_partners(
@@ -103,7 +103,7 @@ def _origin(cut: ModelGraph, tensor: str, ends: Mapping[str, Layer]) -> str | No
     return tensor
 
 
-def _heads(analysis: Analysis, keep: KeepMap, sink: Sink, layer: Layer) -> Heads | None:
+def _heads(analysis: Analysis, keep: KeepMap, sink: Sink, layer: Layer) -> HeadLayout | None:
     """The channels of a layer that run along a summed axis, a row for each head that stays."""
     axis = Axis(layer.out, layer.out_dim)
     group = next((g for g in analysis.ir.groups if g.on(sink.axis) is not None), None)
@@ -121,7 +121,7 @@ def _heads(analysis: Analysis, keep: KeepMap, sink: Sink, layer: Layer) -> Heads
     kept = np.searchsorted(lasting, full[heads][:, summed])
     if not stays[heads][:, summed].all() or kept.size != len(lasting):
         return None
-    return Heads(full[heads], kept, (index.size, len(lasting)))
+    return HeadLayout(full[heads], kept, (index.size, len(lasting)))
 
 
 def mixing(partner: Partner, original: Walk, present: Walk) -> FloatArray:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
-from onnxslim_snacs.readers.moments import FloatArray, Moments, Rows
+from onnxslim_snacs.layers.moments import FloatArray, Moments, Rows
 from onnxslim_snacs.recovery.regression import Regression
 from onnxslim_snacs.recovery.solve import Affine
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
-from onnxslim_snacs.readers.moments import FloatArray
+from onnxslim_snacs.layers.moments import FloatArray
 from onnxslim_snacs.recovery.regression import Regression
 from onnxslim_snacs.recovery.solve import Affine
 

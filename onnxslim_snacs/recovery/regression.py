@@ -12,7 +12,7 @@ from math import inf
 
 import numpy as np
 
-from onnxslim_snacs.readers.moments import Rows, Sums, add_rows, empty_sums
+from onnxslim_snacs.layers.moments import Rows, Sums, add_rows, empty_sums
 from onnxslim_snacs.recovery.solve import Affine
 
 _STEP = 1 << 13

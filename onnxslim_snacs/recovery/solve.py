@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
-from onnxslim_snacs.readers.moments import FloatArray, Moments
+from onnxslim_snacs.layers.moments import FloatArray, Moments
 
 #: Smallest ridge, relative to the mean variance of the features: what rounding in single precision
 #: leaves of the Gram matrix of dependent features.

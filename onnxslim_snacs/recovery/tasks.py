@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from math import inf
 
+from onnxslim_snacs.layers.layers import Layer, NotFitted
+from onnxslim_snacs.layers.moments import FloatArray
+from onnxslim_snacs.layers.tail import Tail, follow
+from onnxslim_snacs.layers.walk import reads
 from onnxslim_snacs.model.graph import ModelGraph
-from onnxslim_snacs.readers.layers import Layer, NotFitted
-from onnxslim_snacs.readers.moments import FloatArray
-from onnxslim_snacs.readers.tail import Tail, follow
-from onnxslim_snacs.readers.walk import reads
 from onnxslim_snacs.recovery.affine import alpha, read_affine
 from onnxslim_snacs.recovery.bilinear import Partner
 from onnxslim_snacs.recovery.solve import Affine

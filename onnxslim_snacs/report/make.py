@@ -8,16 +8,16 @@ from pathlib import Path
 
 from onnxslim_snacs.activations.sources import CalibrationSource
 from onnxslim_snacs.config import CompressConfig
-from onnxslim_snacs.drift import Drift
+from onnxslim_snacs.decide.choose import Choice
 from onnxslim_snacs.errors import foreign
 from onnxslim_snacs.ir.keep import KeepMap
+from onnxslim_snacs.judge.drift import Drift
 from onnxslim_snacs.ops.analyse import Analysis
-from onnxslim_snacs.oracle import inexact_nodes
-from onnxslim_snacs.plan.choose import Choice
 from onnxslim_snacs.plan.cost import CostModel
-from onnxslim_snacs.report.groups import group_reports
+from onnxslim_snacs.proof.inexact import inexact_nodes
+from onnxslim_snacs.proof.prove import Proof
+from onnxslim_snacs.report.by_group import group_reports
 from onnxslim_snacs.report.report import Report
-from onnxslim_snacs.verify import Proof
 
 #: The warning that nobody may overlook.
 NO_DATA = (

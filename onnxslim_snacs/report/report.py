@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass
 from typing import Any
 
-from onnxslim_snacs.bench import Latency
-from onnxslim_snacs.drift import Drift
 from onnxslim_snacs.ir.types import InexactNode, PinReason
-from onnxslim_snacs.passes.recover import LayerRecord
+from onnxslim_snacs.ir.why import Link
+from onnxslim_snacs.judge.drift import Drift
+from onnxslim_snacs.judge.stopwatch import Latency
 from onnxslim_snacs.plan.cost import Cost
-from onnxslim_snacs.verify import Proof
+from onnxslim_snacs.proof.prove import Proof
+from onnxslim_snacs.recovery.accept import RecoveryReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,26 +40,6 @@ class GroupReport:
     kept: int
     params: int
     macs: int
-
-
-@dataclass(frozen=True, slots=True)
-class RecoveryReport:
-    """What recovery did.
-
-    Attributes:
-        asked: what the user asked for.
-        used: the method whose result was kept; "none" if the cut model was.
-        raw: distance of the cut model from the original on the samples that `Report.drift` is
-            about.
-        layers: error of each layer before and after, and whether its correction was kept.
-        reason: why the cut model was kept.
-    """
-
-    asked: str
-    used: str
-    raw: Drift | None
-    layers: tuple[LayerRecord, ...] = ()
-    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,3 +103,47 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "tolist"):
         return _plain(value.tolist())
     return value
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What `inspect` finds.
+
+    Attributes:
+        model: path of the model.
+        cost: what it costs.
+        groups: what can be pruned.
+        pins: why the rest cannot.
+        why: for each axis of the tensor that was asked for, the chain of ties that leads to a pin.
+        note: why the model could not be run, "" if it could.
+    """
+
+    model: str
+    cost: Cost
+    groups: tuple[GroupReport, ...]
+    pins: tuple[PinReason, ...]
+    why: tuple[tuple[Link, ...], ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two models side by side.
+
+    Attributes:
+        names: their paths.
+        before: cost of the first.
+        after: cost of the second.
+        files: bytes of the two files.
+        latency: their times, measured in alternation.
+        threads: threads of ONNX Runtime.
+        provider: where they ran.
+    """
+
+    names: tuple[str, str]
+    before: Cost
+    after: Cost
+    files: tuple[int, int]
+    latency: Latency
+    threads: int
+    provider: str

@@ -2,7 +2,7 @@
 
 from onnxslim_snacs.scores import magnitude, random, refit
 from onnxslim_snacs.scores.criterion import Criterion
-from onnxslim_snacs.scores.snacs.criterion import GAUSSIAN, SNACS
+from onnxslim_snacs.scores.snacs.score import GAUSSIAN, SNACS
 
 #: Every criterion, by the name that the user types.
 CRITERIA: dict[str, Criterion] = {

@@ -15,7 +15,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from onnxslim_snacs.ir.types import IntArray
-from onnxslim_snacs.readers.consumers import (
+from onnxslim_snacs.layers.consumers import (
     RIDGE,
     Consumer,
     Consumers,
@@ -23,7 +23,7 @@ from onnxslim_snacs.readers.consumers import (
     consumer_moments,
     readers_of,
 )
-from onnxslim_snacs.readers.moments import FloatArray
+from onnxslim_snacs.layers.moments import FloatArray
 from onnxslim_snacs.scores.criterion import Criterion, ScoreContext, ScoreResult
 from onnxslim_snacs.scores.magnitude import l1
 

@@ -12,8 +12,8 @@ from onnxslim_snacs.activations import blend
 from onnxslim_snacs.activations.blend import blended
 from onnxslim_snacs.activations.sources import CalibrationSource, open_source
 from onnxslim_snacs.config import DataConfig
-from onnxslim_snacs.drift import answers, drift
-from onnxslim_snacs.judge import Judge
+from onnxslim_snacs.judge.drift import answers, drift
+from onnxslim_snacs.judge.judge import Judge
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.session import SessionConfig
 from onnxslim_snacs.ops.analyse import analyse

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from onnxslim_snacs.cli import run
+from onnxslim_snacs.cli.app import run
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
 

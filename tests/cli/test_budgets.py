@@ -10,9 +10,9 @@ import numpy as np
 import onnx
 import pytest
 
-from onnxslim_snacs.bench import Latency
-from onnxslim_snacs.drift import Drift
-from onnxslim_snacs.judge import Judge, LatencyWatch
+from onnxslim_snacs.judge.drift import Drift
+from onnxslim_snacs.judge.judge import Judge
+from onnxslim_snacs.judge.stopwatch import Latency, LatencyWatch
 from tests.cli.conftest import Cli, untouched
 from tests.harness import model_from_text
 

@@ -13,8 +13,8 @@ import onnx
 import pytest
 from onnx import ModelProto, helper, numpy_helper, parser
 
-from onnxslim_snacs import pipeline
-from onnxslim_snacs.cli import run
+from onnxslim_snacs.cli.app import run
+from onnxslim_snacs.commands import compress as pipeline
 from onnxslim_snacs.model import load
 from onnxslim_snacs.passes import prune as prune_module
 from tests.cli.conftest import Cli, untouched

@@ -154,7 +154,7 @@ def test_a_signal_during_a_finaliser_is_not_lost() -> None:
     """Python ignores what is raised there; the run has to end all the same, without a traceback."""
     code = """
 import signal, sys, time
-from onnxslim_snacs import cli
+from onnxslim_snacs.cli import app
 
 class Dying:
     def __del__(self):
@@ -166,8 +166,8 @@ def run(arguments):
     time.sleep(5)
     return 0
 
-cli.run = run
-cli.main()
+app.run = run
+app.main()
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 143

@@ -13,8 +13,8 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper, parser
 
 from onnxslim_snacs.errors import FileSystemError, InputRefused, LimitExceeded
+from onnxslim_snacs.model.bounds import Limits
 from onnxslim_snacs.model.functions import inlined
-from onnxslim_snacs.model.limits import Limits
 from onnxslim_snacs.model.load import load_model
 
 GOOD = """

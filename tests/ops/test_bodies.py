@@ -12,8 +12,8 @@ from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.ops.analyse import Analysis, analyse
 from onnxslim_snacs.passes.prune import prune
 from onnxslim_snacs.plan.cost import cost_model
+from onnxslim_snacs.proof.prove import prove
 from onnxslim_snacs.scores.magnitude import producing_axes
-from onnxslim_snacs.verify import prove
 
 # States that start from a constant, slices and stacked results all have channels of their own.
 CARRIED = """

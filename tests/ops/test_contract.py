@@ -11,7 +11,7 @@ from onnxslim_snacs.ops import OPERATORS
 from onnxslim_snacs.ops.node import op_key
 from onnxslim_snacs.passes.prune import prune
 from onnxslim_snacs.plan.cost import cost_model
-from onnxslim_snacs.report.groups import group_reports
+from onnxslim_snacs.report.by_group import group_reports
 from tests.harness import Fixture, assert_exact, fixtures, random_keep, read
 
 ALL = fixtures()

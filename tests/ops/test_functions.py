@@ -10,7 +10,7 @@ from onnxslim_snacs.ir.keep import KeepMap, keep_map
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.ops.analyse import Analysis, analyse
 from onnxslim_snacs.passes.prune import prune
-from onnxslim_snacs.verify import prove
+from onnxslim_snacs.proof.prove import prove
 
 TEXT = """
 <ir_version: 8, opset_import: ["" : 17, "own" : 1]>

@@ -10,10 +10,10 @@ import pytest
 from onnxslim_snacs.ir.keep import keep_map
 from onnxslim_snacs.model.load import load_model
 from onnxslim_snacs.ops.analyse import analyse
-from onnxslim_snacs.oracle import masked_original
 from onnxslim_snacs.passes.prune import prune
+from onnxslim_snacs.proof.oracle import masked_original
+from onnxslim_snacs.proof.prove import prove
 from onnxslim_snacs.report.make import cut_notes
-from onnxslim_snacs.verify import prove
 from tests.harness import model_from_text, random_keep, read, run
 
 STREAM = """<ir_version: 8, opset_import: ["" : 17]>

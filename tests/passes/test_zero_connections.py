@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from onnx import ModelProto, numpy_helper
 
+from onnxslim_snacs.decide.dead import without_dead_units
 from onnxslim_snacs.ir.keep import keep_map
 from onnxslim_snacs.ir.types import BoolArray
 from onnxslim_snacs.model.graph import ModelGraph
@@ -13,7 +14,6 @@ from onnxslim_snacs.model.session import SessionConfig, create_session
 from onnxslim_snacs.ops.analyse import Analysis, analyse
 from onnxslim_snacs.passes.prune import prune
 from onnxslim_snacs.passes.zero_connections import zero_connections
-from onnxslim_snacs.plan.dead import without_dead_units
 from tests.harness import model_from_text
 
 HEAD = '<ir_version: 8, opset_import: ["" : 17]>\n'

@@ -12,16 +12,16 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from onnxslim_snacs.difference import relative_difference
+from onnxslim_snacs.decide.allocation import Constraints, by_quantile, staggered, uniform
 from onnxslim_snacs.ir.keep import KeepMap, keep_map
 from onnxslim_snacs.ir.types import Axis, BoolArray
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.session import SessionConfig, create_session
 from onnxslim_snacs.ops.analyse import Analysis, analyse
-from onnxslim_snacs.oracle import masked_original
 from onnxslim_snacs.passes import prune as prune_pass
 from onnxslim_snacs.plan.cost import cost_model
-from onnxslim_snacs.plan.decide import Constraints, by_quantile, staggered, uniform
+from onnxslim_snacs.proof.difference import relative_difference
+from onnxslim_snacs.proof.oracle import masked_original
 from tests.harness import assert_same_interface
 from tests.properties.double import run_in_double
 from tests.properties.generator import Feeds, Sample

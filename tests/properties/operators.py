@@ -22,7 +22,7 @@ from onnxslim_snacs.ir.keep import keep_map
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.ops.analyse import analyse
 from onnxslim_snacs.passes.prune import prune
-from onnxslim_snacs.verify import prove
+from onnxslim_snacs.proof.prove import prove
 from tests.harness import random_keep
 
 #: The newest operator set that every ONNX Runtime since 1.24 has.

@@ -11,14 +11,14 @@ import pytest
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from onnxslim_snacs.difference import relative_difference
 from onnxslim_snacs.ir.keep import KeepMap, keep_map
 from onnxslim_snacs.ir.types import Axis
-from onnxslim_snacs.oracle import masked_original
 from onnxslim_snacs.passes import prune as prune_pass
 from onnxslim_snacs.passes.prune import prune
 from onnxslim_snacs.plan.cost import cost_model
-from onnxslim_snacs.verify import prove
+from onnxslim_snacs.proof.difference import relative_difference
+from onnxslim_snacs.proof.oracle import masked_original
+from onnxslim_snacs.proof.prove import prove
 from tests.harness import model_from_text, random_keep, read
 from tests.properties.checks import CLOSE, Cut, cut, p2_close, p3_gather, run
 from tests.properties.double import in_double, run_in_double

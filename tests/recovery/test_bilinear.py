@@ -8,13 +8,13 @@ import pytest
 from onnxslim_snacs.activations.sources import open_source
 from onnxslim_snacs.config import DataConfig
 from onnxslim_snacs.ir.keep import keep_map
+from onnxslim_snacs.layers.layers import original_layers
+from onnxslim_snacs.layers.walk import start_walk
 from onnxslim_snacs.model.session import SessionConfig
 from onnxslim_snacs.passes.prune import prune
-from onnxslim_snacs.passes.recover import Cut
-from onnxslim_snacs.passes.recover_least_squares import recover_least_squares
-from onnxslim_snacs.readers.layers import original_layers
-from onnxslim_snacs.readers.walk import start_walk
 from onnxslim_snacs.recovery.bilinear import find_partners, mixing
+from onnxslim_snacs.recovery.methods import recover_least_squares
+from onnxslim_snacs.recovery.recover import Cut
 from tests.harness import model_from_text, read
 
 TEXT = """

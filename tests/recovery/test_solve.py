@@ -5,15 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from onnxslim_snacs.readers.moments import FloatArray, Moments, Rows, moments
+from onnxslim_snacs.layers.moments import FloatArray, Moments, Rows, moments
 from onnxslim_snacs.recovery.kernel import over_rows
 from onnxslim_snacs.recovery.regression import Regression, sums_of
-from onnxslim_snacs.recovery.solve import (
-    Affine,
-    least_squares,
-    with_mean,
-    with_statistics,
-)
+from onnxslim_snacs.recovery.solve import Affine, least_squares, with_mean, with_statistics
 
 
 def rows(n: int, d: int, o: int, groups: int = 1, seed: int = 0) -> tuple[Rows, Rows]:

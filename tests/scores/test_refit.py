@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from onnxslim_snacs.decide.rank import ranks
 from onnxslim_snacs.ir.types import Axis
-from onnxslim_snacs.ranking import ranks
-from onnxslim_snacs.readers.consumers import RIDGE, Consumer
+from onnxslim_snacs.layers.consumers import RIDGE, Consumer
 from onnxslim_snacs.scores.refit import removal_costs
 
 CHANNELS, TAPS, OUTPUTS, ROWS = 6, 4, 5, 4000

@@ -7,9 +7,9 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from onnxslim_snacs.layers.pairs import layer_pairs
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.ops.analyse import analyse
-from onnxslim_snacs.scores.snacs.pairs import layer_pairs
 from onnxslim_snacs.scores.snacs.parents import LayerPair, consecutive_layers
 from onnxslim_snacs.scores.snacs.released import ReleasedLayer, decide_connections, retained
 from tests.harness import model_from_text

@@ -9,11 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxslim_snacs.scores.snacs.blas import side_by_side
-from onnxslim_snacs.scores.snacs.counting import (
-    OneHot,
-    one_hot,
-    pair_information,
-)
+from onnxslim_snacs.scores.snacs.counting import OneHot, one_hot, pair_information
 from onnxslim_snacs.scores.snacs.hashing import (
     Buckets,
     FloatRows,

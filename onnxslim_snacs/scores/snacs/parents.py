@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxslim_snacs.layers.pairs import Pair
 from onnxslim_snacs.ops.analyse import Analysis
-from onnxslim_snacs.scores.snacs.pairs import Pair
 
 
 @dataclass(frozen=True, slots=True)

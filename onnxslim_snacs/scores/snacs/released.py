@@ -17,10 +17,10 @@ from onnxslim_snacs.activations.requests import Statistics
 from onnxslim_snacs.activations.statistics import collect
 from onnxslim_snacs.errors import NothingToPrune, foreign
 from onnxslim_snacs.ir.types import BoolArray
+from onnxslim_snacs.layers.pairs import layer_matrix, layer_pairs
 from onnxslim_snacs.scores.criterion import ScoreContext
 from onnxslim_snacs.scores.snacs.acmi import HashOptions
 from onnxslim_snacs.scores.snacs.connectivity import Connectivity, connectivity
-from onnxslim_snacs.scores.snacs.criterion import ROWS, class_axis, classes_of, request
 from onnxslim_snacs.scores.snacs.limits import (
     PooledLayer,
     last_above,
@@ -28,9 +28,9 @@ from onnxslim_snacs.scores.snacs.limits import (
     rectified,
     removed_at_cutoff,
 )
-from onnxslim_snacs.scores.snacs.pairs import layer_matrix, layer_pairs
 from onnxslim_snacs.scores.snacs.parents import LayerPair, consecutive_layers
 from onnxslim_snacs.scores.snacs.phi import scale_weights_signed
+from onnxslim_snacs.scores.snacs.score import ROWS, class_axis, classes_of, request
 from onnxslim_snacs.scores.snacs.sensitivity import legacy_lowest_signed
 
 #: Rows on which limits are found.

@@ -1,0 +1,5 @@
+"""The command line."""
+
+from onnxslim_snacs.cli.app import main
+
+__all__ = ["main"]

@@ -1,0 +1,392 @@
+"""The command line: parse, build a config, call the library once, print.
+
+Heavy imports happen inside the commands, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from onnxslim_snacs import __version__
+from onnxslim_snacs.cli import options
+from onnxslim_snacs.cli.signals import begin, end_on_signals, ignore_signals, told_of_writing
+from onnxslim_snacs.cli.terminal import finish, guard_streams, progress_bars, screen, write_stdout
+from onnxslim_snacs.config import MAX_DROP, CompressConfig, DataConfig, check_config
+from onnxslim_snacs.errors import FileSystemError, LimitExceeded, SnacsError, UsageError, foreign
+from onnxslim_snacs.progress import silent
+
+if TYPE_CHECKING:
+    from onnxslim_snacs.commands.work import Compressed
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+Model = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="The model.")]
+Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
+Data = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="PATH",
+        help=".npz, .npy, a folder of them, a folder of images, or module:function; "
+        "without it: seeded random inputs.",
+    ),
+]
+Threads = Annotated[int, typer.Option("--threads", min=1, help="Threads of ONNX Runtime.")]
+Provider = Annotated[str, typer.Option("--provider", help="auto, cpu or cuda.")]
+Seed = Annotated[int, typer.Option("--seed", help="For everything that is drawn.")]
+InputShape = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input-shape",
+        metavar="NAME=1,3,H,W",
+        help="Sizes of an input whose dynamic dimensions cannot be guessed (repeatable).",
+    ),
+]
+ReportOut = Annotated[Path | None, typer.Option("--report", help="Write the report here as JSON.")]
+Inexact = Annotated[bool, typer.Option("--allow-inexact", help="Let normalisations lose channels.")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Make trained networks physically smaller when all you have is the .onnx file."""
+
+
+@app.command()
+def compress(
+    model: Model,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Default: MODEL.slim.onnx.")
+    ] = None,
+    data: Data = None,
+    samples: Annotated[int | None, typer.Option(help="Use at most so many samples.")] = None,
+    mean: Annotated[str | None, typer.Option(help="Of images, e.g. 0.485,0.456,0.406.")] = None,
+    std: Annotated[str | None, typer.Option(help="Of images, e.g. 0.229,0.224,0.225.")] = None,
+    size: Annotated[str | None, typer.Option(help="Of images: H,W.")] = None,
+    layout: Annotated[str, typer.Option(help="Of images: NCHW or NHWC.")] = "NCHW",
+    input_shape: InputShape = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="Share to KEEP of params, macs, bytes or latency, e.g. macs=0.5 (repeatable).",
+        ),
+    ] = None,
+    ratio: Annotated[
+        float | None, typer.Option(help="Remove this share of the units of every group.")
+    ] = None,
+    auto: Annotated[
+        bool, typer.Option("--auto", help="Remove what --max-drop tolerates (the default).")
+    ] = False,
+    max_drop: Annotated[
+        float | None, typer.Option(help="Tolerated drop for --auto; 0.01 if not given.")
+    ] = None,
+    allow_slower: Annotated[
+        bool, typer.Option("--allow-slower", help="With --target latency: write it in any case.")
+    ] = False,
+    criterion: Annotated[str, typer.Option(help="See `snacs-onnx criteria`.")] = "snacs",
+    allocation: Annotated[
+        str,
+        typer.Option(help="How groups share the cut: curves (measured), uniform or scores."),
+    ] = "curves",
+    tries: Annotated[
+        int, typer.Option(help="With --target: allocations that are recovered and compared.")
+    ] = 5,
+    as_released: Annotated[
+        bool, typer.Option("--as-released", help="SNACS: the formulas of the released code.")
+    ] = False,
+    groups: Annotated[
+        int | None, typer.Option(help="SNACS: filter groups per layer instead of single filters.")
+    ] = None,
+    recover: Annotated[
+        str, typer.Option(help="Re-fit what is left: auto, none, bias, stats or least-squares.")
+    ] = "auto",
+    allow_inexact: Inexact = False,
+    protect: Annotated[
+        list[str] | None, typer.Option(metavar="GLOB", help="Nodes or tensors that keep all.")
+    ] = None,
+    multiple_of: Annotated[
+        str,
+        typer.Option(
+            metavar="N|auto",
+            help="Round kept channels up to multiples; auto: those that this machine runs fastest.",
+        ),
+    ] = "1",
+    seed: Seed = 0,
+    threads: Threads = 1,
+    provider: Provider = "auto",
+    plan_out: Annotated[Path | None, typer.Option(help="Write the plan here.")] = None,
+    report: ReportOut = None,
+    json: Json = False,
+    force: Force = False,
+) -> None:
+    """Make a model smaller: score, plan, cut, prove, write."""
+    if (target or ratio is not None) and (auto or max_drop is not None):
+        raise UsageError("--auto and --max-drop exclude --target and --ratio")
+    config = CompressConfig(
+        data=DataConfig(
+            path=data,
+            samples=samples,
+            mean=options.floats("--mean", mean, (0.0,)),
+            std=options.floats("--std", std, (1.0,)),
+            size=options.size("--size", size),
+            layout=layout,
+            input_shapes=options.shapes(input_shape),
+        ),
+        target=options.targets(target),
+        ratio=ratio,
+        max_drop=MAX_DROP if max_drop is None else max_drop,
+        allow_slower=allow_slower,
+        criterion=criterion,
+        allocation=allocation,
+        tries=tries,
+        as_released=as_released,
+        groups=groups,
+        recover=recover,
+        allow_inexact=allow_inexact,
+        protect=tuple(protect or ()),
+        multiple_of=options.multiple(multiple_of),
+        seed=seed,
+        threads=threads,
+        provider=provider,
+    )
+    from onnxslim_snacs.commands.compress import compress as make_smaller
+    from onnxslim_snacs.report.make import NO_DATA
+
+    check_config(config)
+    if data is None:
+        _warn([NO_DATA])
+    with progress_bars() as progress:
+        done = make_smaller(
+            model,
+            config,
+            out=out or _beside(model),
+            plan_out=plan_out,
+            report_out=report,
+            overwrite=force,
+            progress=told_of_writing(progress),
+        )
+    _show(done, json=json)
+
+
+@app.command()
+def inspect(
+    model: Model,
+    input_shape: InputShape = None,
+    allow_inexact: Inexact = False,
+    why: Annotated[
+        str | None,
+        typer.Option(metavar="TENSOR", help="Explain why a tensor (or a node's output) stays."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """What can be pruned, what cannot, and why."""
+    from onnxslim_snacs.commands.inspect import inspect as look
+    from onnxslim_snacs.report import to_json
+    from onnxslim_snacs.report.console import print_inspection
+
+    result = look(
+        model, input_shapes=options.shapes(input_shape), allow_inexact=allow_inexact, why=why
+    )
+    if json:
+        write_stdout(to_json(result))
+    else:
+        print_inspection(result, screen())
+
+
+@app.command()
+def apply(
+    model: Model,
+    plan: Annotated[Path, typer.Argument(metavar="PLAN.json", help="The plan.")],
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Default: MODEL.slim.onnx.")
+    ] = None,
+    input_shape: InputShape = None,
+    threads: Threads = 1,
+    report: ReportOut = None,
+    json: Json = False,
+    force: Force = False,
+) -> None:
+    """Replay a plan: the same file, byte for byte."""
+    from onnxslim_snacs.commands.apply import apply_plan
+    from onnxslim_snacs.plan.plan import load_plan
+
+    done = apply_plan(
+        model,
+        load_plan(plan),
+        out=out or _beside(model),
+        report_out=report,
+        overwrite=force,
+        data=DataConfig(input_shapes=options.shapes(input_shape)),
+        threads=threads,
+        progress=told_of_writing(silent),
+    )
+    _show(done, json=json)
+
+
+@app.command()
+def verify(
+    model: Model,
+    out: Annotated[Path, typer.Argument(metavar="OUT.onnx", help="The cut model.")],
+    plan: Annotated[Path, typer.Option("--plan", help="The plan that leads to it.")],
+    input_shape: InputShape = None,
+    threads: Threads = 1,
+    json: Json = False,
+) -> None:
+    """Prove that a cut model computes what its plan says."""
+    from onnxslim_snacs.commands.verify import verify_files
+    from onnxslim_snacs.plan.plan import load_plan
+    from onnxslim_snacs.proof.prove import require
+    from onnxslim_snacs.report import to_json
+
+    shapes = options.shapes(input_shape)
+    proof = verify_files(model, out, load_plan(plan), input_shapes=shapes, threads=threads)
+    if json:
+        write_stdout(to_json(proof))
+    require(proof)
+    if not json:
+        screen().print(
+            f"proved ({proof.oracle}): max relative difference {proof.max_rel_diff:.2g} on "
+            f"{proof.samples} input sets, allowed {proof.tolerance:.2g}"
+        )
+
+
+@app.command()
+def bench(
+    model: Model,
+    out: Annotated[Path, typer.Argument(metavar="OUT.onnx", help="The other model.")],
+    data: Data = None,
+    input_shape: InputShape = None,
+    batch: Annotated[int, typer.Option(min=1, help="Samples in a run, if the model allows.")] = 1,
+    threads: Threads = 1,
+    provider: Provider = "auto",
+    json: Json = False,
+) -> None:
+    """Size, work and time of two models side by side."""
+    from onnxslim_snacs.commands.bench import side_by_side
+    from onnxslim_snacs.report import to_json
+    from onnxslim_snacs.report.console import print_comparison
+
+    config = DataConfig(path=data, input_shapes=options.shapes(input_shape))
+    result = side_by_side(model, out, config, batch=batch, threads=threads, provider=provider)
+    if json:
+        write_stdout(to_json(result))
+    else:
+        print_comparison(result, screen())
+
+
+@app.command()
+def criteria(json: Json = False) -> None:
+    """List the criteria."""
+    from onnxslim_snacs.report import to_json
+    from onnxslim_snacs.scores import CRITERIA
+
+    if json:
+        write_stdout(to_json({c.name: c.summary for c in CRITERIA.values()}))
+        return
+    width = max(map(len, CRITERIA))
+    for criterion in CRITERIA.values():
+        line = f"{criterion.name:{width}}  {criterion.summary}"
+        screen().print(line, markup=False, soft_wrap=True)
+
+
+def _beside(model: Path) -> Path:
+    return model.with_name(f"{model.stem}.slim.onnx")
+
+
+def _show(done: Compressed, *, json: bool) -> None:
+    from onnxslim_snacs.report import print_report, to_json
+    from onnxslim_snacs.report.make import NO_DATA
+
+    _warn([text for text in done.report.warnings if text != NO_DATA])  # told before the work
+    if json:
+        write_stdout(to_json(done.report))
+    else:
+        print_report(done.report, screen())
+
+
+def main() -> None:
+    """Run, and end with the exit code that belongs to what happened."""
+    end_on_signals()
+    guard_streams()
+    code = run(sys.argv[1:])
+    # A signal while Python shuts down would kill the process, although the model is written.
+    ignore_signals()
+    sys.exit(code)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command.
+
+    Args:
+        arguments: what was typed after the name of the program.
+
+    Returns:
+        The exit code; what went wrong is told in one line on stderr.
+    """
+    begin()
+    try:
+        code = _invoke(arguments)
+        finish()
+        return code
+    except SnacsError as error:
+        return _complain(f"error: {error}", error.exit_code)
+    except MemoryError:
+        return _complain("error: not enough memory", LimitExceeded.exit_code)
+    except OSError as error:
+        what = f"{foreign(error.filename)}: " if error.filename else ""
+        text = f"error: {what}{foreign(error.strerror or error)}"
+        return _complain(text, FileSystemError.exit_code)
+    except Exception as error:
+        if os.environ.get("SNACS_ONNX_DEBUG"):
+            raise
+        return _complain(
+            f"internal error: {type(error).__name__}: {foreign(error)} "
+            "(set SNACS_ONNX_DEBUG=1 for the traceback, and please report it)",
+            1,
+        )
+
+
+def _invoke(arguments: Sequence[str]) -> int:
+    """Typer ends every command by leaving the program; the code is all that is wanted of that."""
+    try:
+        app(list(arguments), prog_name="snacs-onnx")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
+
+
+def _complain(text: str, code: int) -> int:
+    screen(stderr=True).print(text, markup=False, soft_wrap=True)
+    return code
+
+
+def _warn(texts: Sequence[str]) -> None:
+    for text in texts:
+        screen(stderr=True).print(
+            f"[bold yellow]warning:[/bold yellow] {escape(foreign(text))}", soft_wrap=True
+        )

@@ -1,0 +1,1 @@
+"""One file a command: a short list of calls on the rooms below."""

@@ -1,0 +1,74 @@
+"""Size, work and time of two models side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from onnxslim_snacs.activations.sources import open_source
+from onnxslim_snacs.config import DataConfig
+from onnxslim_snacs.errors import InputRefused, foreign
+from onnxslim_snacs.ir.keep import KeepMap
+from onnxslim_snacs.judge.stopwatch import compare_latency
+from onnxslim_snacs.model.external import is_external
+from onnxslim_snacs.model.graph import ModelGraph
+from onnxslim_snacs.model.load import load_model
+from onnxslim_snacs.model.session import SessionConfig, resolve_provider
+from onnxslim_snacs.model.stored import stored_tensors
+from onnxslim_snacs.model.tensors import stored_bytes
+from onnxslim_snacs.ops.analyse import analyse
+from onnxslim_snacs.plan.cost import cost_model
+from onnxslim_snacs.report.report import Comparison
+
+
+def side_by_side(
+    before: Path,
+    after: Path,
+    data: DataConfig,
+    *,
+    batch: int = 1,
+    threads: int = 1,
+    provider: str = "auto",
+) -> Comparison:
+    """Compare two models with the same interface.
+
+    Args:
+        before: the first model.
+        after: the second model.
+        data: where inputs come from.
+        batch: samples in a run, if the model leaves that open.
+        threads: threads of ONNX Runtime.
+        provider: auto, cpu or cuda.
+
+    Raises:
+        InputRefused: the models do not take the same inputs, or one of them cannot be run.
+    """
+    first, second = load_model(before), load_model(after)
+    if first.inputs != second.inputs:
+        raise InputRefused(
+            f"{foreign(after)}: inputs {foreign(second.inputs)}, expected {foreign(first.inputs)}"
+        )
+    where = resolve_provider(provider)
+    source = open_source(data, first, seed=0)
+    feeds = next(iter(source.batches(batch))).inputs
+    costs = [
+        cost_model(analyse(graph, input_shapes=data.input_shapes)).cost(KeepMap({}))
+        for graph in (first, second)
+    ]
+    try:
+        latency = compare_latency(
+            first.proto,
+            second.proto,
+            feeds,
+            SessionConfig(provider=where, threads=threads),
+            base_dirs=(first.base_dir, second.base_dir),
+        )
+    except Exception as error:  # ONNX Runtime's own errors share no class
+        raise InputRefused(f"the models cannot be run on the data: {foreign(error)}") from error
+    sizes = (_size(first, before), _size(second, after))
+    return Comparison((str(before), str(after)), costs[0], costs[1], sizes, latency, threads, where)
+
+
+def _size(graph: ModelGraph, path: Path) -> int:
+    """Bytes of a model's file and of its external data."""
+    tensors = [tensor for _, tensor in stored_tensors(graph.proto)]
+    return path.stat().st_size + sum(stored_bytes(t) for t in tensors if is_external(t))

@@ -1,0 +1,138 @@
+"""Why a run ends before anything is cut: nothing could be proved, or nothing would go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+from onnxslim_snacs.config import CompressConfig
+from onnxslim_snacs.decide.choose import ROUNDING, Choice
+from onnxslim_snacs.errors import InputRefused, NothingToPrune, UsageError, foreign
+from onnxslim_snacs.ir.explain import pin_reason
+from onnxslim_snacs.ir.types import Pin
+from onnxslim_snacs.ops.analyse import Analysis
+from onnxslim_snacs.scores.criterion import Criterion
+
+
+def require_runnable(analysis: Analysis, whole: str) -> None:
+    """Make sure that ONNX Runtime can run all of the model, if that is needed.
+
+    A model with an operator that ONNX Runtime does not have can still be cut around it.
+
+    Args:
+        analysis: the model.
+        whole: what needs to run all of the model, "" if nothing does.
+
+    Raises:
+        InputRefused: it cannot.
+    """
+    if whole and not analysis.facts.ran:
+        raise InputRefused(
+            f"{whole} has to run the model, and ONNX Runtime cannot (--criterion l1 with --ratio "
+            f"does without): {analysis.facts.note}"
+        )
+
+
+def needs_running(config: CompressConfig, criterion: Criterion) -> str:
+    """Which option asks for running all of the model, "" if none does."""
+    if criterion.needs_data:
+        return f"--criterion {criterion.name}"
+    if "latency" in config.target or "macs" in config.target:
+        return "--target " + " ".join(config.target)
+    if config.ratio is not None:
+        return ""
+    if config.allocation == "curves":
+        return "--allocation curves"
+    return "" if config.target else "--max-drop"
+
+
+def protected_groups(analysis: Analysis, patterns: Sequence[str]) -> frozenset[str]:
+    """Groups that lie on a tensor, or on an output of a node, whose name matches a pattern.
+
+    Raises:
+        UsageError: a pattern matches no node and no tensor.
+    """
+    tensors: set[str] = set()
+    for pattern in patterns:
+        found: set[str] = set()
+        for node in analysis.nodes:
+            whole = bool(node.proto.name) and fnmatchcase(node.proto.name, pattern)
+            found.update(o for o in node.outputs if whole or fnmatchcase(o, pattern))
+            found.update(i for i in node.inputs if i and fnmatchcase(i, pattern))
+        if not found:
+            raise UsageError(f"--protect {pattern}: no node and no tensor has such a name")
+        tensors |= found
+    return frozenset(
+        g.id for g in analysis.ir.groups if any(m.axis.tensor in tensors for m in g.members)
+    )
+
+
+def unseen_groups(
+    analysis: Analysis, config: CompressConfig, criterion: Criterion
+) -> frozenset[str]:
+    """Groups inside the bodies of control flow, if the decision is to be measured.
+
+    Activations are seen in the graph itself only; inside of bodies weights have to be enough.
+    """
+    curves = config.ratio is None and config.allocation == "curves"
+    if not (criterion.needs_data or curves):
+        return frozenset()
+    made = frozenset().union(*(p.graph.made for b in analysis.bodies for p in b.analysis.parts()))
+    return frozenset(
+        g.id for g in analysis.ir.groups if any(m.axis.tensor in made for m in g.members)
+    )
+
+
+def require_prunable(analysis: Analysis, frozen: frozenset[str]) -> None:
+    """Make sure that any group has a unit to spare.
+
+    Raises:
+        NothingToPrune: none has; with the reasons.
+    """
+    able = [group for group in analysis.ir.groups if group.units > 1]
+    if not able:
+        raise NothingToPrune("no channel of this model can go: " + explain(analysis))
+    if all(group.id in frozen for group in able) and analysis.bodies:
+        raise NothingToPrune(
+            "what could go lies in bodies of control flow (If, Loop, Scan), where no activation is "
+            "measured, or is protected: --criterion l1 with --ratio or --allocation uniform can do "
+            "without"
+        )
+    if all(group.id in frozen for group in able):
+        raise NothingToPrune("--protect covers every channel that could go")
+
+
+def explain(analysis: Analysis) -> str:
+    """The first reasons why nothing can go."""
+    pins = analysis.ir.pins or tuple(
+        pin_reason(item)
+        for item in analysis.ir.stated
+        if isinstance(item.fact, Pin) and not item.fact.structural
+    )
+    first = {(pin.op, pin.reason): pin for pin in reversed(pins)}
+    shown = [first[key] for key in dict.fromkeys((pin.op, pin.reason) for pin in pins)]
+    inside = [pin for pin in shown if pin.op != "graph"]
+    said = [f"{foreign(pin.axis)} ({foreign(pin.op)}): {pin.reason}" for pin in inside or shown]
+    return "; ".join(said[:5]) or "it has no layer whose channels are summed over"
+
+
+def require_cut(config: CompressConfig, choice: Choice) -> None:
+    """Make sure that the decision removes something, unless everything was asked to stay.
+
+    Raises:
+        NothingToPrune: it does not.
+    """
+    asked = config.ratio != 0 and not (config.target and min(config.target.values()) == 1)
+    if not asked or any(not stays.all() for stays in choice.kept.values()):
+        return
+    too_much = [(share, drop) for share, drop in choice.tried if drop > config.max_drop + ROUNDING]
+    if too_much:
+        share, drop = min(too_much)
+        raise NothingToPrune(
+            f"--max-drop {config.max_drop:g} lets nothing go: the mildest cut that removes "
+            f"something, {100 * share:.2f} % of the units, drops {drop:.4f}; allow more, or give a "
+            "--target"
+        )
+    raise NothingToPrune(
+        "no unit goes: --multiple-of, --protect and --ratio leave every group as it is"
+    )

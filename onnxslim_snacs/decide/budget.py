@@ -1,0 +1,66 @@
+"""Budgets: what a decision costs beside what it may cost, and what can be reached at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from onnxslim_snacs.decide.allocation import Constraints, uniform
+from onnxslim_snacs.decide.choose import Price, unbound
+from onnxslim_snacs.errors import NothingToPrune
+from onnxslim_snacs.ir.build import DependencyGraph
+from onnxslim_snacs.ir.keep import KeepMap, keep_map
+from onnxslim_snacs.plan.cost import CostModel
+from onnxslim_snacs.plan.kept import Kept, Scores
+
+
+def shares(costs: CostModel, ir: DependencyGraph, kept: Kept) -> dict[str, float]:
+    """What a decision leaves of each cost, as a share of the original."""
+    before, after = costs.cost(KeepMap({})), costs.cost(keep_map(ir, kept))
+    return {
+        name: getattr(after, name) / max(1, getattr(before, name))
+        for name in ("params", "macs", "bytes")
+    }
+
+
+def budget_price(costs: CostModel, ir: DependencyGraph, target: Mapping[str, float]) -> Price:
+    """Decision -> its cost relative to the tightest of the budgets; 1 meets them all."""
+    wanted = {name: share for name, share in target.items() if name != "latency"}
+
+    def price(kept: Kept) -> float:
+        left = shares(costs, ir, kept)
+        return max((left[name] / share for name, share in wanted.items()), default=0.0)
+
+    return price
+
+
+def require_reachable(
+    costs: CostModel,
+    ir: DependencyGraph,
+    scores: Scores,
+    target: Mapping[str, float],
+    constraints: Constraints,
+) -> None:
+    """Make sure that the deepest cut that is allowed meets every budget.
+
+    Raises:
+        NothingToPrune: it does not; the message says how far down one can go.
+    """
+    whole = costs.cost(KeepMap({}))
+    for name in target:
+        if name != "latency" and not getattr(whole, name):
+            raise NothingToPrune(f"--target {name}: there are no {name} to count in this model")
+    deepest = uniform(ir.groups, scores, 1.0, unbound(constraints))
+    least = shares(costs, ir, deepest)
+    beyond = {name: share for name, share in target.items() if least.get(name, 0.0) > share}
+    if not beyond:
+        return
+    asked = " and ".join(f"{name}={share:g}" for name, share in beyond.items())
+    can = ", ".join(f"{name}={_above(least[name])}" for name in beyond)
+    raise NothingToPrune(
+        f"--target {asked} cannot be met: with everything removed that may go, {can} is left"
+    )
+
+
+def _above(share: float) -> str:
+    """A share rounded up, so that asking for what is printed succeeds."""
+    return f"{-(-share // 1e-4) * 1e-4:.4f}"

@@ -1,0 +1,80 @@
+"""What a decision costs after recovery, for the automatic decision and for allocations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from onnxslim_snacs.ir.keep import keep_map
+from onnxslim_snacs.judge.judge import Judge
+from onnxslim_snacs.passes.prune import prune
+from onnxslim_snacs.plan.kept import Kept
+from onnxslim_snacs.recovery.accept import (
+    Outcome,
+    recover_cut,
+    recovery_samples,
+)
+from onnxslim_snacs.recovery.recover import Cut
+from onnxslim_snacs.scores.criterion import ScoreContext
+
+#: Samples with which the attempts of the automatic decision are recovered.
+ATTEMPT = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Droppers:
+    """Decision -> what it costs on held-out samples, after the recovery that was asked for.
+
+    Attributes:
+        attempt: with few samples for recovery, for the search.
+        final: with all of them, as it will be written; None where that is the same.
+    """
+
+    attempt: Callable[[Kept], float]
+    final: Callable[[Kept], float] | None
+
+
+def droppers(asked: str, context: ScoreContext, judge: Judge, max_drop: float) -> Droppers:
+    """How the automatic decision judges: with a margin, so that the promise holds beyond luck.
+
+    One standard error is added to what was counted, but never more than half of what is tolerated:
+    with few samples something has to be able to go.  Answers are counted on mixed samples as well:
+    the others may be those that the network was trained on.
+    """
+
+    def careful(recover: Callable[[Kept], Outcome]) -> Callable[[Kept], float]:
+        def drop(kept: Kept) -> float:
+            outcome = recover(kept)
+            drift = judge.with_blend(outcome.model, outcome.drift)
+            return drift.drop + min(drift.standard_error or 0.0, max_drop / 2)
+
+        return drop
+
+    attempt = careful(recoverer(asked, context, judge))
+    whole = recovery_samples(context.analysis, context.source.samples)
+    if asked == "none" or whole <= ATTEMPT:
+        return Droppers(attempt, None)
+    return Droppers(attempt, careful(recoverer(asked, context, judge, whole)))
+
+
+def recoverer(
+    asked: str, context: ScoreContext, judge: Judge, size: int = ATTEMPT
+) -> Callable[[Kept], Outcome]:
+    """Decision -> the cut model after recovery, with its distance from the original.
+
+    Args:
+        asked: auto, none, or a key of `RECOVERIES`.
+        context: the model and its data.
+        judge: compares with the original.
+        size: samples that recovery looks at, at the most.
+    """
+    size = min(size, recovery_samples(context.analysis, context.source.samples))
+    samples = context.source.part(0, size)
+
+    def recover(kept: Kept) -> Outcome:
+        keep = keep_map(context.analysis.ir, kept)
+        model = prune(context.analysis, keep)
+        cut = Cut(context.analysis, keep, model, samples, context.session, context.seed)
+        return recover_cut(asked, cut, judge, judge.drift(model))
+
+    return recover

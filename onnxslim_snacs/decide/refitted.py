@@ -1,0 +1,82 @@
+"""Error curves of groups whose readers are re-fitted: what a cut costs after recovery.
+
+How strongly an error at a layer reaches the model's output is measured once for each group, on a
+mild cut without recovery; how large the error is after the best re-fit follows for every width from
+the second moments of what the readers see.  The product is the curve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from onnxslim_snacs.decide.curves import Curve, measure_curve
+from onnxslim_snacs.ir.types import Group
+from onnxslim_snacs.judge.error import ErrorJudge
+from onnxslim_snacs.layers.consumers import Consumers, Readers, readers_of
+from onnxslim_snacs.plan.kept import Scores
+from onnxslim_snacs.scores.criterion import ScoreContext
+
+#: Shares of a group at which its curve is known.
+SHARES = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875)
+#: Share of a group that is removed to see how strongly its errors reach the output.
+PROBED = 0.25
+
+
+def refitted_curves(
+    consumers: Consumers,
+    context: ScoreContext,
+    judge: ErrorJudge,
+    groups: Sequence[Group],
+    scores: Scores,
+) -> dict[str, Curve]:
+    """Curves after recovery; a group whose readers are not known gets the curve without.
+
+    Args:
+        consumers: the layers that read each channel axis, with their second moments.
+        context: the model and its data.
+        judge: end-to-end errors of cuts without recovery.
+        groups: what can be pruned.
+        scores: the order in which units go.
+    """
+    # a thread pool within the linear algebra only gets in the way of ONNX Runtime's
+    with threadpool_limits(limits=context.session.threads):
+        return _refitted_curves(consumers, context, judge, groups, scores)
+
+
+def _refitted_curves(
+    consumers: Consumers,
+    context: ScoreContext,
+    judge: ErrorJudge,
+    groups: Sequence[Group],
+    scores: Scores,
+) -> dict[str, Curve]:
+    curves = {}
+    for number, group in enumerate(groups):
+        context.progress("error curves", number, len(groups))
+        readers = readers_of(group, consumers)
+        order = np.argsort(scores[group.id], kind="stable")
+        probe = order[: max(1, round(PROBED * group.units))]
+        raw = sum(c.error_raw(index[probe].reshape(-1)) for c, index in readers)
+        if raw <= 0.0:
+            curves[group.id] = measure_curve(group, scores[group.id], judge.error)
+            continue
+        stays = np.ones(group.units, dtype=bool)
+        stays[probe] = False
+        gain = judge.error({group.id: stays}) / raw
+        curves[group.id] = _curve(group, order, readers, gain)
+    context.progress("error curves", len(groups), len(groups))
+    return curves
+
+
+def _curve(group: Group, order: NDArray[np.intp], readers: Readers, gain: float) -> Curve:
+    counts = sorted({round(share * group.units) for share in SHARES} - {0, group.units})
+    errors = [0.0]
+    for count in counts:
+        gone = order[:count]
+        left = sum(c.error_refitted(index[gone].reshape(-1)) for c, index in readers)
+        errors.append(max(errors[-1], gain * left))
+    return Curve(np.array([0, *counts]), np.array(errors))

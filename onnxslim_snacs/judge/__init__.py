@@ -1,0 +1,1 @@
+"""Cut models beside the original: how far, and how fast."""

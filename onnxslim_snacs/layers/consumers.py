@@ -1,0 +1,198 @@
+"""Second moments of what every layer of the original reads: one pass, constant memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxslim_snacs.activations.sources import CalibrationSource
+from onnxslim_snacs.ir.types import Axis, Group, IntArray
+from onnxslim_snacs.layers.layers import Layer, original_layers, stored, weight_blocks
+from onnxslim_snacs.layers.moments import FloatArray, Sums, add_rows, empty_sums, moments
+from onnxslim_snacs.layers.rows import layer_rows
+from onnxslim_snacs.layers.tail import Tail, follow
+from onnxslim_snacs.layers.walk import Walk, start_walk
+from onnxslim_snacs.model.graph import ModelGraph
+from onnxslim_snacs.model.session import SessionConfig
+from onnxslim_snacs.ops.analyse import Analysis
+from onnxslim_snacs.progress import Progress, silent
+
+#: Samples of the pass, and rows of each batch that a layer's moments take in.
+SAMPLES = 512
+ROWS = 4096
+#: Features beyond which a layer is left out: its matrix would take more than 40 MB.
+FEATURES = 2304
+#: Ridge, relative to the mean variance of the features (GRAIL; methods 5.2).
+RIDGE = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Consumer:
+    """A layer of the original and the second moments of its input.
+
+    Attributes:
+        axis: the channel axis that it reads.
+        channels: extent of that axis; feature t * channels + c is tap t of channel c.
+        covariance: (features, features).
+        mean: (features,).
+        weight: (features, outputs) as it arrives behind the per-channel maps that follow.
+        variance: variance of the tensor into which it runs (a residual sum, if it does), summed
+            over the channels.
+    """
+
+    axis: Axis
+    channels: int
+    covariance: FloatArray
+    mean: FloatArray
+    weight: FloatArray
+    variance: float
+
+    def features(self, channels: IntArray) -> IntArray:
+        """Features that belong to some channels."""
+        taps = np.arange(len(self.mean) // self.channels)[:, None]
+        found: IntArray = (taps * self.channels + channels).reshape(-1)
+        return found
+
+    def error_raw(self, channels: IntArray) -> float:
+        """Relative squared error of the output when channels become zero."""
+        gone = self.features(channels)
+        second = self.covariance[np.ix_(gone, gone)] + np.outer(self.mean[gone], self.mean[gone])
+        return self._relative(self.weight[gone], second)
+
+    def error_refitted(self, channels: IntArray) -> float:
+        """The same after the best re-fit of the other channels (methods 5.2)."""
+        gone = self.features(channels)
+        stays = np.setdiff1d(np.arange(len(self.mean)), gone)
+        kept = self.covariance[np.ix_(stays, stays)]
+        across = self.covariance[np.ix_(stays, gone)]
+        level = max(float(np.trace(kept)) / max(1, len(stays)), 1e-30)
+        explained = np.linalg.solve(kept + RIDGE * level * np.eye(len(stays)), across)
+        left = self.covariance[np.ix_(gone, gone)] - across.T @ explained
+        return self._relative(self.weight[gone], left)
+
+    def _relative(self, weight: FloatArray, second: FloatArray) -> float:
+        return max(0.0, float(np.einsum("ro,ro->", weight, second @ weight))) / self.variance
+
+
+def consumer_moments(
+    analysis: Analysis,
+    source: CalibrationSource,
+    session: SessionConfig,
+    *,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> dict[Axis, list[Consumer]]:
+    """The layers that read each channel axis, with the moments of what they read.
+
+    Depthwise and grouped layers are looked through: the layer behind them is the consumer.
+
+    Args:
+        analysis: the model.
+        source: calibration data.
+        session: how to run the model.
+        seed: for the choice of rows.
+        progress: told (stage, done, total).
+    """
+    graph = analysis.graph
+    tasks = [
+        (axis, layer, follow(graph, layer))
+        for axis, layer in original_layers(analysis)
+        if layer.groups == 1 and _features(graph, layer) <= FEATURES
+    ]
+    wanted = [layer.data for _, layer, _ in tasks] + [_target(t, layer) for _, layer, t in tasks]
+    walk = start_walk(graph.proto, graph.base_dir, session, wanted)
+    for batch in source.part(0, min(SAMPLES, source.samples)).batches():
+        walk.feed(batch.inputs)
+    rng = np.random.default_rng(seed)
+    found: dict[Axis, list[Consumer]] = {}
+    for number, (axis, layer, tail) in enumerate(tasks):
+        progress("second moments", number, len(tasks))
+        consumer = _consumer(analysis, walk, axis, layer, tail, rng)
+        if consumer is not None:
+            found.setdefault(axis, []).append(consumer)
+    progress("second moments", len(tasks), len(tasks))
+    return found
+
+
+#: Channel axis -> the layers that read it.
+Consumers = Mapping[Axis, list[Consumer]]
+#: Layers that read a group, with the (units, channels of a unit) that they see of it.
+Readers = list[tuple[Consumer, IntArray]]
+
+
+def readers_of(group: Group, consumers: Consumers) -> Readers:
+    """The layers that read a group, with the channels of its units."""
+    return [(c, m.index) for m in group.members for c in consumers.get(m.axis, ())]
+
+
+def _features(graph: ModelGraph, layer: Layer) -> int:
+    weight = stored(graph, layer.weight)
+    return 0 if weight is None else weight.shape[layer.met] * prod(layer.kernel)
+
+
+def _target(tail: Tail, layer: Layer) -> str:
+    return tail.total or layer.out
+
+
+def _consumer(
+    analysis: Analysis,
+    walk: Walk,
+    axis: Axis,
+    layer: Layer,
+    tail: Tail,
+    rng: np.random.Generator,
+) -> Consumer | None:
+    target = _target(tail, layer)
+    walk.require([layer.data, target])
+    sums: Sums | None = None
+    spread = _Spread(0, np.zeros(layer.outputs), np.zeros(layer.outputs))
+    for number in range(walk.batches):
+        x, y = np.asarray(walk.live[layer.data][number]), np.asarray(walk.live[target][number])
+        flat = np.moveaxis(y, layer.out_dim, -1).reshape(-1, layer.outputs)
+        spread = spread.plus(flat)
+        chosen = np.sort(rng.permutation(len(flat))[:ROWS])
+        rows = layer_rows(layer, walk.node(layer.out), x, y.shape, chosen)
+        nothing = np.zeros((1, rows.shape[1], 1), dtype=np.float32)
+        sums = sums or empty_sums(rows, nothing)
+        add_rows(sums, rows, nothing)
+    walk.release(layer.data)
+    walk.release(target)
+    weight = stored(analysis.graph, layer.weight)
+    if sums is None or weight is None or spread.variance <= 0.0:
+        return None
+    found = moments(sums)
+    return Consumer(
+        axis=axis,
+        channels=analysis.ir.table.extent(axis),
+        covariance=found.xx[0],
+        mean=found.mean_x[0],
+        weight=weight_blocks(layer, weight)[0] * tail.scale.reshape(-1),
+        variance=spread.variance,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Spread:
+    """Sums by channel over positions."""
+
+    rows: int
+    sum: FloatArray
+    squares: FloatArray
+
+    def plus(self, flat: NDArray[np.float32]) -> _Spread:
+        values = flat.astype(np.float64)
+        return _Spread(
+            self.rows + len(values),
+            self.sum + values.sum(axis=0),
+            self.squares + np.square(values).sum(axis=0),
+        )
+
+    @property
+    def variance(self) -> float:
+        """Variance summed over the channels."""
+        count = max(1, self.rows)
+        return float((self.squares / count - np.square(self.sum / count)).sum())

@@ -1,0 +1,177 @@
+"""Samples of a layer's regression: what it reads for one output position, and what it should write.
+
+A row of a convolution is the patch under one output position, taps first, channels last; a row of a
+matrix product is one vector.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import NodeProto, helper
+
+from onnxslim_snacs.ir.types import IntArray
+from onnxslim_snacs.layers.layers import Layer
+
+Ints = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """How a convolution walks over its input; one entry for each spatial axis.
+
+    Attributes:
+        kernel: taps.
+        strides: steps between output positions; of ConvTranspose, between input positions.
+        dilations: steps between taps.
+        begin: zeros before the input; negative where the input is cut.
+        end: zeros after it.
+        transposed: the zeros lie between the input positions, and the steps are 1.
+    """
+
+    kernel: Ints
+    strides: Ints
+    dilations: Ints
+    begin: Ints
+    end: Ints
+    transposed: bool = False
+
+
+def read_window(node: NodeProto, kernel: Ints, size: Ints, out: Ints) -> Window:
+    """The window of a Conv or ConvTranspose node.
+
+    Args:
+        node: the node.
+        kernel: its taps.
+        size: extents of the input's spatial axes.
+        out: extents of the output's spatial axes, which settle every form of padding.
+    """
+    attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    rank = len(kernel)
+    strides: Ints = tuple(attributes.get("strides", (1,) * rank))
+    dilations: Ints = tuple(attributes.get("dilations", (1,) * rank))
+    reach = [d * (k - 1) for k, d in zip(kernel, dilations, strict=True)]
+    transposed = node.op_type == "ConvTranspose"
+    auto = attributes.get("auto_pad", b"NOTSET")
+    auto = auto.decode() if isinstance(auto, bytes) else str(auto)
+    if transposed:
+        more = attributes.get("output_padding", (0,) * rank)
+        full = [(s - 1) * t + r + 1 for s, t, r in zip(size, strides, reach, strict=True)]
+        full = [f + m for f, m in zip(full, more, strict=True)]
+        missing = [f - o for f, o in zip(full, out, strict=True)]
+    else:
+        full = [(o - 1) * t + r + 1 for o, t, r in zip(out, strides, reach, strict=True)]
+        missing = [max(0, f - s) for f, s in zip(full, size, strict=True)]
+    if "pads" in attributes and auto in ("NOTSET", ""):
+        begin: Ints = tuple(attributes["pads"][:rank])
+    elif auto in ("SAME_UPPER", "SAME_LOWER") or (transposed and "output_shape" in attributes):
+        more_first = auto != "SAME_UPPER"
+        begin = tuple(m - m // 2 if more_first else m // 2 for m in missing)
+    else:
+        begin = (0,) * rank
+    if transposed:  # output position o reads the spread input at o + pad - dilation x tap
+        begin = tuple(r - b for r, b in zip(reach, begin, strict=True))
+        spread = [(s - 1) * t + 1 for s, t in zip(size, strides, strict=True)]
+        need = [o + r for o, r in zip(out, reach, strict=True)]
+        end = tuple(n - b - s for n, b, s in zip(need, begin, spread, strict=True))
+        return Window(kernel, strides, dilations, begin, end, True)
+    end = tuple(max(0, f - s - b) for f, s, b in zip(full, size, begin, strict=True))
+    return Window(kernel, strides, dilations, begin, end)
+
+
+def patches(x: NDArray[Any], window: Window, out: Ints, chosen: IntArray) -> NDArray[np.float32]:
+    """Patches under some output positions.
+
+    Args:
+        x: (n, c, spatial...) input.
+        window: how the convolution walks.
+        out: (spatial...) extents of the output.
+        chosen: (rows,) output positions, numbered row-major over (n, spatial...).
+
+    Returns:
+        (rows, taps, c), the taps row-major over the kernel.
+    """
+    last = np.moveaxis(x, 1, -1)
+    strides = window.strides
+    if window.transposed:
+        last, strides = _spread(last, strides), (1,) * len(strides)
+    padded = _padded(last, window)
+    sides, channels = padded.shape[1:-1], padded.shape[-1]
+    steps = [prod(sides[k + 1 :]) for k in range(len(sides))]
+    places = np.unravel_index(chosen, (len(x), *out))
+    start = places[0] * prod(sides)
+    for place, stride, step in zip(places[1:], strides, steps, strict=True):
+        start = start + place * (stride * step)
+    taps = np.zeros(1, dtype=np.int64)
+    for count, dilation, step in zip(window.kernel, window.dilations, steps, strict=True):
+        taps = (taps[:, None] + np.arange(count) * (dilation * step)).reshape(-1)
+    rows: NDArray[np.float32] = padded.reshape(-1, channels)[start[:, None] + taps]
+    return rows
+
+
+def _padded(last: NDArray[Any], window: Window) -> NDArray[np.float32]:
+    """(n, spatial..., c) with zeros around; negative amounts cut."""
+    rank = len(window.kernel)
+    inner = tuple(
+        slice(max(0, -b), last.shape[1 + k] - max(0, -e))
+        for k, (b, e) in enumerate(zip(window.begin, window.end, strict=True))
+    )
+    last = last[(slice(None), *inner)]
+    amounts = [(max(0, b), max(0, e)) for b, e in zip(window.begin, window.end, strict=True)]
+    shape = [
+        last.shape[0],
+        *(s + a + b for s, (a, b) in zip(last.shape[1:-1], amounts, strict=True)),
+        last.shape[-1],
+    ]
+    padded = np.zeros(shape, dtype=np.float32)
+    centre = tuple(slice(a, a + last.shape[1 + k]) for k, (a, _) in enumerate(amounts))
+    padded[(slice(None), *centre[:rank])] = last
+    return padded
+
+
+def _spread(last: NDArray[Any], strides: Ints) -> NDArray[Any]:
+    """(n, spatial..., c) with stride - 1 zeros between neighbours."""
+    sides = [(s - 1) * t + 1 for s, t in zip(last.shape[1:-1], strides, strict=True)]
+    wide = np.zeros((len(last), *sides, last.shape[-1]), dtype=last.dtype)
+    wide[(slice(None), *(slice(None, None, t) for t in strides))] = last
+    return wide
+
+
+def layer_rows(
+    layer: Layer, node: NodeProto, x: NDArray[Any], out: Ints, chosen: IntArray
+) -> NDArray[np.float32]:
+    """What a layer reads for some output positions.
+
+    Args:
+        layer: the layer.
+        node: its node.
+        x: its input.
+        out: shape of its output.
+        chosen: output positions, numbered row-major over the output without its channel axis.
+
+    Returns:
+        (groups, rows, features).
+    """
+    if layer.op in ("Gemm", "MatMul"):
+        flat = np.moveaxis(x, layer.data_dim, -1).reshape(-1, x.shape[layer.data_dim])
+        return flat[chosen].astype(np.float32, copy=False)[None]
+    window = read_window(node, layer.kernel, x.shape[2:], out[2:])
+    rows = patches(x, window, out[2:], chosen)
+    count, taps, channels = rows.shape
+    if layer.groups == 1:
+        return rows.reshape(1, count, taps * channels)
+    blocks = rows.reshape(count, taps, layer.groups, -1).transpose(2, 0, 1, 3)
+    return np.ascontiguousarray(blocks).reshape(layer.groups, count, -1)
+
+
+def target_rows(
+    value: NDArray[Any], dim: int, groups: int, chosen: IntArray
+) -> NDArray[np.float32]:
+    """(groups, rows, outputs of the group) of an output at some positions."""
+    flat = np.moveaxis(value, dim, -1).reshape(-1, value.shape[dim])
+    rows = flat[chosen].astype(np.float32, copy=False)
+    return np.ascontiguousarray(rows.reshape(len(rows), groups, -1).transpose(1, 0, 2))

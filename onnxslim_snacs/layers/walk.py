@@ -1,0 +1,212 @@
+"""Run a model piece by piece over all batches, each node once, as its values are asked for.
+
+Only what later pieces read stays alive, so that a model whose weights change on the way is run no
+more often than one that is run at once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, ValueInfoProto, helper
+
+from onnxslim_snacs.activations.run import execute
+from onnxslim_snacs.layers.live import LiveTensors
+from onnxslim_snacs.model.graph import captured
+from onnxslim_snacs.model.session import SessionConfig, create_session
+from onnxslim_snacs.model.shell import shell
+
+
+@dataclass(slots=True)
+class Walk:
+    """A run in progress.
+
+    The model may be changed between two calls, as long as its nodes keep their places.
+
+    Attributes:
+        model: the model.
+        base_dir: the folder of its external data.
+        config: how to run it.
+        live: values that are still to be read.
+        producer: tensor -> position of the node that writes it.
+        constant: positions of nodes that follow from constants; they are computed in every piece.
+        pending: tensor -> reads still to come, by nodes and by the caller.
+        done: positions of the nodes that have run.
+        batches: number of batches.
+    """
+
+    model: ModelProto
+    base_dir: Path | None
+    config: SessionConfig
+    live: LiveTensors
+    producer: dict[str, int]
+    constant: frozenset[int]
+    pending: Counter[str]
+    done: set[int]
+    batches: int = 0
+
+    def feed(self, inputs: Mapping[str, NDArray[Any]]) -> None:
+        """Take in the model's inputs for one more batch, before anything has run."""
+        self.batches += 1
+        for name, value in inputs.items():
+            if self.pending[name] > 0:
+                self.live.append(name, value)
+
+    def node(self, tensor: str) -> NodeProto:
+        """The node that writes a tensor."""
+        node: NodeProto = self.model.graph.node[self.producer[tensor]]
+        return node
+
+    def insert(self, node: NodeProto, position: int) -> None:
+        """Put a node that has not run into the model, before the one at `position`."""
+        self.model.graph.node.insert(position, node)
+        self.producer = producers(self.model)
+        self.constant = frozenset(_moved(self.constant, position))
+        self.done = set(_moved(self.done, position))
+        self.pending.update(reads(node))
+
+    def require(self, names: Iterable[str]) -> None:
+        """Run what is missing so that the values of these tensors are alive."""
+        nodes = self._missing(names)
+        if not nodes:
+            return
+        for position in nodes:
+            self.pending.subtract(reads(self.model.graph.node[position]))
+        self.done.update(nodes)
+        made = [o for p in nodes for o in self.model.graph.node[p].output if self.pending[o] > 0]
+        for values in self._run(nodes, made):
+            for name, value in zip(made, values, strict=True):
+                self.live.append(name, value)
+        for name in {n for p in nodes for n in reads(self.model.graph.node[p])}:
+            self._drop_if_read(name)
+
+    def peek(self, name: str) -> Iterator[NDArray[Any]]:
+        """The value of a tensor in each batch, without counting its nodes as run."""
+        for (value,) in self._run(self._missing([name]), [name]):
+            yield value
+
+    def release(self, name: str) -> None:
+        """The caller has read the tensor for one of the times that he has announced."""
+        self.pending[name] -= 1
+        self._drop_if_read(name)
+
+    def _drop_if_read(self, name: str) -> None:
+        if name in self.live and self.pending[name] <= 0:
+            self.live.drop(name)
+
+    def _missing(self, names: Iterable[str]) -> list[int]:
+        """Nodes that have to run first, in order."""
+        found: set[int] = set()
+        stack = [n for n in names if n not in self.live]
+        while stack:
+            position = self.producer.get(stack.pop())
+            if position is None or position in found or position in self.constant:
+                continue
+            found.add(position)
+            read = reads(self.model.graph.node[position])
+            stack.extend(name for name in read if name not in self.live)
+        return sorted(found)
+
+    def _run(self, nodes: Sequence[int], outputs: Sequence[str]) -> Iterator[list[NDArray[Any]]]:
+        if not outputs:
+            return
+        piece, inputs = self._piece(nodes, outputs)
+        session = create_session(piece, self.config, self.base_dir)
+        for number in range(self.batches):
+            feeds = {name: np.asarray(self.live[name][number]) for name in inputs}
+            yield execute(session, outputs, feeds)
+
+    def _piece(
+        self, nodes: Sequence[int], outputs: Sequence[str]
+    ) -> tuple[ModelProto, Sequence[str]]:
+        """A model of some nodes, and the live tensors that it reads."""
+        graph = self.model.graph
+        chosen = {*nodes, *self._constants_for(nodes)}
+        read = {name for p in chosen for name in reads(graph.node[p])}
+        made = {name for p in chosen for name in graph.node[p].output}
+        inputs = sorted(name for name in read - made if name in self.live)
+        piece = shell(self.model, "graph")
+        piece.graph.name = graph.name
+        piece.graph.node.extend(graph.node[p] for p in sorted(chosen))
+        piece.graph.initializer.extend(t for t in graph.initializer if t.name in read)
+        for name in inputs:
+            kind = helper.np_dtype_to_tensor_dtype(self.live[name][0].dtype)
+            piece.graph.input.append(helper.make_tensor_value_info(name, kind, None))
+        if piece.ir_version < 4:  # such models list their initializers among the inputs
+            piece.ir_version = 4
+        piece.graph.output.extend(ValueInfoProto(name=name) for name in outputs)
+        return piece, inputs
+
+    def _constants_for(self, nodes: Sequence[int]) -> set[int]:
+        found: set[int] = set()
+        stack = list(nodes)
+        while stack:
+            for name in reads(self.model.graph.node[stack.pop()]):
+                position = self.producer.get(name)
+                if position in self.constant and position not in found:
+                    found.add(position)
+                    stack.append(position)
+        return found
+
+
+def start_walk(
+    model: ModelProto, base_dir: Path | None, config: SessionConfig, wanted: Iterable[str]
+) -> Walk:
+    """Begin a run, which then has to be fed.
+
+    Args:
+        model: the model, nodes in topological order.
+        base_dir: the folder of its external data.
+        config: how to run it.
+        wanted: the tensors that the caller is going to read, as often as he is going to.
+    """
+    graph = model.graph
+    producer = producers(model)
+    wishes = Counter(wanted)
+    constant = _constant_nodes(model)
+    needed = _ancestors(model, producer, wishes) - constant
+    pending = Counter(name for p in needed for name in reads(graph.node[p])) + wishes
+    return Walk(model, base_dir, config, LiveTensors(), producer, constant, pending, set())
+
+
+def producers(model: ModelProto) -> dict[str, int]:
+    """Tensor -> position of the node that writes it."""
+    return {name: k for k, node in enumerate(model.graph.node) for name in node.output if name}
+
+
+def _moved(positions: Iterable[int], start: int) -> Iterator[int]:
+    return (p + (p >= start) for p in positions)
+
+
+def reads(node: NodeProto) -> set[str]:
+    """Names that a node reads, its bodies included."""
+    return {name for name in (*node.input, *captured(node)) if name}
+
+
+def _constant_nodes(model: ModelProto) -> frozenset[int]:
+    """Positions of nodes that compute the same in every run."""
+    known = {t.name for t in model.graph.initializer}
+    found = []
+    for position, node in enumerate(model.graph.node):
+        random = node.op_type.startswith("Random") or node.op_type in ("Bernoulli", "Multinomial")
+        if not random and reads(node) <= known:
+            known.update(node.output)
+            found.append(position)
+    return frozenset(found)
+
+
+def _ancestors(model: ModelProto, producer: dict[str, int], names: Iterable[str]) -> set[int]:
+    found: set[int] = set()
+    stack = list(names)
+    while stack:
+        position = producer.get(stack.pop())
+        if position is not None and position not in found:
+            found.add(position)
+            stack.extend(reads(model.graph.node[position]))
+    return found

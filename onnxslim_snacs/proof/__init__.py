@@ -1,0 +1,1 @@
+"""The proof that a cut model computes what the plan says."""

@@ -1,0 +1,198 @@
+"""What a cut model has to compute: the original with the removed slots taken out of every sum.
+
+Consumer-zero: wherever the original sums over a channel axis, the removed channels are replaced by
+zeros, so that they contribute what a consumer with zero weights would let through.  Zeros at the
+producer would be wrong as soon as an activation has f(0) != 0.
+
+Gather: a node that takes statistics over an axis is shown the kept slots alone, and what it says of
+them is spread over all slots again.  The removed slots repeat a kept one there; nobody reads them,
+and if somebody did, the comparison would show it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from onnxslim_snacs.ir.keep import KeepMap
+from onnxslim_snacs.ir.types import Axis, BoolArray, IntArray
+from onnxslim_snacs.model.body import put_body
+from onnxslim_snacs.model.element_types import element_types
+from onnxslim_snacs.ops.analyse import Analysis
+from onnxslim_snacs.ops.node import known
+
+#: Types for which ONNX Runtime has Where; the others go through one of these.
+_SELECTABLE = frozenset(
+    (
+        TensorProto.FLOAT,
+        TensorProto.DOUBLE,
+        TensorProto.FLOAT16,
+        TensorProto.INT8,
+        TensorProto.UINT8,
+        TensorProto.INT32,
+        TensorProto.UINT32,
+        TensorProto.INT64,
+    )
+)
+_WIDER: dict[int, int] = {
+    TensorProto.INT16: TensorProto.INT32,
+    TensorProto.UINT16: TensorProto.INT32,
+    TensorProto.BOOL: TensorProto.INT32,
+    TensorProto.UINT64: TensorProto.INT64,
+}
+
+
+def masked_original(
+    analysis: Analysis, keep: KeepMap, runnable: ModelProto | None = None
+) -> ModelProto:
+    """The original with the removed slots taken out of every sum and every statistic.
+
+    Args:
+        analysis: the original.
+        keep: what the plan keeps.
+        runnable: what can be run of the original, to be asked for element types; by default all.
+
+    Raises:
+        InputRefused: the element type of a tensor that has to be masked is not known.
+    """
+    model = ModelProto()
+    model.CopyFrom(analysis.graph.proto)
+    for body in analysis.bodies:
+        if body.analysis.loses(keep):
+            node = model.graph.node[body.position]
+            put_body(node, body.attribute, masked_original(body.analysis, keep))
+    work = _Work(model, analysis.graph.opsets.get("", 1), analysis.prefix)
+    _show_the_kept(work, analysis, keep)
+    _blank_the_rest(work, analysis, keep, runnable or analysis.graph.proto)
+    nodes = [NodeProto.FromString(node.SerializeToString()) for node in model.graph.node]
+    del model.graph.node[:]
+    for position, node in enumerate(nodes):
+        before, after = work.before.get(position, []), work.after.get(position, [])
+        model.graph.node.extend([*before, node, *after])
+    return model
+
+
+@dataclass(slots=True)
+class _Work:
+    """The copy under work, and the nodes to put before and behind its nodes."""
+
+    model: ModelProto
+    opset: int
+    prefix: str = ""
+    before: dict[int, list[NodeProto]] = field(default_factory=dict)
+    after: dict[int, list[NodeProto]] = field(default_factory=dict)
+    names: int = 0
+
+    def fresh(self) -> str:
+        """A name that no tensor of a model can have."""
+        self.names += 1
+        return f"oracle\0{self.prefix}{self.names}"
+
+    def ahead(self, position: int, operand: int, made: Iterable[NodeProto], name: str) -> None:
+        """Let an input of a node read `name`, which `made` write."""
+        self.before.setdefault(position, []).extend(made)
+        self.model.graph.node[position].input[operand] = name
+
+    def behind(self, position: int, output: int, made: Iterable[NodeProto], name: str) -> None:
+        """Let an output of a node be called `name`, which `made` read to write the old name."""
+        self.after[position] = [*made, *self.after.get(position, [])]
+        self.model.graph.node[position].output[output] = name
+
+
+def _show_the_kept(work: _Work, analysis: Analysis, keep: KeepMap) -> None:
+    """The gather oracle."""
+    for position, fact in analysis.ir.inexact:
+        kept = keep.index(fact.axis)
+        if kept is None:
+            continue
+        extent = analysis.ir.table.extent(fact.axis)
+        slots = np.arange(extent) if fact.index is None else fact.index
+        index = np.flatnonzero(np.isin(slots, kept))
+        places = np.zeros(len(slots), dtype=np.int64)
+        places[index] = np.arange(len(index))
+        node = work.model.graph.node[position]
+        for operand, dim in fact.inputs:
+            name = work.fresh()
+            work.ahead(position, operand, _pick(node.input[operand], name, index, dim), name)
+        for output, dim in fact.outputs:
+            name = work.fresh()
+            work.behind(position, output, _pick(name, node.output[output], places, dim), name)
+
+
+def _blank_the_rest(work: _Work, analysis: Analysis, keep: KeepMap, runnable: ModelProto) -> None:
+    """The consumer-zero oracle."""
+    sinks = [(p, s) for p, s in analysis.ir.sinks if keep.index(s.axis) is not None]
+    blanks = [(p, b) for p, b in analysis.ir.blanks if keep.index(b.axis) is not None]
+    filled = [analysis.nodes[position].outputs[blank.output] for position, blank in blanks]
+    asked = (*(sink.axis.tensor for _, sink in sinks), *filled)
+    types = element_types(runnable, asked, analysis.graph.base_dir)
+    for position, sink in sinks:
+        source, name = work.model.graph.node[position].input[sink.input], work.fresh()
+        rank = len(known(analysis.facts.shape(sink.axis.tensor)))
+        mask = _mask(analysis, keep, sink.axis, rank, sink.axis.dim)
+        made = _blank(work, source, name, mask, types[sink.axis.tensor])
+        work.ahead(position, sink.input, made, name)
+    for (position, blank), tensor in zip(blanks, filled, strict=True):
+        target, name = work.model.graph.node[position].output[blank.output], work.fresh()
+        rank = len(known(analysis.facts.shape(tensor)))
+        mask = _mask(analysis, keep, blank.axis, rank, blank.dim)
+        work.behind(position, blank.output, _blank(work, name, target, mask, types[tensor]), name)
+
+
+def _mask(analysis: Analysis, keep: KeepMap, axis: Axis, rank: int, dim: int) -> BoolArray:
+    """Whether each slot of an axis stays, with the axis at dimension `dim` of `rank`."""
+    mask = np.zeros(analysis.ir.table.extent(axis), dtype=bool)
+    mask[keep.index(axis)] = True
+    spread = [1] * rank
+    spread[dim] = -1
+    return mask.reshape(spread)
+
+
+def _constant(name: str, value: NDArray[np.generic]) -> NodeProto:
+    return helper.make_node("Constant", [], [name], value=numpy_helper.from_array(value))
+
+
+def _pick(source: str, target: str, index: IntArray, dim: int) -> list[NodeProto]:
+    """Nodes that give the slots `index` of axis `dim`."""
+    return [
+        _constant(f"{target}\0index", index.astype(np.int64)),
+        helper.make_node("Gather", [source, f"{target}\0index"], [target], axis=dim),
+    ]
+
+
+def _blank(work: _Work, source: str, target: str, mask: BoolArray, kind: int) -> list[NodeProto]:
+    """Nodes that copy `source` where the mask is set and write zeros elsewhere.
+
+    Not by a product: what is infinite or no number at a removed slot must not survive.
+    """
+    if kind not in _SELECTABLE:
+        wide, back = f"{work.fresh()}\0wide", f"{work.fresh()}\0back"
+        wider = _WIDER.get(kind, TensorProto.FLOAT)
+        return [
+            helper.make_node("Cast", [source], [wide], to=wider),
+            *_blank(work, wide, back, mask, wider),
+            helper.make_node("Cast", [back], [target], to=kind),
+        ]
+    if work.opset < 9:
+        return _blank_by_product(source, target, mask, kind)
+    zero = np.zeros((), dtype=helper.tensor_dtype_to_np_dtype(kind))
+    return [
+        _constant(f"{target}\0mask", mask),
+        _constant(f"{target}\0zero", zero),
+        helper.make_node("Where", [f"{target}\0mask", source, f"{target}\0zero"], [target]),
+    ]
+
+
+def _blank_by_product(source: str, target: str, mask: BoolArray, kind: int) -> list[NodeProto]:
+    """Before Where: removed slots first repeat a kept one, which is as finite as the answer is."""
+    dim = int(np.argmax(mask.shape))
+    places = np.where(mask.reshape(-1), np.arange(mask.size), int(np.argmax(mask)))
+    return [
+        *_pick(source, f"{target}\0whole", places, dim),
+        _constant(f"{target}\0mask", mask.astype(helper.tensor_dtype_to_np_dtype(kind))),
+        helper.make_node("Mul", [f"{target}\0whole", f"{target}\0mask"], [target]),
+    ]

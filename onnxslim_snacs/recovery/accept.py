@@ -1,0 +1,106 @@
+"""Recovery after the cut: which method runs, and whether its result is better end to end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import prod
+
+from onnx import ModelProto
+
+from onnxslim_snacs.judge.drift import Drift
+from onnxslim_snacs.judge.judge import Judge
+from onnxslim_snacs.ops.analyse import Analysis
+from onnxslim_snacs.recovery.methods import recover_bias, recover_least_squares, recover_statistics
+from onnxslim_snacs.recovery.recover import Cut, LayerRecord, Recovered
+
+#: What `--recover` may name beside auto and none, the strongest first.
+RECOVERIES: Mapping[str, Callable[[Cut], Recovered]] = {
+    "least-squares": recover_least_squares,
+    "stats": recover_statistics,
+    "bias": recover_bias,
+}
+
+
+#: Samples that recovery looks at: least, and most.
+SAMPLES = (128, 1024)
+#: Bytes that the largest activation may take over all of them.
+MEMORY = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A model after recovery, or the cut model if that did not help.
+
+    Attributes:
+        model: the model.
+        drift: its distance from the original on samples that recovery has not seen.
+        report: what happened.
+    """
+
+    model: ModelProto
+    drift: Drift
+    report: RecoveryReport
+
+
+def recover_cut(asked: str, cut: Cut, judge: Judge, raw: Drift) -> Outcome:
+    """Recover a cut model, and keep the result only if it is nearer to the original end to end.
+
+    Nearer means: neither the error of the outputs nor the drop (`Drift.drop`) is larger.
+
+    Args:
+        asked: auto, none, or a key of `RECOVERIES`; auto takes the first that helps.
+        cut: the cut.
+        judge: compares with the original.
+        raw: distance of the cut model.
+    """
+    if asked == "none":
+        return Outcome(cut.model, raw, RecoveryReport(asked, "none", raw))
+    if asked == "auto" and cut.source.is_random:
+        reason = "random inputs say nothing about the data to come"
+        return Outcome(cut.model, raw, RecoveryReport(asked, "none", raw, (), reason))
+    layers: tuple[LayerRecord, ...] = ()
+    for name in RECOVERIES if asked == "auto" else (asked,):
+        recovered = RECOVERIES[name](cut)
+        layers = layers or recovered.layers
+        if not any(layer.kept for layer in recovered.layers):
+            continue
+        moved = judge.drift(recovered.model)
+        if moved.rel_error <= raw.rel_error and moved.drop <= raw.drop:
+            report = RecoveryReport(asked, name, raw, recovered.layers)
+            return Outcome(recovered.model, moved, report)
+    reason = "nothing that was tried brought the model nearer to the original"
+    return Outcome(cut.model, raw, RecoveryReport(asked, "none", raw, layers, reason))
+
+
+def recovery_samples(analysis: Analysis, samples: int) -> int:
+    """How many of the samples recovery looks at: fewer where activations are large."""
+    facts = analysis.facts
+    first = next(iter(analysis.graph.inputs), "")
+    runs = facts.samples(first)
+    batch = max(1, runs[0][0]) if runs and runs[0] else 1
+    names = (name for node in analysis.nodes for name in node.outputs if name)
+    largest = max((prod(shapes[0]) for n in names if (shapes := facts.samples(n))), default=1)
+    least, most = SAMPLES
+    wanted = max(least, min(most, MEMORY * batch // max(1, 4 * largest)))
+    return min(samples, wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryReport:
+    """What recovery did.
+
+    Attributes:
+        asked: what the user asked for.
+        used: the method whose result was kept; "none" if the cut model was.
+        raw: distance of the cut model from the original on the samples that `Report.drift` is
+            about.
+        layers: error of each layer before and after, and whether its correction was kept.
+        reason: why the cut model was kept.
+    """
+
+    asked: str
+    used: str
+    raw: Drift | None
+    layers: tuple[LayerRecord, ...] = ()
+    reason: str = ""

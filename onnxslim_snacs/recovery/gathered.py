@@ -1,0 +1,127 @@
+"""Collect the rows of a layer's regression from two runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from math import inf
+
+import numpy as np
+
+from onnxslim_snacs.ir.keep import KeepMap
+from onnxslim_snacs.layers.layers import restrict
+from onnxslim_snacs.layers.moments import Rows
+from onnxslim_snacs.layers.rows import layer_rows, target_rows
+from onnxslim_snacs.layers.walk import Walk
+from onnxslim_snacs.recovery.bilinear import mixing
+from onnxslim_snacs.recovery.kernel import FEATURES
+from onnxslim_snacs.recovery.kernel import ROWS as KERNEL_ROWS
+from onnxslim_snacs.recovery.regression import Regression
+from onnxslim_snacs.recovery.tasks import Task
+
+#: Rows of a regression, drawn from all output positions of all samples: least, for each feature,
+#: and most.
+ROWS = (1 << 15, 128, 1 << 16)
+#: Numbers that its features may hold.
+NUMBERS = 1 << 27
+#: One batch in so many is not fitted to, but judged by.
+HELD_OUT = 5
+
+Part = tuple[Rows, Rows, Rows]
+
+
+def gather(
+    task: Task, keep: KeepMap, original: Walk, present: Walk, rng: np.random.Generator
+) -> Regression:
+    """The regression of one layer.
+
+    Args:
+        task: the layer.
+        keep: what the plan keeps.
+        original: a run of the original, in which the target is alive.
+        present: a run of the cut model, in which what the task reads is alive.
+        rng: for the choice of rows.
+    """
+    groups, features, _ = task.now.weight.shape
+    numbers = groups * features if task.wide else task.layer.outputs
+    cap = rows_of_batch(numbers, features if task.wide else 1, original.batches)
+    parts = _parts(task, keep, original, present, rng, cap)
+    return joined(parts, original.batches, task.tail.low, task.tail.high)
+
+
+def rows_of_batch(numbers: int, features: int, batches: int) -> int:
+    """How many rows to take from each batch.
+
+    Args:
+        numbers: that a row holds over all groups.
+        features: of one group.
+        batches: how many there are.
+    """
+    least, each, most = ROWS
+    rows = min(most, max(least, each * features), NUMBERS // numbers)
+    return max(1, (KERNEL_ROWS if features > FEATURES else rows) // batches)
+
+
+def joined(parts: Iterable[Part], batches: int, low: float = -inf, high: float = inf) -> Regression:
+    """The rows of all batches: every fifth batch, or the last rows of few ones, are held out."""
+    fitted: list[Part] = []
+    held: list[Part] = []
+    for number, part in enumerate(parts):
+        if batches >= HELD_OUT:
+            (held if number % HELD_OUT == HELD_OUT - 1 else fitted).append(part)
+            continue
+        few = part[0].shape[1] - max(1, part[0].shape[1] // HELD_OUT)
+        fitted.append(_rows_of(part, slice(None, few)))
+        held.append(_rows_of(part, slice(few, None)))
+    x, t, base = zip(*fitted, *held, strict=True)
+    return Regression(
+        np.concatenate(x, axis=1),
+        np.concatenate(t, axis=1),
+        base[0] if base[0] is base[-1] else np.concatenate(base, axis=1),
+        sum(part[0].shape[1] for part in fitted),
+        low,
+        high,
+    )
+
+
+def _rows_of(part: Part, rows: slice) -> Part:
+    x, t, base = part
+    return x[:, rows], t[:, rows], base if len(base[0]) != len(x[0]) else base[:, rows]
+
+
+def _parts(
+    task: Task,
+    keep: KeepMap,
+    original: Walk,
+    present: Walk,
+    rng: np.random.Generator,
+    cap: int,
+) -> Iterator[Part]:
+    """Features, targets and base of each batch."""
+    layer, tail = task.layer, task.tail
+    groups = task.now.weight.shape[0] if task.wide else layer.outputs
+    scale, shift = (v.astype(np.float32).reshape(groups, 1, -1) for v in (tail.scale, tail.shift))
+    mix = None
+    if task.partner is not None:
+        mix = mixing(task.partner, original, present).astype(np.float32)
+    outputs = iter(()) if task.wide else present.peek(layer.out)
+    for number in range(original.batches):
+        wanted = np.asarray(original.live[task.target][number])
+        wanted = wanted if mix is not None else restrict(wanted, task.target, keep)
+        positions = wanted.size // wanted.shape[layer.out_dim]
+        chosen = np.sort(rng.permutation(positions)[:cap])
+        t = target_rows(wanted, layer.out_dim, groups, chosen)
+        base = shift
+        if mix is not None:
+            t = t @ mix - shift
+        elif tail.other is None:
+            t *= scale
+        else:
+            other = np.broadcast_to(present.live[tail.other][number], wanted.shape)
+            base = shift + target_rows(other, layer.out_dim, groups, chosen)
+            t -= base
+        if task.wide:
+            data = np.asarray(present.live[layer.data][number])
+            x = layer_rows(layer, present.node(layer.out), data, wanted.shape, chosen)
+        else:
+            x = target_rows(next(outputs), layer.out_dim, groups, chosen)
+        yield x, t, base

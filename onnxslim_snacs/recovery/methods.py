@@ -1,0 +1,55 @@
+"""The methods of recovery: what is fitted to the rows that a layer reads, in closed form.
+
+Bias: the mean of every output channel (methods 5.6).  Statistics: mean and variance (5.6; REPAIR).
+Least squares: weights and bias anew (5.2, 5.7).
+"""
+
+from onnxslim_snacs.layers.moments import moments
+from onnxslim_snacs.recovery.clipped import refine
+from onnxslim_snacs.recovery.kernel import FEATURES, over_rows
+from onnxslim_snacs.recovery.recover import Cut, Method, Recovered, recover
+from onnxslim_snacs.recovery.regression import Regression, sums_of
+from onnxslim_snacs.recovery.solve import Affine, least_squares, with_mean, with_statistics
+
+#: Ridges that are tried, relative to the mean variance of the features.
+RIDGES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+
+
+def recover_least_squares(cut: Cut) -> Recovered:
+    """Re-fit every layer whose input the cut has changed."""
+    return recover(cut, Method(_refitted, wide=True, sums=True))
+
+
+def _refitted(rows: Regression, now: Affine) -> Affine:
+    """The best ridge on held-out rows, then what an activation behind it leaves free."""
+    fitted, judged = rows.fitted, rows.held
+    if rows.x.shape[2] > FEATURES and len(rows.x) == 1:
+        return min(map(over_rows(fitted, now), RIDGES), key=judged.error)
+    seen = moments(sums_of(fitted))
+    tried = {ridge: least_squares(seen, now.weight, ridge) for ridge in RIDGES}
+    errors = {ridge: judged.error(fit) for ridge, fit in tried.items()}
+    ridge = min(errors, key=errors.__getitem__)
+    best = tried[ridge]
+    if rows.clips and len(rows.x) == 1:
+        best = min(best, refine(fitted, seen, best, ridge), key=judged.error)
+    return min(best, with_mean(seen, now.weight), key=judged.error)
+
+
+def recover_statistics(cut: Cut) -> Recovered:
+    """Scale and shift the outputs of every layer whose input the cut has changed."""
+    return recover(cut, Method(_rescaled, wide=False, sums=False))
+
+
+def _rescaled(rows: Regression, now: Affine) -> Affine:
+    seen, judged = moments(sums_of(rows.fitted)), rows.held
+    tried = (with_statistics(seen, now.weight), with_mean(seen, now.weight))
+    return min(tried, key=judged.error)
+
+
+def recover_bias(cut: Cut) -> Recovered:
+    """Correct the bias of every layer whose input the cut has changed."""
+    return recover(cut, Method(_shifted, wide=False, sums=True))
+
+
+def _shifted(rows: Regression, now: Affine) -> Affine:
+    return with_mean(moments(sums_of(rows.fitted)), now.weight)

@@ -1,0 +1,234 @@
+"""Re-fit the layers behind a cut, one after the other (sequential and asymmetric).
+
+Each layer reads from the network as already cut and corrected, and aims at the original: at its own
+output, or, where that runs into a sum whose other operand is already there, at the original sum
+less the present operand, so that it also repairs what is wrong with that (He 2017; methods 5.7).
+A correction is kept only if it lowers the error on samples to which it was not fitted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from time import perf_counter
+
+import numpy as np
+from onnx import ModelProto
+from threadpoolctl import threadpool_limits
+
+from onnxslim_snacs.activations.sources import CalibrationSource
+from onnxslim_snacs.ir.keep import KeepMap
+from onnxslim_snacs.layers.layers import Layer, NotFitted, changed_tensors, layers_of
+from onnxslim_snacs.layers.walk import Walk, start_walk
+from onnxslim_snacs.model.graph import ModelGraph
+from onnxslim_snacs.model.session import SessionConfig
+from onnxslim_snacs.ops.analyse import Analysis
+from onnxslim_snacs.progress import Progress, silent
+from onnxslim_snacs.recovery.affine import followed, identity, scaled, unscaled
+from onnxslim_snacs.recovery.bilinear import Partner, find_partners
+from onnxslim_snacs.recovery.gates import GateTask, find_gates, gather_gate
+from onnxslim_snacs.recovery.gathered import HELD_OUT, gather
+from onnxslim_snacs.recovery.regression import Regression, narrowed
+from onnxslim_snacs.recovery.solve import Affine
+from onnxslim_snacs.recovery.tasks import Task, make_tasks
+from onnxslim_snacs.recovery.write import write_affine, write_gate
+
+Fit = Callable[[Regression, Affine], Affine]
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A way to correct a layer.
+
+    Attributes:
+        fit: (regression, present map) -> the correction; fits to the rows that are not held out,
+            and may use those to choose.
+        wide: whether it sees the layer's input, or only the layer's own output.
+        sums: whether a layer may aim at the sum into which it runs.
+    """
+
+    fit: Fit
+    wide: bool
+    sums: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LayerRecord:
+    """What happened to one layer.
+
+    Attributes:
+        name: of its node.
+        op: its operator.
+        target: the tensor of the original at which it aims; "" if it was not tried.
+        before: squared error on held-out rows, relative to the variance of the target.
+        after: the same for the correction.
+        kept: whether the correction was kept.
+        seconds: time.
+        reason: why it was not tried.
+    """
+
+    name: str
+    op: str
+    target: str = ""
+    before: float | None = None
+    after: float | None = None
+    kept: bool = False
+    seconds: float = 0.0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """A corrected model.
+
+    Attributes:
+        model: the model.
+        layers: what happened to each layer.
+    """
+
+    model: ModelProto
+    layers: tuple[LayerRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A cut, and what there is to recover from it with.
+
+    Attributes:
+        analysis: the original.
+        keep: what the plan keeps.
+        model: the cut model.
+        source: calibration data.
+        session: how to run the models.
+        seed: for the choice of rows.
+        progress: told (stage, done, total).
+    """
+
+    analysis: Analysis
+    keep: KeepMap
+    model: ModelProto
+    source: CalibrationSource
+    session: SessionConfig = field(default_factory=SessionConfig)
+    seed: int = 0
+    progress: Progress = silent
+
+
+@dataclass(frozen=True, slots=True)
+class _Runs:
+    """The original and the cut model, run side by side."""
+
+    original: Walk
+    present: Walk
+
+
+def recover(cut: Cut, method: Method) -> Recovered:
+    """Correct a cut model layer by layer.
+
+    Args:
+        cut: the cut.
+        method: how.
+    """
+    model = ModelProto()
+    model.CopyFrom(cut.model)
+    base_dir = cut.analysis.graph.base_dir
+    graph = ModelGraph(cut.model, base_dir)
+    tasks = _tasks(cut, graph, method)
+    todo = [task for task in tasks if not isinstance(task, NotFitted)]
+    runs = _Runs(
+        start_walk(cut.analysis.graph.proto, base_dir, cut.session, _all(t.wants for t in todo)),
+        start_walk(model, base_dir, cut.session, _all(t.reads for t in todo)),
+    )
+    _feed(cut.source, runs)
+    rng = np.random.default_rng(cut.seed)
+    records = []
+    with threadpool_limits(limits=cut.session.threads):
+        for number, task in enumerate(tasks):
+            cut.progress("recover", number, len(tasks))
+            if isinstance(task, NotFitted):
+                records.append(LayerRecord(task.name, task.op, reason=task.reason))
+            else:
+                records.append(_correct(cut, graph, task, method, runs, rng))
+    cut.progress("recover", len(tasks), len(tasks))
+    return Recovered(model, tuple(records))
+
+
+def _all(names: Iterable[Sequence[str]]) -> Iterator[str]:
+    return (name for several in names for name in several)
+
+
+def _tasks(cut: Cut, graph: ModelGraph, method: Method) -> list[Task | GateTask | NotFitted]:
+    """The layers to correct: those with another input, and those with a partner that has lost."""
+    everything = layers_of(cut.analysis, cut.keep, graph)
+    changed = changed_tensors(cut.analysis, cut.keep)
+    gates: dict[str, list[GateTask]] = {}
+    for gate in find_gates(cut.analysis, cut.keep, graph, changed):
+        gates.setdefault(gate.name, []).append(gate)
+    partners: dict[str, Partner] = {}
+    if method.wide:
+        layers = [layer for layer, _ in everything if isinstance(layer, Layer)]
+        found = find_partners(cut.analysis, cut.keep, graph, layers)
+        partners = {layer.out: partner for layer, partner in found}
+    tasks = make_tasks(
+        graph,
+        [layer for layer, out in everything if out in changed or out in partners],
+        wide=method.wide,
+        sums=method.sums,
+        partners=partners,
+    )
+    return [
+        one
+        for task in tasks
+        for one in (gates.get(task.name, [task]) if isinstance(task, NotFitted) else [task])
+    ]
+
+
+def _feed(source: CalibrationSource, runs: _Runs) -> None:
+    """Hand the samples to both runs; batches that were filled up only if there are no others."""
+    size = max(1, min(32, source.samples // (2 * HELD_OUT)))
+    for batch in source.batches(size):
+        if batch.size < batch.filled and runs.original.batches:
+            continue
+        runs.original.feed(batch.inputs)
+        runs.present.feed(batch.inputs)
+
+
+def _correct(
+    cut: Cut,
+    graph: ModelGraph,
+    task: Task | GateTask,
+    method: Method,
+    runs: _Runs,
+    rng: np.random.Generator,
+) -> LayerRecord:
+    """Correct one layer."""
+    start = perf_counter()
+    runs.original.require(task.wants)
+    runs.present.require(task.reads)
+    rows = _regression(cut, task, method, runs, rng)
+    for walk, names in ((runs.original, task.wants), (runs.present, task.reads)):
+        for name in names:
+            walk.release(name)
+    if not 0 < rows.fit < rows.x.shape[1]:
+        return LayerRecord(task.name, task.op, reason="too few samples to judge by")
+    seen = task.now if method.wide else identity(task.scale.size)
+    now = scaled(seen, task.scale)
+    then, judged = method.fit(rows, now), rows.held
+    before, after = judged.error(now), judged.error(then)
+    if after < before:
+        fitted = unscaled(then, task.scale, seen)
+        fitted = fitted if method.wide else followed(task.now, fitted)
+        if isinstance(task, GateTask):
+            write_gate(runs.present, graph, task, fitted)
+        else:
+            write_affine(runs.present, graph, task.layer, task.tail, task.now, fitted)
+    seconds = perf_counter() - start
+    return LayerRecord(task.name, task.op, task.target, before, after, after < before, seconds)
+
+
+def _regression(
+    cut: Cut, task: Task | GateTask, method: Method, runs: _Runs, rng: np.random.Generator
+) -> Regression:
+    if isinstance(task, Task):
+        return gather(task, cut.keep, runs.original, runs.present, rng)
+    rows = gather_gate(task, cut.keep, runs.original, runs.present, rng)
+    return rows if method.wide else narrowed(rows, task.now)
