@@ -71,7 +71,8 @@ def frozen_inputs(
     """Constants for numbers that the model derives from extents that the cut changes.
 
     A head dimension read off a tensor and turned into a scale must keep its old value: wherever
-    arithmetic on such an extent leaves the world of shapes, its known value is put in.
+    arithmetic on such an extent leaves the world of shapes, its known value is put in.  It leaves
+    it, too, where it meets a constant that is cut: what comes out is no number, but a weight.
 
     Yields:
         (position of the node, position of its input, value).
@@ -89,10 +90,18 @@ def frozen_inputs(
         ]
         if not hot or reads_extent:
             continue
-        if all(node.facts.follows_from_shapes(name) for name in node.outputs if name):
+        by_shape = all(node.facts.follows_from_shapes(name) for name in node.outputs if name)
+        if by_shape and not _scales_a_weight(node, keep, tainted):
             tainted.update(node.outputs)
             continue
         for index in hot:
             value = node.facts.value(node.inputs[index])
             if value is not None:
                 yield position, index, value
+
+
+def _scales_a_weight(node: OpNode, keep: KeepMap, tainted: set[str]) -> bool:
+    """Whether numbers that come from extents meet a constant of real numbers that is cut."""
+    weights = [n for n in node.inputs if n not in tainted and node.facts.is_weight(n)]
+    values = (node.facts.value(name) for name in weights if keep.touches([name]))
+    return any(value is None or value.dtype.kind == "f" for value in values)

@@ -11,6 +11,7 @@ from onnxslim_snacs.commands.outputs import Outputs
 from onnxslim_snacs.commands.refusals import (
     needs_running,
     protected_groups,
+    require_certain,
     require_cut,
     require_prunable,
     require_runnable,
@@ -92,6 +93,7 @@ def compress(
             allow_inexact=config.allow_inexact,
             input_shapes=config.data.input_shapes,
         )
+        require_certain(analysis)
         require_runnable(analysis, needs_running(config, criterion))
         frozen = protected_groups(analysis, config.protect)
         frozen |= unseen_groups(analysis, config, criterion)

@@ -11,6 +11,7 @@ from onnxslim_snacs.errors import InputRefused, NothingToPrune, UsageError, fore
 from onnxslim_snacs.ir.explain import pin_reason
 from onnxslim_snacs.ir.types import Pin
 from onnxslim_snacs.ops.analyse import Analysis
+from onnxslim_snacs.ops.dropout import in_training
 from onnxslim_snacs.scores.criterion import Criterion
 
 
@@ -30,6 +31,22 @@ def require_runnable(analysis: Analysis, whole: str) -> None:
         raise InputRefused(
             f"{whole} has to run the model, and ONNX Runtime cannot (--criterion l1 with --ratio "
             f"does without): {analysis.facts.note}"
+        )
+
+
+def require_certain(analysis: Analysis) -> None:
+    """Make sure that the model gives one answer: that of a Dropout in training mode is drawn.
+
+    Raises:
+        InputRefused: it has such a node.
+    """
+    drawn = [node.name for part in analysis.parts() for node in part.nodes if in_training(node)]
+    if drawn:
+        more = f" and {len(drawn) - 1} more" if len(drawn) > 1 else ""
+        raise InputRefused(
+            f"the model is random: {foreign(drawn[0])}{more} (Dropout) is in training mode, so "
+            "that two runs differ and nothing can be measured; export the model for inference, or "
+            "set the input training_mode to false (and back again in the compressed model)"
         )
 
 

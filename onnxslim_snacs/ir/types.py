@@ -123,6 +123,8 @@ class Sink:
         weight_out: the axis of that operand that makes the node's output channels.
         out: the output's channel axis.
         groups: how many blocks the summed axis falls into (grouped convolution).
+        ranged: what the node also takes from all slots of the axis, so that a cut changes it: a
+            sentence for the user, "" if nothing.
     """
 
     axis: Axis
@@ -132,6 +134,7 @@ class Sink:
     weight_out: Axis | None = None
     out: Axis | None = None
     groups: int = 1
+    ranged: str = ""
 
 
 @dataclass(frozen=True, slots=True)

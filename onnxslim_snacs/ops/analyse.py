@@ -21,6 +21,7 @@ from onnxslim_snacs.model.sizes import Sizes
 from onnxslim_snacs.ops import OPERATORS
 from onnxslim_snacs.ops.chains import Chain, find_chains, propagate
 from onnxslim_snacs.ops.control import border_facts, opens
+from onnxslim_snacs.ops.counts import count_facts
 from onnxslim_snacs.ops.loops import closed_loops
 from onnxslim_snacs.ops.node import OpNode, known
 from onnxslim_snacs.ops.periods import find_periods
@@ -138,7 +139,11 @@ def _analyse(
         loops = closed_loops(graph, nodes)
         nodes = tuple(replace(n, fed_back=loops.get(k, n.fed_back)) for k, n in enumerate(nodes))
     chains = find_chains(graph, nodes)
-    stated = [*graph_facts(graph, facts, around), *node_facts(nodes, chains)]
+    stated = [
+        *graph_facts(graph, facts, around),
+        *node_facts(nodes, chains),
+        *count_facts(graph, nodes),
+    ]
 
     def extent_of(axis: Axis) -> int | None:
         shape = facts.shape(axis.tensor)

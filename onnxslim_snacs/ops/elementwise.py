@@ -11,7 +11,7 @@ from onnxslim_snacs.ops.registry import Family, OpRule
 
 #: One data input (the first); what else they take are scalars.
 UNARY = (  # noqa: SIM905
-    "Abs Acos Acosh Asin Asinh Atan Atanh BitwiseNot Cast CastLike Ceil Celu Clip Cos Cosh Dropout "
+    "Abs Acos Acosh Asin Asinh Atan Atanh BitwiseNot Cast CastLike Ceil Celu Clip Cos Cosh "
     "Elu Erf Exp Floor Gelu HardSigmoid HardSwish Identity IsInf IsNaN LeakyRelu Log Mish Neg Not "
     "Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Swish Tan Tanh "
     "ThresholdedRelu com.microsoft::QuickGelu com.microsoft::Gelu"
@@ -25,7 +25,7 @@ NARY = (  # noqa: SIM905
 
 
 def propagate_unary(node: OpNode) -> Iterable[Fact]:
-    """Every axis of the input is the same axis of each output (Dropout has two)."""
+    """Every axis of the input is the same axis of each output."""
     rank = len(known(node.in_shape(0)))
     for output, name in enumerate(node.outputs):
         if name:

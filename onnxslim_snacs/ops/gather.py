@@ -56,10 +56,11 @@ def shrink_gather(node: OpNode, keep: Keep) -> Iterable[Edit]:
     if indices is None:
         return
     kept = keep.index(node.in_axis(0, axis))
-    stays = keep.index(node.out_axis(axis)) if indices.ndim == 1 else None
-    if kept is None and stays is None:
+    stays = [keep.index(node.out_axis(axis + dim)) for dim in range(indices.ndim)]
+    if kept is None and all(index is None for index in stays):
         return
-    indices = indices if stays is None else indices[stays]
+    for dim, index in enumerate(stays):
+        indices = indices if index is None else np.take(indices, index, axis=dim)
     indices = indices if kept is None else np.searchsorted(kept, indices)
     yield SetInput(1, np.asarray(indices, dtype=operand_type(node)))
 

@@ -11,7 +11,7 @@ the zero point is 0: the proof's zeros go onto whichever operand has that, mostl
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from onnx import NodeProto
 
@@ -64,11 +64,16 @@ def _along(node: OpNode, index: int, axis: Axis) -> Iterator[Fact]:
 def propagate_dynamic(node: OpNode) -> Iterable[Fact]:
     """DynamicQuantizeLinear: the scale follows the range of the data.
 
-    The range always holds zero, and zero becomes the zero point, so zeros are as good as nothing.
+    The range always holds zero, and zero becomes the zero point, so zeros are as good as nothing,
+    but for the range itself, which a removed slot may have set.
     """
     rank = len(known(node.in_shape(0)))
     yield from same_axes(node, 0, range(rank))
-    yield from (Sink(node.in_axis(0, dim), 0) for dim in range(rank))
+    yield from (Sink(node.in_axis(0, dim), 0, ranged=RANGED) for dim in range(rank))
+
+
+#: What a cut changes beside what it removes.
+RANGED = "the scale follows the range of what is left: the steps of the quantiser have changed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +185,8 @@ def _free(node: OpNode, operand: int) -> int:
 
 def propagate_dynamic_matmul(node: OpNode) -> Iterable[Fact]:
     """DynamicQuantizeMatMul: float data, quantised on the way; integer weight, its scale, bias."""
-    yield from matmul.propagate_matmul(_as_float(node, (0, 1)))
+    for fact in matmul.propagate_matmul(_as_float(node, (0, 1))):
+        yield replace(fact, ranged=RANGED) if isinstance(fact, Sink) else fact
     for index in (2, 3, 4):
         yield from _along(node, index, node.in_axis(1, -1))
 

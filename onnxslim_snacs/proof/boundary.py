@@ -23,6 +23,7 @@ from onnxslim_snacs.model.graph import ModelGraph, captured, subgraphs
 from onnxslim_snacs.model.sizes import Sizes, random_inputs
 from onnxslim_snacs.ops import OPERATORS
 from onnxslim_snacs.ops.analyse import Analysis
+from onnxslim_snacs.ops.dropout import in_training
 from onnxslim_snacs.ops.node import op_key
 
 _RANDOM = frozenset(
@@ -63,7 +64,7 @@ class Boundary:
 def boundaries(analysis: Analysis) -> list[frozenset[int]]:
     """The nodes to take out, in the order in which it is worth trying."""
     nodes = analysis.nodes
-    random = frozenset(k for k, node in enumerate(nodes) if node.op in _RANDOM)
+    random = frozenset(k for k, n in enumerate(nodes) if n.op in _RANDOM or in_training(n))
     if analysis.facts.ran:
         return [random]
     foreign_ones = random | {k for k in range(len(nodes)) if _unknown(analysis, nodes[k].proto)}

@@ -24,6 +24,7 @@ from onnxslim_snacs.model.body import put_body
 from onnxslim_snacs.model.element_types import element_types
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.ops.node import known
+from onnxslim_snacs.proof.inexact import ranged
 
 #: Types for which ONNX Runtime has Where; the others go through one of these.
 _SELECTABLE = frozenset(
@@ -59,6 +60,28 @@ def masked_original(
     Raises:
         InputRefused: the element type of a tensor that has to be masked is not known.
     """
+    return _masked(analysis, keep, runnable, frozenset())
+
+
+def whole_range_original(
+    analysis: Analysis, keep: KeepMap, runnable: ModelProto | None = None
+) -> ModelProto:
+    """The same, but that dynamic quantisers see all slots: their consumers have the zeros.
+
+    Args:
+        analysis: the original.
+        keep: what the plan keeps.
+        runnable: what can be run of the original, to be asked for element types; by default all.
+    """
+    behind = [p for p, _ in ranged(analysis, keep)]
+    known_points = (p for p in behind if analysis.nodes[p].op == "DynamicQuantizeLinear")
+    return _masked(analysis, keep, runnable, frozenset(known_points))
+
+
+def _masked(
+    analysis: Analysis, keep: KeepMap, runnable: ModelProto | None, behind: frozenset[int]
+) -> ModelProto:
+    """The masked original; the nodes `behind` get their zeros on what they write."""
     model = ModelProto()
     model.CopyFrom(analysis.graph.proto)
     for body in analysis.bodies:
@@ -67,7 +90,7 @@ def masked_original(
             put_body(node, body.attribute, masked_original(body.analysis, keep))
     work = _Work(model, analysis.graph.opsets.get("", 1), analysis.prefix)
     _show_the_kept(work, analysis, keep)
-    _blank_the_rest(work, analysis, keep, runnable or analysis.graph.proto)
+    _blank_the_rest(work, analysis, keep, runnable or analysis.graph.proto, behind)
     nodes = [NodeProto.FromString(node.SerializeToString()) for node in model.graph.node]
     del model.graph.node[:]
     for position, node in enumerate(nodes):
@@ -123,7 +146,13 @@ def _show_the_kept(work: _Work, analysis: Analysis, keep: KeepMap) -> None:
             work.behind(position, output, _pick(name, node.output[output], places, dim), name)
 
 
-def _blank_the_rest(work: _Work, analysis: Analysis, keep: KeepMap, runnable: ModelProto) -> None:
+def _blank_the_rest(
+    work: _Work,
+    analysis: Analysis,
+    keep: KeepMap,
+    runnable: ModelProto,
+    behind: frozenset[int],
+) -> None:
     """The consumer-zero oracle."""
     sinks = [(p, s) for p, s in analysis.ir.sinks if keep.index(s.axis) is not None]
     blanks = [(p, b) for p, b in analysis.ir.blanks if keep.index(b.axis) is not None]
@@ -134,6 +163,9 @@ def _blank_the_rest(work: _Work, analysis: Analysis, keep: KeepMap, runnable: Mo
         source, name = work.model.graph.node[position].input[sink.input], work.fresh()
         rank = len(known(analysis.facts.shape(sink.axis.tensor)))
         mask = _mask(analysis, keep, sink.axis, rank, sink.axis.dim)
+        if position in behind:
+            _blank_quantised(work, position, mask)
+            continue
         made = _blank(work, source, name, mask, types[sink.axis.tensor])
         work.ahead(position, sink.input, made, name)
     for (position, blank), tensor in zip(blanks, filled, strict=True):
@@ -141,6 +173,17 @@ def _blank_the_rest(work: _Work, analysis: Analysis, keep: KeepMap, runnable: Mo
         rank = len(known(analysis.facts.shape(tensor)))
         mask = _mask(analysis, keep, blank.axis, rank, blank.dim)
         work.behind(position, blank.output, _blank(work, name, target, mask, types[tensor]), name)
+
+
+def _blank_quantised(work: _Work, position: int, mask: BoolArray) -> None:
+    """Zeros on what DynamicQuantizeLinear writes: there zero is the zero point."""
+    node, name = work.model.graph.node[position], work.fresh()
+    target, point = node.output[0], node.output[2]
+    made = [
+        _constant(f"{name}\0mask", mask),
+        helper.make_node("Where", [f"{name}\0mask", name, point], [target]),
+    ]
+    work.behind(position, 0, made, name)
 
 
 def _mask(analysis: Analysis, keep: KeepMap, axis: Axis, rank: int, dim: int) -> BoolArray:

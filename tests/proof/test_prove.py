@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper, save
 
+from onnxslim_snacs.commands.compress import compress
+from onnxslim_snacs.config import CompressConfig
 from onnxslim_snacs.errors import InputRefused, ProofFailed
 from onnxslim_snacs.ir.keep import KeepMap, keep_map
 from onnxslim_snacs.model.element_types import element_types
@@ -59,6 +61,29 @@ net (float[N,3] x, float[3,6] w_a, float[6,3] w_b, float[3,5] w_c, float[5,2] w_
   r = Relu(c)
   y = MatMul(r, w_d)
   z = Multinomial<sample_size = 4>(y)
+}"""
+
+
+DROPPING = """<ir_version: 8, opset_import: ["" : 17]>
+net (float[N,3] x, float[3,6] w_a, float[6,5] w_b, float[5,2] w_c) => (float[N,2] y)
+    <float share = {0.5}, bool on = {1}> {
+  a = MatMul(x, w_a)
+  r = Relu(a)
+  b = MatMul(r, w_b)
+  d = Dropout(b, share, on)
+  y = MatMul(d, w_c)
+}"""
+
+QUANTISED = """<ir_version: 8, opset_import: ["" : 17]>
+net (float[2,3] x, float[3,40] w_a, int8[40,20] w_b, float[20,2] w_c) => (float[2,2] y)
+    <float scale = {0.1}> {
+  a = MatMul(x, w_a)
+  q, s, z = DynamicQuantizeLinear(a)
+  i = MatMulInteger(q, w_b, z)
+  f = Cast<to=1>(i)
+  t = Mul(s, scale)
+  b = Mul(f, t)
+  y = MatMul(b, w_c)
 }"""
 
 
@@ -200,6 +225,26 @@ def test_numbers_that_are_drawn_are_the_same_on_both_sides() -> None:
     assert proof.passed, proof.failure
     assert proof.boundary == ("e", "z")
     assert not prove(analysis, keep, swapped(pruned, "w_d")).passed
+
+
+def test_channels_around_a_dropout_that_drops_stay_and_the_rest_is_proved() -> None:
+    analysis = read(model_from_text(DROPPING, integers=False))
+    assert [group.units for group in analysis.ir.groups] == [6]
+    pin = next(pin for pin in analysis.ir.pins if pin.op == "Dropout")
+    assert "the model is random" in pin.reason
+    keep = halves(analysis)
+    pruned = prune(analysis, keep)
+    proof = prove(analysis, keep, pruned)
+    assert proof.passed, proof.failure
+    assert proof.boundary == ("d",)
+    assert not prove(analysis, keep, swapped(pruned, "w_b")).passed
+
+
+def test_a_dropout_that_drops_is_refused_with_a_reason(tmp_path: Path) -> None:
+    save(model_from_text(DROPPING, integers=False), tmp_path / "net.onnx")
+    config = CompressConfig(ratio=0.5, criterion="l1")
+    with pytest.raises(InputRefused, match="the model is random: d "):
+        compress(tmp_path / "net.onnx", config)
 
 
 @pytest.mark.shared
