@@ -43,6 +43,42 @@ class DataConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class Ratio:
+    """Remove the share `share` of the units of every group."""
+
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Keep no more than these shares of the original's costs.
+
+    Attributes:
+        shares: params, macs, bytes or latency -> share to keep; all have to hold at once.
+        allow_slower: with a share for latency, write a model even if it is not faster.
+    """
+
+    shares: Mapping[str, float]
+    allow_slower: bool = False
+
+    @property
+    def counted(self) -> Mapping[str, float]:
+        """The budgets that are counted and not measured."""
+        return {name: share for name, share in self.shares.items() if name != "latency"}
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Remove what can go at a drop of at most `most`."""
+
+    most: float = MAX_DROP
+
+
+#: What a run is to reach.
+Goal = Ratio | Budget | Drop
+
+
+@dataclass(frozen=True, slots=True)
 class CompressConfig:
     """What `compress` is asked to do.
 
@@ -56,8 +92,7 @@ class CompressConfig:
         criterion: name of the criterion.
         allocation: how much of the cut each group bears: curves, uniform or scores.
         tries: with a target: allocations that are recovered and judged before one is chosen.
-        as_released: the released SNACS formulas instead of ours.
-        groups: SNACS's filter groups per layer; None for single filters.
+        options: options of the criterion by their names, as text or as values.
         recover: how accuracy is recovered after the cut: auto, none, bias, stats, least-squares.
         allow_inexact: let normalisations lose channels.
         protect: glob patterns of node and tensor names that keep all their channels.
@@ -76,12 +111,48 @@ class CompressConfig:
     criterion: str = "snacs"
     allocation: str = "curves"
     tries: int = 5
-    as_released: bool = False
-    groups: int | None = None
+    options: Mapping[str, object] = field(default_factory=dict)
     recover: str = "auto"
     allow_inexact: bool = False
     protect: tuple[str, ...] = ()
     multiple_of: int | None = 1
+    seed: int = 0
+    threads: int = 1
+    provider: str = "auto"
+
+    @property
+    def goal(self) -> Goal:
+        """What `target`, `ratio` and `max_drop` come to."""
+        if self.ratio is not None:
+            return Ratio(self.ratio)
+        if self.target:
+            return Budget(self.target, self.allow_slower)
+        return Drop(self.max_drop)
+
+    @property
+    def measures_curves(self) -> bool:
+        """Whether groups share the cut by what cutting them does to the output."""
+        return self.ratio is None and self.allocation == "curves"
+
+
+@dataclass(frozen=True, slots=True)
+class ReleasedConfig:
+    """What `released` is asked to do.
+
+    Attributes:
+        data: calibration data.
+        params: share of the connections' weights to keep; None for the automatic decision.
+        max_drop: tolerated drop for the automatic decision.
+        groups: filter groups for each layer; None for single filters.
+        seed: for everything that is drawn.
+        threads: threads of ONNX Runtime; fixed, because results depend on it.
+        provider: auto, cpu or cuda.
+    """
+
+    data: DataConfig = field(default_factory=DataConfig)
+    params: float | None = None
+    max_drop: float = MAX_DROP
+    groups: int | None = None
     seed: int = 0
     threads: int = 1
     provider: str = "auto"
@@ -95,23 +166,19 @@ def check_config(config: CompressConfig) -> None:
     """
     _check_budget(config)
     _check_data(config.data)
-    _check_snacs(config)
-    if config.threads < 1 or (config.multiple_of is not None and config.multiple_of < 1):
-        raise UsageError("--multiple-of and --threads have to be at least 1")
+    _check_machine(config)
+    if config.multiple_of is not None and config.multiple_of < 1:
+        raise UsageError(f"--multiple-of {config.multiple_of}: expected at least 1")
     if config.multiple_of is None and config.ratio is not None:
         raise UsageError(
             "--multiple-of auto belongs to --target or --auto: --ratio fixes the widths"
         )
     if config.tries < 0:
         raise UsageError(f"--tries {config.tries}: expected a number that is not negative")
-    if config.seed < 0:
-        raise UsageError(f"--seed {config.seed}: expected a number that is not negative")
     if config.allocation not in ALLOCATIONS:
         raise UsageError(
             f"--allocation {config.allocation}: expected one of {', '.join(ALLOCATIONS)}"
         )
-    if config.provider not in PROVIDERS:
-        raise UsageError(f"--provider {config.provider}: expected one of {', '.join(PROVIDERS)}")
     if config.recover not in RECOVER:
         raise UsageError(f"--recover {config.recover}: expected one of {', '.join(RECOVER)}")
 
@@ -132,15 +199,29 @@ def _check_budget(config: CompressConfig) -> None:
         raise UsageError("--allow-slower belongs to --target latency=...")
 
 
-def _check_snacs(config: CompressConfig) -> None:
-    if config.as_released and config.criterion != "snacs":
-        raise UsageError("--as-released belongs to --criterion snacs")
-    if config.groups is None:
-        return
-    if not config.criterion.startswith("snacs"):
-        raise UsageError("--groups belongs to --criterion snacs")
-    if config.groups < 1:
+def check_released(config: ReleasedConfig) -> None:
+    """Make sure that the options of the released formulas make sense.
+
+    Raises:
+        UsageError: they do not.
+    """
+    _check_data(config.data)
+    _check_machine(config)
+    if config.params is not None and not 0.0 < config.params <= 1.0:
+        raise UsageError(f"--target params={config.params:g}: the share to keep lies in (0, 1]")
+    if not 0.0 <= config.max_drop < 1.0:
+        raise UsageError(f"--max-drop {config.max_drop:g}: expected a number in [0, 1)")
+    if config.groups is not None and config.groups < 1:
         raise UsageError(f"--groups {config.groups}: expected at least 1")
+
+
+def _check_machine(config: CompressConfig | ReleasedConfig) -> None:
+    if config.threads < 1:
+        raise UsageError(f"--threads {config.threads}: expected at least 1")
+    if config.seed < 0:
+        raise UsageError(f"--seed {config.seed}: expected a number that is not negative")
+    if config.provider not in PROVIDERS:
+        raise UsageError(f"--provider {config.provider}: expected one of {', '.join(PROVIDERS)}")
 
 
 def _check_data(data: DataConfig) -> None:

@@ -18,12 +18,19 @@ from onnxslim_snacs import __version__
 from onnxslim_snacs.cli import options
 from onnxslim_snacs.cli.signals import begin, end_on_signals, ignore_signals, told_of_writing
 from onnxslim_snacs.cli.terminal import finish, guard_streams, progress_bars, screen, write_stdout
-from onnxslim_snacs.config import MAX_DROP, CompressConfig, DataConfig, check_config
+from onnxslim_snacs.config import (
+    MAX_DROP,
+    CompressConfig,
+    DataConfig,
+    ReleasedConfig,
+    check_config,
+    check_released,
+)
 from onnxslim_snacs.errors import FileSystemError, LimitExceeded, SnacsError, UsageError, foreign
 from onnxslim_snacs.progress import silent
 
 if TYPE_CHECKING:
-    from onnxslim_snacs.commands.work import Compressed
+    from onnxslim_snacs.commands.start import Compressed
 
 app = typer.Typer(
     add_completion=False,
@@ -43,6 +50,11 @@ Data = Annotated[
         "without it: seeded random inputs.",
     ),
 ]
+Samples = Annotated[int | None, typer.Option(help="Use at most so many samples.")]
+Mean = Annotated[str | None, typer.Option(help="Of images, e.g. 0.485,0.456,0.406.")]
+Std = Annotated[str | None, typer.Option(help="Of images, e.g. 0.229,0.224,0.225.")]
+Size = Annotated[str | None, typer.Option(help="Of images: H,W.")]
+Layout = Annotated[str, typer.Option(help="Of images: NCHW or NHWC.")]
 Threads = Annotated[int, typer.Option("--threads", min=1, help="Threads of ONNX Runtime.")]
 Provider = Annotated[str, typer.Option("--provider", help="auto, cpu or cuda.")]
 Seed = Annotated[int, typer.Option("--seed", help="For everything that is drawn.")]
@@ -83,11 +95,11 @@ def compress(
         Path | None, typer.Option("-o", "--out", help="Default: MODEL.slim.onnx.")
     ] = None,
     data: Data = None,
-    samples: Annotated[int | None, typer.Option(help="Use at most so many samples.")] = None,
-    mean: Annotated[str | None, typer.Option(help="Of images, e.g. 0.485,0.456,0.406.")] = None,
-    std: Annotated[str | None, typer.Option(help="Of images, e.g. 0.229,0.224,0.225.")] = None,
-    size: Annotated[str | None, typer.Option(help="Of images: H,W.")] = None,
-    layout: Annotated[str, typer.Option(help="Of images: NCHW or NHWC.")] = "NCHW",
+    samples: Samples = None,
+    mean: Mean = None,
+    std: Std = None,
+    size: Size = None,
+    layout: Layout = "NCHW",
     input_shape: InputShape = None,
     target: Annotated[
         list[str] | None,
@@ -116,11 +128,12 @@ def compress(
     tries: Annotated[
         int, typer.Option(help="With --target: allocations that are recovered and compared.")
     ] = 5,
-    as_released: Annotated[
-        bool, typer.Option("--as-released", help="SNACS: the formulas of the released code.")
-    ] = False,
-    groups: Annotated[
-        int | None, typer.Option(help="SNACS: filter groups per layer instead of single filters.")
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="An option of the criterion, see `snacs-onnx criteria` (repeatable).",
+        ),
     ] = None,
     recover: Annotated[
         str, typer.Option(help="Re-fit what is left: auto, none, bias, stats or least-squares.")
@@ -148,15 +161,7 @@ def compress(
     if (target or ratio is not None) and (auto or max_drop is not None):
         raise UsageError("--auto and --max-drop exclude --target and --ratio")
     config = CompressConfig(
-        data=DataConfig(
-            path=data,
-            samples=samples,
-            mean=options.floats("--mean", mean, (0.0,)),
-            std=options.floats("--std", std, (1.0,)),
-            size=options.size("--size", size),
-            layout=layout,
-            input_shapes=options.shapes(input_shape),
-        ),
+        data=_data_config(data, samples, mean, std, size, layout, input_shape),
         target=options.targets(target),
         ratio=ratio,
         max_drop=MAX_DROP if max_drop is None else max_drop,
@@ -164,8 +169,7 @@ def compress(
         criterion=criterion,
         allocation=allocation,
         tries=tries,
-        as_released=as_released,
-        groups=groups,
+        options=options.settings(option),
         recover=recover,
         allow_inexact=allow_inexact,
         protect=tuple(protect or ()),
@@ -191,6 +195,89 @@ def compress(
             progress=told_of_writing(progress),
         )
     _show(done, json=json)
+
+
+@app.command()
+def released(
+    model: Model,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Default: MODEL.slim.onnx.")
+    ] = None,
+    data: Data = None,
+    samples: Samples = None,
+    mean: Mean = None,
+    std: Std = None,
+    size: Size = None,
+    layout: Layout = "NCHW",
+    input_shape: InputShape = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(metavar="params=SHARE", help="Share of the connections' weights to KEEP."),
+    ] = None,
+    max_drop: Annotated[
+        float | None, typer.Option(help="Without a target: the tolerated drop; 0.01 if not given.")
+    ] = None,
+    groups: Annotated[
+        int | None, typer.Option(help="Filter groups per layer instead of single filters.")
+    ] = None,
+    seed: Seed = 0,
+    threads: Threads = 1,
+    provider: Provider = "auto",
+    report: ReportOut = None,
+    json: Json = False,
+    force: Force = False,
+) -> None:
+    """SNACS by the formulas of its authors' code: connections become zero."""
+    wanted = options.targets(target)
+    if set(wanted) - {"params"}:
+        raise UsageError(f"--target {' '.join(wanted)}: `released` knows params alone")
+    if target and max_drop is not None:
+        raise UsageError("--max-drop excludes --target")
+    config = ReleasedConfig(
+        data=_data_config(data, samples, mean, std, size, layout, input_shape),
+        params=wanted.get("params"),
+        max_drop=MAX_DROP if max_drop is None else max_drop,
+        groups=groups,
+        seed=seed,
+        threads=threads,
+        provider=provider,
+    )
+    from onnxslim_snacs.commands.released import compress_as_released
+    from onnxslim_snacs.report.make import NO_DATA
+
+    check_released(config)
+    if data is None:
+        _warn([NO_DATA])
+    with progress_bars() as progress:
+        done = compress_as_released(
+            model,
+            config,
+            out=out or _beside(model),
+            report_out=report,
+            overwrite=force,
+            progress=told_of_writing(progress),
+        )
+    _show(done, json=json)
+
+
+def _data_config(
+    data: str | None,
+    samples: int | None,
+    mean: str | None,
+    std: str | None,
+    size: str | None,
+    layout: str,
+    input_shape: list[str] | None,
+) -> DataConfig:
+    return DataConfig(
+        path=data,
+        samples=samples,
+        mean=options.floats("--mean", mean, DataConfig().mean),
+        std=options.floats("--std", std, DataConfig().std),
+        size=options.size("--size", size),
+        layout=layout,
+        input_shapes=options.shapes(input_shape),
+    )
 
 
 @app.command()
@@ -306,12 +393,19 @@ def criteria(json: Json = False) -> None:
     from onnxslim_snacs.scores import CRITERIA
 
     if json:
-        write_stdout(to_json({c.name: c.summary for c in CRITERIA.values()}))
+        listed = {
+            c.name: {"summary": c.summary, "options": {o.name: o.summary for o in c.options}}
+            for c in CRITERIA.values()
+        }
+        write_stdout(to_json(listed))
         return
     width = max(map(len, CRITERIA))
     for criterion in CRITERIA.values():
         line = f"{criterion.name:{width}}  {criterion.summary}"
         screen().print(line, markup=False, soft_wrap=True)
+        for option in criterion.options:
+            line = f"{'':{width}}  --option {option.name}=...: {option.summary}"
+            screen().print(line, markup=False, soft_wrap=True)
 
 
 def _beside(model: Path) -> Path:

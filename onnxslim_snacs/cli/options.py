@@ -18,6 +18,16 @@ def targets(items: list[str] | None) -> dict[str, float]:
     return found
 
 
+def settings(items: list[str] | None) -> dict[str, str]:
+    """`groups=4` and the like, each key once."""
+    found: dict[str, str] = {}
+    for key, value in _pairs("--option", items):
+        if key in found:
+            raise UsageError(f"--option {key} is given twice")
+        found[key] = value
+    return found
+
+
 def shapes(items: list[str] | None) -> dict[str, tuple[int, ...]]:
     """`name=1,3,224,224`; an input without dimensions is `name=`."""
     return {

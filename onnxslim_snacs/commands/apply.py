@@ -6,16 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from onnxslim_snacs.commands.outputs import Outputs
-from onnxslim_snacs.commands.work import Compressed
+from onnxslim_snacs.commands.start import Compressed, Setup, open_work
 from onnxslim_snacs.config import DataConfig
 from onnxslim_snacs.ir.keep import keep_map
 from onnxslim_snacs.model.load import load_model
-from onnxslim_snacs.ops.analyse import analyse
-from onnxslim_snacs.passes.prune import prune
-from onnxslim_snacs.plan.cost import cost_model
 from onnxslim_snacs.plan.plan import Plan, check_plan
 from onnxslim_snacs.progress import Clock, Progress, silent
-from onnxslim_snacs.proof.prove import prove, require
+from onnxslim_snacs.proof.prove import prove_cut
 from onnxslim_snacs.report.make import make_report
 
 
@@ -50,19 +47,12 @@ def apply_plan(
         graph = load_model(Path(path))
         outputs = Outputs.of(path, out, None, report_out, overwrite=overwrite)
     shapes = (data or DataConfig()).input_shapes
-    with clock.stage("analyse"):
-        analysis = analyse(graph, allow_inexact=plan.allow_inexact, input_shapes=shapes)
-    check_plan(plan, graph, analysis.ir)
-    keep = keep_map(analysis.ir, plan.kept())
-    with clock.stage("prune"):
-        model = prune(analysis, keep)
-    with clock.stage("proof"):
-        proof = prove(analysis, keep, model, threads=threads)
-        require(proof)
-    costs = cost_model(analysis)
-    report = make_report(analysis, costs, keep, proof, None, path=str(path), out=out)
-    report = replace(report, criterion="plan", timings=clock.seconds)
+    setup = Setup(threads=threads, allow_inexact=plan.allow_inexact, input_shapes=shapes)
+    work = open_work(path, graph, setup, clock, progress)
+    check_plan(plan, graph, work.analysis.ir)
+    cut = prove_cut(work, keep_map(work.analysis.ir, plan.kept()))
+    report = replace(make_report(work, cut.keep, cut.proof, None, out=out), criterion="plan")
     progress("write", 0, 1)
     with clock.stage("write"):
-        outputs.write(model, plan, report, graph.base_dir)
-    return Compressed(model, plan, report)
+        outputs.write(cut.model, plan, report, graph.base_dir)
+    return Compressed(cut.model, plan, report)

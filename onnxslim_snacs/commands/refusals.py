@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from onnxslim_snacs.config import CompressConfig
+from onnxslim_snacs.config import Budget, CompressConfig, Drop, Goal, Ratio
 from onnxslim_snacs.decide.choose import ROUNDING, Choice
 from onnxslim_snacs.errors import InputRefused, NothingToPrune, UsageError, foreign
 from onnxslim_snacs.ir.explain import pin_reason
@@ -54,13 +54,26 @@ def needs_running(config: CompressConfig, criterion: Criterion) -> str:
     """Which option asks for running all of the model, "" if none does."""
     if criterion.needs_data:
         return f"--criterion {criterion.name}"
-    if "latency" in config.target or "macs" in config.target:
-        return "--target " + " ".join(config.target)
-    if config.ratio is not None:
-        return ""
-    if config.allocation == "curves":
+    goal = config.goal
+    if isinstance(goal, Budget) and {"latency", "macs"} & set(goal.shares):
+        return "--target " + " ".join(goal.shares)
+    if config.measures_curves:
         return "--allocation curves"
-    return "" if config.target else "--max-drop"
+    return "--max-drop" if isinstance(goal, Drop) else ""
+
+
+def frozen_groups(
+    analysis: Analysis, config: CompressConfig, criterion: Criterion
+) -> frozenset[str]:
+    """Groups that stay whatever their scores: protected ones, and those that cannot be judged.
+
+    Raises:
+        InputRefused: the model cannot be run, and has to be.
+        UsageError: a pattern of `--protect` matches nothing.
+    """
+    require_runnable(analysis, needs_running(config, criterion))
+    unseen = unseen_groups(analysis, config, criterion)
+    return protected_groups(analysis, config.protect) | unseen
 
 
 def protected_groups(analysis: Analysis, patterns: Sequence[str]) -> frozenset[str]:
@@ -91,8 +104,7 @@ def unseen_groups(
 
     Activations are seen in the graph itself only; inside of bodies weights have to be enough.
     """
-    curves = config.ratio is None and config.allocation == "curves"
-    if not (criterion.needs_data or curves):
+    if not (criterion.needs_data or config.measures_curves):
         return frozenset()
     made = frozenset().union(*(p.graph.made for b in analysis.bodies for p in b.analysis.parts()))
     return frozenset(
@@ -133,23 +145,33 @@ def explain(analysis: Analysis) -> str:
     return "; ".join(said[:5]) or "it has no layer whose channels are summed over"
 
 
-def require_cut(config: CompressConfig, choice: Choice) -> None:
+def require_cut(goal: Goal, choice: Choice) -> None:
     """Make sure that the decision removes something, unless everything was asked to stay.
 
     Raises:
         NothingToPrune: it does not.
     """
-    asked = config.ratio != 0 and not (config.target and min(config.target.values()) == 1)
-    if not asked or any(not stays.all() for stays in choice.kept.values()):
+    if any(not stays.all() for stays in choice.kept.values()) or _asks_for_nothing(goal):
         return
-    too_much = [(share, drop) for share, drop in choice.tried if drop > config.max_drop + ROUNDING]
-    if too_much:
-        share, drop = min(too_much)
-        raise NothingToPrune(
-            f"--max-drop {config.max_drop:g} lets nothing go: the mildest cut that removes "
-            f"something, {100 * share:.2f} % of the units, drops {drop:.4f}; allow more, or give a "
-            "--target"
-        )
+    if isinstance(goal, Drop):
+        _explain_drop(goal.most, choice)
     raise NothingToPrune(
         "no unit goes: --multiple-of, --protect and --ratio leave every group as it is"
+    )
+
+
+def _asks_for_nothing(goal: Goal) -> bool:
+    if isinstance(goal, Ratio):
+        return goal.share == 0
+    return isinstance(goal, Budget) and min(goal.shares.values()) == 1
+
+
+def _explain_drop(most: float, choice: Choice) -> None:
+    too_much = [(share, drop) for share, drop in choice.tried if drop > most + ROUNDING]
+    if not too_much:
+        return
+    share, drop = min(too_much)
+    raise NothingToPrune(
+        f"--max-drop {most:g} lets nothing go: the mildest cut that removes something, "
+        f"{100 * share:.2f} % of the units, drops {drop:.4f}; allow more, or give a --target"
     )

@@ -5,63 +5,91 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from onnxslim_snacs.config import CompressConfig
+from onnxslim_snacs.activations.samples import Samples
+from onnxslim_snacs.config import Budget, CompressConfig, Drop, Goal, Ratio
 from onnxslim_snacs.decide.allocation import Constraints
 from onnxslim_snacs.decide.budget import budget_price, require_reachable
 from onnxslim_snacs.decide.choose import Choice, Price, by_drop, by_ratio, by_target
 from onnxslim_snacs.decide.drops import droppers, recoverer
 from onnxslim_snacs.decide.latency import by_latency
 from onnxslim_snacs.decide.multiples import fastest_multiple
-from onnxslim_snacs.decide.rank import refits
+from onnxslim_snacs.decide.rank import refits, score_context
 from onnxslim_snacs.decide.tilt import Place, Tilt, climb, places, tilted
+from onnxslim_snacs.errors import InternalError
+from onnxslim_snacs.ir.keep import KeepMap, keep_map
 from onnxslim_snacs.ir.types import Group
 from onnxslim_snacs.judge.judge import Judge
 from onnxslim_snacs.judge.stopwatch import LatencyWatch
 from onnxslim_snacs.plan.cost import CostModel
-from onnxslim_snacs.plan.kept import Scores
+from onnxslim_snacs.plan.kept import Kept, Scores
+from onnxslim_snacs.plan.work import Work
 from onnxslim_snacs.scores.criterion import ScoreContext, ScoreResult
 
 #: Share of the multiply-accumulates at which multiples are timed where no budget says another.
 HALF = 0.5
 
 
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Which units stay, and why.
+
+    Attributes:
+        kept: group id -> (units,) whether each unit stays.
+        keep: the same as slots of every axis.
+        why: how the decision came about.
+    """
+
+    kept: Kept
+    keep: KeepMap
+    why: Choice
+
+
 def decide(
+    work: Work,
     config: CompressConfig,
-    context: ScoreContext,
-    costs: CostModel,
-    result: ScoreResult,
-    judge: Judge,
-    watch: LatencyWatch,
+    samples: Samples,
+    scores: ScoreResult,
+    judge: Judge | None,
     frozen: frozenset[str],
-) -> Choice:
+) -> Decision:
     """Which units stay.
 
     Args:
+        work: the model.
         config: what was asked for.
-        context: the model and its data.
-        costs: prices.
-        result: scores of the units, limits and protected units.
-        judge: compares cut models with the original.
-        watch: times cut models.
+        samples: to recover with and to judge by.
+        scores: scores of the units, limits and protected units.
+        judge: compares cut models with the original; None if they cannot be run.
         frozen: groups that the user protects altogether.
     """
-    ir = context.analysis.ir
-    constraints = Constraints(config.multiple_of or 1, result.limits, result.protected, frozen)
-    if config.ratio is not None:
-        return by_ratio(ir.groups, result.scores, config.ratio, constraints)
-    curved = config.allocation == "curves" and refits(config.recover, context)
-    task = _Task(config, context, costs, result.scores, places(ir) if curved else {}, constraints)
+    constraints = Constraints(config.multiple_of or 1, scores.limits, scores.protected, frozen)
+    if isinstance(config.goal, Ratio):
+        choice = by_ratio(work.analysis.ir.groups, scores.scores, config.goal.share, constraints)
+    else:
+        choice = _by_goal(work, config, samples, scores, judge, constraints)
+    return Decision(choice.kept, keep_map(work.analysis.ir, choice.kept), choice)
+
+
+def _by_goal(
+    work: Work,
+    config: CompressConfig,
+    samples: Samples,
+    scores: ScoreResult,
+    judge: Judge | None,
+    constraints: Constraints,
+) -> Choice:
+    context = score_context(work, samples.scoring)
+    curved = config.measures_curves and refits(config.recover, context)
+    where = places(work.analysis.ir) if curved else {}
+    task = _Task(config, context, work.costs, scores.scores, where, constraints)
+    watch = LatencyWatch(work.analysis, samples.judging, work.session)
     multiples: dict[int, float] = {}
     if config.multiple_of is None:
         task, multiples = _with_fastest_multiple(task, watch)
-    if not config.target:
-        choice = _by_drop(task, judge)
+    if isinstance(config.goal, Drop):
+        choice = _by_drop(task, judge, config.goal.most)
     else:
-        require_reachable(costs, ir, result.scores, config.target, task.constraints)
-        if "latency" in config.target:
-            choice = _by_latency(task, watch)
-        else:
-            choice = _best_allocation(task, judge) if curved else task.choose(Tilt())
+        choice = _by_budget(task, judge if curved else None, watch)
     return replace(choice, multiples=multiples)
 
 
@@ -100,34 +128,45 @@ class _Task:
     def slopes(self, tilt: Tilt) -> Scores:
         return tilted(self.scores, self.where, tilt)
 
-    def choose(self, tilt: Tilt) -> Choice:
+    def choose(self, target: Mapping[str, float], tilt: Tilt) -> Choice:
         """The cut that meets the budgets which can be counted."""
-        price = self.price(self.config.target)
+        price = self.price(target)
         return by_target(
             self.groups, self.slopes(tilt), price, self.constraints, globally=self.globally
         )
 
 
-def _by_drop(task: _Task, judge: Judge) -> Choice:
-    drops = droppers(task.config.recover, task.context, judge, task.config.max_drop)
+def _by_drop(task: _Task, judge: Judge | None, most: float) -> Choice:
+    if judge is None:
+        raise InternalError("a drop can only be measured on a model that can be run")
+    drops = droppers(task.config.recover, task.context, judge, most)
     return by_drop(
         task.groups,
         task.slopes(Tilt()),
         drops.attempt,
-        task.config.max_drop,
+        most,
         task.constraints,
         globally=task.globally,
         confirm=drops.final,
     )
 
 
-def _by_latency(task: _Task, watch: LatencyWatch) -> Choice:
+def _by_budget(task: _Task, judge: Judge | None, watch: LatencyWatch) -> Choice:
+    """Meet the budgets; allocations are compared where there is a judge."""
+    target = _shares(task.config.goal)
+    require_reachable(task.costs, task.context.analysis.ir, task.scores, target, task.constraints)
+    if "latency" in target:
+        return _by_latency(task, target, watch)
+    return task.choose(target, Tilt()) if judge is None else _best_allocation(task, target, judge)
+
+
+def _by_latency(task: _Task, target: Mapping[str, float], watch: LatencyWatch) -> Choice:
     return by_latency(
         task.groups,
         task.slopes(Tilt()),
         watch.share,
-        task.config.target["latency"],
-        task.price(task.config.target),
+        target["latency"],
+        task.price(target),
         task.constraints,
         globally=task.globally,
         confirm=watch.long_share,
@@ -136,8 +175,9 @@ def _by_latency(task: _Task, watch: LatencyWatch) -> Choice:
 
 def _with_fastest_multiple(task: _Task, watch: LatencyWatch) -> tuple[_Task, dict[int, float]]:
     """The same task with the multiple that this machine runs fastest at about its budget."""
-    counted = {k: v for k, v in task.config.target.items() if k != "latency"}
-    budget = counted or {"macs": task.config.target.get("latency", HALF)}
+    target = _shares(task.config.goal)
+    counted = {name: share for name, share in target.items() if name != "latency"}
+    budget = counted or {"macs": target.get("latency", HALF)}
     step, times = fastest_multiple(
         task.groups,
         task.slopes(Tilt()),
@@ -149,7 +189,11 @@ def _with_fastest_multiple(task: _Task, watch: LatencyWatch) -> tuple[_Task, dic
     return replace(task, constraints=replace(task.constraints, multiple_of=step)), times
 
 
-def _best_allocation(task: _Task, judge: Judge) -> Choice:
+def _shares(goal: Goal) -> Mapping[str, float]:
+    return goal.shares if isinstance(goal, Budget) else {}
+
+
+def _best_allocation(task: _Task, target: Mapping[str, float], judge: Judge) -> Choice:
     """Judge a few allocations after recovery, and take the best."""
     config, context = task.config, task.context
     recover = recoverer(config.recover, context, judge)
@@ -160,7 +204,7 @@ def _best_allocation(task: _Task, judge: Judge) -> Choice:
         nonlocal judged
         context.progress("allocations", judged, config.tries)
         judged += 1
-        kept = task.choose(tilt).kept
+        kept = task.choose(target, tilt).kept
         cut = b"".join(kept[name].tobytes() for name in sorted(kept))
         if cut not in known:
             known[cut] = recover(kept).drift.rel_error
@@ -168,4 +212,4 @@ def _best_allocation(task: _Task, judge: Judge) -> Choice:
 
     best, tried = climb(error, config.tries, Tilt())
     context.progress("allocations", config.tries, config.tries)
-    return replace(task.choose(best), tilts=tried)
+    return replace(task.choose(target, best), tilts=tried)

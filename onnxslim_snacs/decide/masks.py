@@ -8,13 +8,13 @@ from typing import Any
 
 from onnx import ModelProto
 
-from onnxslim_snacs.config import CompressConfig
+from onnxslim_snacs.config import ReleasedConfig
 from onnxslim_snacs.errors import NothingToPrune
 from onnxslim_snacs.ir.types import BoolArray
 from onnxslim_snacs.judge.judge import Judge
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.passes.zero_connections import zero_connections
-from onnxslim_snacs.scores.snacs.released import (
+from onnxslim_snacs.scores.snacs.connections import (
     Released,
     ReleasedLayer,
     decide_connections,
@@ -50,7 +50,7 @@ def masked(
 
 
 def decide_masks(
-    config: CompressConfig, analysis: Analysis, scored: Released, judge: Judge
+    config: ReleasedConfig, analysis: Analysis, scored: Released, judge: Judge
 ) -> Masks:
     """The mildest decision within the budget, or the deepest with a tolerated drop.
 
@@ -58,8 +58,8 @@ def decide_masks(
         NothingToPrune: the limits keep more than the budget allows, or every cut drops too much.
     """
     layers = scored.layers
-    if config.target:
-        return _by_budget(layers, config.target["params"])
+    if config.params is not None:
+        return _by_budget(layers, config.params)
     tried: list[tuple[float, float]] = []
 
     def tolerated(share: float) -> bool:

@@ -8,12 +8,12 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxslim_snacs.config import CompressConfig
+from onnxslim_snacs.activations.sources import CalibrationSource
+from onnxslim_snacs.config import Budget, CompressConfig, Goal
 from onnxslim_snacs.decide.refitted import refitted_curves
 from onnxslim_snacs.decide.slopes import by_curves, raw_curves
 from onnxslim_snacs.layers.consumers import Consumers
-from onnxslim_snacs.plan.cost import CostModel
-from onnxslim_snacs.progress import Clock
+from onnxslim_snacs.plan.work import Work
 from onnxslim_snacs.scores.criterion import Criterion, ScoreContext, ScoreResult
 from onnxslim_snacs.scores.refit import group_costs, moments_for
 
@@ -21,27 +21,23 @@ from onnxslim_snacs.scores.refit import group_costs, moments_for
 REFIT_WEIGHT = 2.0
 
 
-def rank_units(
-    config: CompressConfig,
-    criterion: Criterion,
-    context: ScoreContext,
-    costs: CostModel,
-    clock: Clock,
+def rank(
+    work: Work, config: CompressConfig, criterion: Criterion, scoring: CalibrationSource
 ) -> ScoreResult:
     """Score all units, and measure how much of the cut each group bears.
 
     Args:
+        work: the model.
         config: what was asked for.
         criterion: what orders the units of a group.
-        context: the model and its data.
-        costs: prices.
-        clock: notes how long each stage took.
+        scoring: samples to score with.
     """
-    curved = config.ratio is None and config.allocation == "curves"
+    context = score_context(work, scoring)
+    curved = config.measures_curves
     # ranks compare within a group only: where scores decide between groups, they stay as they are
     joins = criterion.joins_refit and config.allocation != "scores"
     consumers: Consumers | None = None
-    with clock.stage("score"):
+    with work.clock.stage("score"):
         result = criterion.score(context)
         if refits(config.recover, context) and (curved or joins):
             consumers = moments_for(context)
@@ -49,9 +45,14 @@ def rank_units(
                 result = joined_with_refit(context, result, consumers)
     if not curved:
         return result
-    with clock.stage("allocate"):
+    with work.clock.stage("allocate"):
         curves_of = raw_curves if consumers is None else partial(refitted_curves, consumers)
-        return by_curves(context, costs, result, budget_of(config), curves_of)
+        return by_curves(context, work.costs, result, budget_of(config.goal), curves_of)
+
+
+def score_context(work: Work, source: CalibrationSource) -> ScoreContext:
+    """What a criterion may look at."""
+    return ScoreContext(work.analysis, source, work.session, work.seed, work.progress)
 
 
 def refits(asked: str, context: ScoreContext) -> bool:
@@ -61,9 +62,9 @@ def refits(asked: str, context: ScoreContext) -> bool:
     return asked == "least-squares" or (asked == "auto" and not context.source.is_random)
 
 
-def budget_of(config: CompressConfig) -> str:
-    """The cost that a cut is to save: what the target names first, else multiply-accumulates."""
-    return next((name for name in config.target if name != "latency"), "macs")
+def budget_of(goal: Goal) -> str:
+    """The cost that a cut is to save: what the budget names first, else multiply-accumulates."""
+    return next(iter(goal.counted), "macs") if isinstance(goal, Budget) else "macs"
 
 
 def joined_with_refit(

@@ -10,53 +10,41 @@ from onnx import ModelProto
 from onnxslim_snacs.activations.blend import blended
 from onnxslim_snacs.activations.sources import CalibrationSource
 from onnxslim_snacs.errors import InputRefused, ProofFailed
-from onnxslim_snacs.judge.drift import Answers, Drift, answers, drift
+from onnxslim_snacs.judge.drift import Answers, Drift, answers, class_output, drift
 from onnxslim_snacs.model.session import SessionConfig
 from onnxslim_snacs.ops.analyse import Analysis
 
-#: Samples that are set aside to judge a decision: enough for a standard error of about one per
-#: cent at 90 % agreement, and never more than this share of what there is; the automatic decision
-#: has nothing else to go by, and is worth more of them.
-HELD_OUT, SHARE, SHARE_AUTO = 512, 0.25, 0.5
 #: Bytes that the original's answers to them may take; they are kept to compare others with.
 MEMORY = 1 << 28
 
 
-def split_source(
-    source: CalibrationSource, share: float = SHARE
-) -> tuple[CalibrationSource, CalibrationSource]:
-    """Samples for scoring and samples for judging; the latter are the last ones."""
-    total = source.samples
-    aside = min(HELD_OUT, max(1, int(total * share)))
-    if total < 2:
-        return source, source
-    return source.part(0, total - aside), source.part(total - aside, total)
-
-
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Judge:
-    """Compares cut models with the original on samples that scoring has not seen."""
+    """Compares cut models with the original on samples that scoring has not seen.
+
+    Attributes:
+        analysis: the original.
+        source: the samples.
+        session: how to run models.
+        reference: what the original answers to them.
+        blend: samples unlike those at hand, and what the original answers; None if it ranks no
+            classes, or if there is nothing to mix.
+    """
 
     analysis: Analysis
     source: CalibrationSource
     session: SessionConfig
-    seed: int = 0
-    _reference: Answers | None = None
-    _blend: tuple[CalibrationSource, Answers] | None = None
+    reference: Answers
+    blend: tuple[CalibrationSource, Answers] | None
 
     def drift(self, model: ModelProto) -> Drift:
         """How far a model is from the original.
 
         Raises:
-            InputRefused: the original cannot be run on the samples.
-            ProofFailed: the original can be run on them, but the model cannot.
+            ProofFailed: the original can be run on the samples, but the model cannot.
         """
-        graph = self.analysis.graph
-        if self._reference is None:
-            self.source = self.source.part(0, affordable(self.analysis, self.source.samples))
-            self._reference = self._answers(graph.proto)
         try:
-            moved = drift(self._reference, self._answers(model))
+            moved = drift(self.reference, self._answers(model, self.source))
         except InputRefused as error:
             raise ProofFailed(
                 f"the cut model fails where the original does not: {error}"
@@ -71,20 +59,38 @@ class Judge:
             model: the model.
             moved: its distance on the samples as they are.
         """
-        if moved.top1_agreement is None:
+        if moved.top1_agreement is None or self.blend is None:
             return moved
-        if self._blend is None:
-            source = blended(self.source, self.seed)
-            if source is None:
-                return moved
-            self._blend = source, self._answers(self.analysis.graph.proto, source)
-        source, reference = self._blend
+        source, reference = self.blend
         mixed = drift(reference, self._answers(model, source))
         return replace(moved, blend_risk=mixed.drop)
 
-    def _answers(self, model: ModelProto, source: CalibrationSource | None = None) -> Answers:
-        batches = (source or self.source).batches()
-        return answers(model, batches, self.session, self.analysis.graph.base_dir)
+    def _answers(self, model: ModelProto, source: CalibrationSource) -> Answers:
+        return answers(model, source.batches(), self.session, self.analysis.graph.base_dir)
+
+
+def open_judge(
+    analysis: Analysis, source: CalibrationSource, session: SessionConfig, seed: int = 0
+) -> Judge:
+    """Run the original on the samples, as many as its answers leave room for.
+
+    Args:
+        analysis: the original.
+        source: the samples.
+        session: how to run models.
+        seed: for the samples that are mixed.
+
+    Raises:
+        InputRefused: the original cannot be run on them.
+    """
+    graph = analysis.graph
+    source = source.part(0, affordable(analysis, source.samples))
+    reference = answers(graph.proto, source.batches(), session, graph.base_dir)
+    mixed = blended(source, seed) if class_output(reference) is not None else None
+    if mixed is None:
+        return Judge(analysis, source, session, reference, None)
+    told = answers(graph.proto, mixed.batches(), session, graph.base_dir)
+    return Judge(analysis, source, session, reference, (mixed, told))
 
 
 def affordable(analysis: Analysis, samples: int) -> int:

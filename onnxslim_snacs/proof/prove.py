@@ -20,7 +20,8 @@ from onnxslim_snacs.model.body import body_model, find_body
 from onnxslim_snacs.model.session import SessionConfig, create_session
 from onnxslim_snacs.model.sizes import Sizes, candidate_sizes, random_inputs
 from onnxslim_snacs.ops.analyse import Analysis
-from onnxslim_snacs.passes.prune import cut_array
+from onnxslim_snacs.passes.prune import cut_array, prune
+from onnxslim_snacs.plan.work import Work
 from onnxslim_snacs.proof.boundary import (
     Boundary,
     boundaries,
@@ -70,6 +71,39 @@ class Proof:
     failure: str = ""
     boundary: tuple[str, ...] = ()
     refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ProvedCut:
+    """A cut model that computes what was decided.
+
+    Attributes:
+        keep: what was decided.
+        model: the cut model.
+        proof: the outcome of the proof.
+    """
+
+    keep: KeepMap
+    model: ModelProto
+    proof: Proof
+
+
+def prove_cut(work: Work, keep: KeepMap) -> ProvedCut:
+    """Cut a model, and prove that the result computes what was decided.
+
+    Args:
+        work: the model.
+        keep: what stays.
+
+    Raises:
+        ProofFailed: it does not.
+    """
+    with work.clock.stage("prune"):
+        model = prune(work.analysis, keep)
+    with work.clock.stage("proof"):
+        proof = prove(work.analysis, keep, model, threads=work.session.threads)
+        require(proof)
+    return ProvedCut(keep, model, proof)
 
 
 def prove(

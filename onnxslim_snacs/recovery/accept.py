@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 from onnx import ModelProto
 
+from onnxslim_snacs.activations.samples import Samples
 from onnxslim_snacs.judge.drift import Drift
 from onnxslim_snacs.judge.judge import Judge
 from onnxslim_snacs.ops.analyse import Analysis
+from onnxslim_snacs.plan.work import Work
+from onnxslim_snacs.proof.prove import ProvedCut
 from onnxslim_snacs.recovery.methods import recover_bias, recover_least_squares, recover_statistics
 from onnxslim_snacs.recovery.recover import Cut, LayerRecord, Recovered
 
@@ -41,6 +44,27 @@ class Outcome:
     model: ModelProto
     drift: Drift
     report: RecoveryReport
+
+
+def recover_proved(
+    work: Work, asked: str, cut: ProvedCut, samples: Samples, judge: Judge
+) -> Outcome:
+    """Recover a cut that was proved, and say how far the result is from the original.
+
+    Args:
+        work: the original.
+        asked: auto, none, or a key of `RECOVERIES`.
+        cut: the cut.
+        samples: recovery sees the scoring ones.
+        judge: compares with the original on the others.
+    """
+    with work.clock.stage("drift"):
+        moved = judge.drift(cut.model)
+    with work.clock.stage("recover"):
+        few = samples.scoring.part(0, recovery_samples(work.analysis, samples.scoring.samples))
+        there = Cut(work.analysis, cut.keep, cut.model, few, work.session, work.seed, work.progress)
+        found = recover_cut(asked, there, judge, moved)
+        return replace(found, drift=judge.with_blend(found.model, found.drift))
 
 
 def recover_cut(asked: str, cut: Cut, judge: Judge, raw: Drift) -> Outcome:

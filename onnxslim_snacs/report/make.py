@@ -7,13 +7,13 @@ from importlib import metadata
 from pathlib import Path
 
 from onnxslim_snacs.activations.sources import CalibrationSource
-from onnxslim_snacs.config import CompressConfig
+from onnxslim_snacs.config import CompressConfig, Drop
 from onnxslim_snacs.decide.choose import Choice
 from onnxslim_snacs.errors import foreign
 from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.judge.drift import Drift
 from onnxslim_snacs.ops.analyse import Analysis
-from onnxslim_snacs.plan.cost import CostModel
+from onnxslim_snacs.plan.work import Work
 from onnxslim_snacs.proof.inexact import inexact_nodes
 from onnxslim_snacs.proof.prove import Proof
 from onnxslim_snacs.report.by_group import group_reports
@@ -43,7 +43,8 @@ def decision_notes(config: CompressConfig, choice: Choice) -> dict[str, object]:
         notes["multiples"] = {str(step): time for step, time in choice.multiples.items()}
     if choice.tried:
         notes["tried"] = [{"share": share, "drop": drop} for share, drop in choice.tried]
-        notes["max_drop"] = config.max_drop
+    if isinstance(config.goal, Drop):
+        notes["max_drop"] = config.goal.most
     return notes
 
 
@@ -66,18 +67,12 @@ def warnings_of(source: CalibrationSource, analysis: Analysis) -> tuple[str, ...
 
 
 def make_report(
-    analysis: Analysis,
-    costs: CostModel,
-    keep: KeepMap,
-    proof: Proof | None,
-    moved: Drift | None,
-    *,
-    path: str,
-    out: Path | str | None,
+    work: Work, keep: KeepMap, proof: Proof | None, moved: Drift | None, *, out: Path | str | None
 ) -> Report:
     """The report on a cut."""
+    analysis, costs = work.analysis, work.costs
     return Report(
-        model=path,
+        model=work.path,
         output=None if out is None else str(out),
         before=costs.cost(KeepMap({})),
         after=costs.cost(keep),
@@ -88,6 +83,9 @@ def make_report(
         drift=moved,
         criterion="",
         notes=cut_notes(analysis, keep),
+        timings=work.clock.seconds,
+        provider=work.session.provider,
+        seed=work.seed,
         versions=versions(),
     )
 

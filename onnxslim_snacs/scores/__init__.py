@@ -1,5 +1,6 @@
 """Criteria: one file for each, one line for each here."""
 
+from onnxslim_snacs.errors import UsageError
 from onnxslim_snacs.scores import magnitude, random, refit
 from onnxslim_snacs.scores.criterion import Criterion
 from onnxslim_snacs.scores.snacs.score import GAUSSIAN, SNACS
@@ -16,3 +17,14 @@ CRITERIA: dict[str, Criterion] = {
         random.CRITERION,
     )
 }
+
+
+def find_criterion(name: str) -> Criterion:
+    """The criterion of a name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name not in CRITERIA:
+        raise UsageError(f"--criterion {name}: expected one of {', '.join(CRITERIA)}")
+    return CRITERIA[name]

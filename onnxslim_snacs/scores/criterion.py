@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxslim_snacs.errors import UsageError
 from onnxslim_snacs.ir.types import BoolArray
 from onnxslim_snacs.model.session import SessionConfig
 from onnxslim_snacs.ops.analyse import Analysis
@@ -28,7 +30,6 @@ class ScoreContext:
         session: how to run the model.
         seed: for everything that is drawn.
         progress: told (stage, done, total).
-        groups: SNACS: filter groups for each layer; None for single filters.
     """
 
     analysis: Analysis
@@ -36,7 +37,6 @@ class ScoreContext:
     session: SessionConfig
     seed: int = 0
     progress: Progress = silent
-    groups: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +58,28 @@ class ScoreResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Option:
+    """A setting of one criterion.
+
+    Attributes:
+        name: what the user types, `--option NAME=VALUE`; a keyword of the criterion's function.
+        read: from text to the value; a ValueError says what is wrong.
+        summary: one line for `snacs-onnx criteria`.
+    """
+
+    name: str
+    read: Callable[[str], object]
+    summary: str
+
+
+@dataclass(frozen=True, slots=True)
 class Criterion:
     """A way to score units.
 
     Attributes:
         name: what the user types.
         summary: one line for `snacs-onnx criteria`.
-        score: the function.
+        score: the function; its keywords are the criterion's options.
         needs_data: whether it looks at calibration data.
         joins_refit: whether its order is joined with what units cost after a re-fit, where
             recovery will re-fit.
@@ -72,6 +87,30 @@ class Criterion:
 
     name: str
     summary: str
-    score: Callable[[ScoreContext], ScoreResult]
+    score: Callable[..., ScoreResult]
     needs_data: bool = True
     joins_refit: bool = False
+    options: tuple[Option, ...] = ()
+
+
+def with_options(criterion: Criterion, given: Mapping[str, object]) -> Criterion:
+    """The criterion with some of its options set.
+
+    Args:
+        criterion: the criterion.
+        given: option -> value, or its text.
+
+    Raises:
+        UsageError: it has no such option, or the value is none of its.
+    """
+    known = {option.name: option for option in criterion.options}
+    values = {}
+    for name, value in given.items():
+        if name not in known:
+            has = ", ".join(known) or "none"
+            raise UsageError(f"--option {name}: --criterion {criterion.name} knows {has}")
+        try:
+            values[name] = known[name].read(str(value))
+        except ValueError as error:
+            raise UsageError(f"--option {name}={value}: {error}") from error
+    return replace(criterion, score=partial(criterion.score, **values)) if values else criterion

@@ -13,7 +13,7 @@ from onnxslim_snacs.activations.blend import blended
 from onnxslim_snacs.activations.sources import CalibrationSource, open_source
 from onnxslim_snacs.config import DataConfig
 from onnxslim_snacs.judge.drift import answers, drift
-from onnxslim_snacs.judge.judge import Judge
+from onnxslim_snacs.judge.judge import open_judge
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.session import SessionConfig
 from onnxslim_snacs.ops.analyse import analyse
@@ -121,7 +121,7 @@ def test_the_judge_counts_answers_that_change_on_mixed_samples_only(tmp_path: Pa
         "y = Where(k, h, f)")
     )  # fmt: skip
     graph = ModelGraph(model_from_text(IMAGE))
-    judge = Judge(analyse(graph), source, SessionConfig())
+    judge = open_judge(analyse(graph), source, SessionConfig())
     moved = judge.drift(other)
     assert moved.drop == 0
     seen = judge.with_blend(other, moved)
@@ -137,7 +137,7 @@ def test_without_classes_nothing_is_mixed(tmp_path: Path) -> None:
     )
     source = opened(tmp_path, text, x=IMAGES)
     graph = ModelGraph(model_from_text(text))
-    judge = Judge(analyse(graph), source, SessionConfig())
+    judge = open_judge(analyse(graph), source, SessionConfig())
     moved = judge.drift(graph.proto)
     assert judge.with_blend(graph.proto, moved) is moved
     told = drift(*(answers(graph.proto, source.batches(), SessionConfig()) for _ in range(2)))

@@ -246,6 +246,7 @@ def test_latency_is_really_measured(cli: Cli, model: Path, data: Path) -> None:
 
 def test_groups_reach_snacs(cli: Cli, model: Path, data: Path) -> None:
     line = ("compress", model, "--data", data, "--ratio", "0.5", "--force", "--json")
-    notes = [cli(*line, *extra).json()["notes"]["snacs"] for extra in ((), ("--groups", "4"))]
+    settings = ((), ("--option", "groups=4"))
+    notes = [cli(*line, *extra).json()["notes"]["snacs"] for extra in settings]
     assert [note["groups"] for note in notes] == [None, 4]
     assert notes[0]["layers"] != notes[1]["layers"]

@@ -14,9 +14,9 @@ import pytest
 from onnx import ModelProto, helper, numpy_helper, parser
 
 from onnxslim_snacs.cli.app import run
-from onnxslim_snacs.commands import compress as pipeline
 from onnxslim_snacs.model import load
 from onnxslim_snacs.passes import prune as prune_module
+from onnxslim_snacs.proof import prove as proving
 from tests.cli.conftest import Cli, untouched
 
 QUICK = ("--criterion", "l1", "--ratio", "0.5")
@@ -39,7 +39,7 @@ def test_a_bug_is_one_line(
     def broken(*_: object) -> None:
         raise KeyError("\x1b[31mred")
 
-    monkeypatch.setattr(pipeline, "prune", broken)
+    monkeypatch.setattr(proving, "prune", broken)
     with untouched(model.parent):
         ended = cli("compress", model, *QUICK, "--force", code=1)
     assert "internal error: KeyError" in ended.err
@@ -76,9 +76,11 @@ WRONG = [
     "--threads 0",
     "--seed -1",
     "--samples 0",
-    "--groups 0",
-    "--groups 4 --criterion l1",
-    "--as-released --criterion snacs-gaussian",
+    "--option groups=0",
+    "--option groups=4 --criterion l1",
+    "--option groups=many",
+    "--option phi=1",
+    "--option groups=2 --option groups=4",
     "--layout CHW",
     "--size 3,x",
     "--size nan",
@@ -308,7 +310,7 @@ def test_a_wrong_cut_is_never_written(
         tensor.CopyFrom(numpy_helper.from_array(np.roll(array, 1, axis=0), tensor.name))
         return cut
 
-    monkeypatch.setattr(pipeline, "prune", wrong)
+    monkeypatch.setattr(proving, "prune", wrong)
     plan, report = model.with_name("p.json"), model.with_name("r.json")
     with untouched(model.parent):
         ended = cli(
@@ -400,7 +402,7 @@ def test_limits(
     def hungry(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(pipeline, "prune", hungry)
+    monkeypatch.setattr(proving, "prune", hungry)
     with untouched(tmp_path):
         assert "not enough memory" in cli("compress", model, *QUICK, "--force", code=7).err
     monkeypatch.setattr(load, "_MAX_FILE", 10)

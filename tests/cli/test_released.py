@@ -1,4 +1,4 @@
-"""`--as-released` from end to end."""
+"""`released` from end to end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def zeros(path: Path) -> int:
 
 def test_connections_become_zero(cli: Cli, model: Path, data: Path) -> None:
     out = model.with_name("out.onnx")
-    line = ("compress", model, "--data", data, "--as-released", "--json", "-o", out)
+    line = ("released", model, "--data", data, "--json", "-o", out)
     report = cli(*line, "--target", "params=0.93").json()
     told = report["notes"]["as_released"]
     assert 0.90 < told["retained"] <= 0.93
@@ -44,7 +44,7 @@ def test_connections_become_zero(cli: Cli, model: Path, data: Path) -> None:
 
 
 def test_limits_bound_what_can_be_asked(cli: Cli, model: Path, data: Path) -> None:
-    line = ("compress", model, "--data", data, "--as-released", "--target")
+    line = ("released", model, "--data", data, "--target")
     told = cli(*line, "params=0.05", code=4).err
     assert "limits of all layers" in told
     assert not model.with_name("net.slim.onnx").exists()
@@ -56,7 +56,7 @@ def test_resnet20(cli: Cli, shared: Path, tmp_path: Path) -> None:
     images = cifar(400)[0] / np.float32(64) - np.float32(2)
     data, out = tmp_path / "images.npy", tmp_path / "out.onnx"
     np.save(data, images.astype(np.float32))
-    line = ("compress", path, "--data", data, "--as-released", "--json", "-o", out)
+    line = ("released", path, "--data", data, "--json", "-o", out)
     told = cli(*line, "--target", "params=0.95").json()["notes"]["as_released"]
     parents = [layer["parent"] for layer in told["layers"]]
     assert len(parents) == 19
@@ -70,7 +70,7 @@ def test_resnet20(cli: Cli, shared: Path, tmp_path: Path) -> None:
 
 
 def test_what_tolerates_a_drop(cli: Cli, model: Path, data: Path) -> None:
-    line = ("compress", model, "--data", data, "--as-released", "--max-drop", "0.05", "--json")
+    line = ("released", model, "--data", data, "--max-drop", "0.05", "--json")
     report = cli(*line, "--groups", "8").json()
     told = report["notes"]["as_released"]
     assert told["groups"] == 8
@@ -93,4 +93,4 @@ def test_what_tolerates_a_drop(cli: Cli, model: Path, data: Path) -> None:
     ],
 )
 def test_what_is_about_units_is_refused(cli: Cli, model: Path, data: Path, extra: str) -> None:
-    cli("compress", model, "--data", data, "--as-released", *extra.split(), code=2)
+    cli("released", model, "--data", data, *extra.split(), code=2)

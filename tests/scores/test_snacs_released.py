@@ -10,8 +10,8 @@ import pytest
 from onnxslim_snacs.layers.pairs import layer_pairs
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.ops.analyse import analyse
+from onnxslim_snacs.scores.snacs.connections import ReleasedLayer, decide_connections, retained
 from onnxslim_snacs.scores.snacs.parents import LayerPair, consecutive_layers
-from onnxslim_snacs.scores.snacs.released import ReleasedLayer, decide_connections, retained
 from tests.harness import model_from_text
 
 HEAD = '<ir_version: 8, opset_import: ["" : 17]>\n'

@@ -14,7 +14,7 @@ from onnxslim_snacs.activations.statistics import collect
 from onnxslim_snacs.errors import NothingToPrune, foreign
 from onnxslim_snacs.ir.types import Axis, BoolArray, Group
 from onnxslim_snacs.layers.pairs import Pair, layer_pairs
-from onnxslim_snacs.scores.criterion import Criterion, ScoreContext, ScoreResult
+from onnxslim_snacs.scores.criterion import Criterion, Option, ScoreContext, ScoreResult
 from onnxslim_snacs.scores.snacs.acmi import HashOptions
 from onnxslim_snacs.scores.snacs.blas import side_by_side
 from onnxslim_snacs.scores.snacs.connectivity import Connectivity, connectivity
@@ -49,26 +49,31 @@ class Scored:
         return self.pair.weight if self.result is None else self.result.rho
 
 
-def score(context: ScoreContext, estimator: str = "hash") -> ScoreResult:
-    """Score every unit by the importance that reaches it from the outputs."""
+def score(context: ScoreContext, groups: int | None = None, estimator: str = "hash") -> ScoreResult:
+    """Score every unit by the importance that reaches it from the outputs.
+
+    Args:
+        context: the model and its data.
+        groups: filter groups for each layer; None for single filters.
+        estimator: of conditional information, "hash" or "gaussian".
+    """
     pairs = list(layer_pairs(context.analysis))
     if not pairs:
         raise NothingToPrune("SNACS scores layers with stored weights, and this model has none")
     statistics = pooled_statistics(context, pairs)
-    scored = score_pairs(context, pairs, statistics, estimator)
+    scored = score_pairs(context, pairs, statistics, estimator, groups)
     values = axis_importance(context.analysis, {s.pair.node: s.rho for s in scored})
     sinks = [s.pair.data for s in scored]
-    groups = context.analysis.ir.groups
-    scores = {g.id: unit_scores(g, sinks, values) for g in groups}
+    scores = {g.id: unit_scores(g, sinks, values) for g in context.analysis.ir.groups}
     limits, sweeps = group_limits(context, scored, statistics, scores)
     return ScoreResult(
         scores=scores,
         limits=limits,
-        protected=group_protection(groups, scored),
+        protected=group_protection(context.analysis.ir.groups, scored),
         notes={
             "snacs": {
                 "estimator": estimator,
-                "groups": context.groups,
+                "groups": groups,
                 "layers": _layer_notes(scored, sweeps),
             }
         },
@@ -117,7 +122,11 @@ def classes_of(context: ScoreContext, statistics: Statistics) -> NDArray[np.int6
 
 
 def score_pairs(
-    context: ScoreContext, pairs: list[Pair], statistics: Statistics, estimator: str
+    context: ScoreContext,
+    pairs: list[Pair],
+    statistics: Statistics,
+    estimator: str,
+    groups: int | None,
 ) -> list[Scored]:
     """Connectivity of every layer; phi is the weight, scaled over all layers together."""
     scaled = scale_weights([pair.weight for pair in pairs])
@@ -133,7 +142,7 @@ def score_pairs(
             statistics.pooled[request(context, pair.data)],
             scaled[number],
             estimator=estimator,
-            groups=context.groups,
+            groups=groups,
             seed=context.seed,
             options=options,
         )
@@ -231,20 +240,30 @@ def _layer_notes(scored: list[Scored], sweeps: Mapping[str, float]) -> list[dict
     return notes
 
 
-def score_gaussian(context: ScoreContext) -> ScoreResult:
+def score_gaussian(context: ScoreContext, groups: int | None = None) -> ScoreResult:
     """As `score`, with conditional information from partial correlations."""
-    return score(context, "gaussian")
+    return score(context, groups, "gaussian")
 
 
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError("expected at least 1")
+    return number
+
+
+_GROUPS = Option("groups", _positive, "filter groups per layer instead of single filters")
 SNACS = Criterion(
     "snacs",
     "adaptive conditional mutual information, hash estimator (Ganesh et al. 2020)",
     score,
     joins_refit=True,
+    options=(_GROUPS,),
 )
 GAUSSIAN = Criterion(
     "snacs-gaussian",
     "the same with conditional information from partial correlations",
     score_gaussian,
     joins_refit=True,
+    options=(_GROUPS,),
 )

@@ -88,7 +88,7 @@ def score_connections(
     pairs, skipped = consecutive_layers(context.analysis, layers)
     if not pairs:
         raise NothingToPrune(
-            "--as-released scores connections between consecutive layers with stored weights, and "
+            "`released` scores connections between consecutive layers with stored weights, and "
             "this model has none"
         )
     statistics = _statistics(context, pairs)
