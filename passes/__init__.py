@@ -1,7 +1,1 @@
-"""Graph passes: each takes a model and a decision, and gives a new model; none edits in place.
-
-The order in which `compress` runs them is the order of `PASSES`.
-"""
-
-#: prepare -> prune -> tidy; recovery comes between the last two.
-PASSES = ("prune", "tidy")
+"""Graph passes: functions that change a draft, a copy of the user's model; `prune.PASSES` runs."""

@@ -1,4 +1,4 @@
-"""Remove what a cut has left without a reader."""
+"""Remove what a cut has left without a reader, and store once what is equal again."""
 
 from __future__ import annotations
 
@@ -8,6 +8,18 @@ from typing import Any
 from onnx import ModelProto, NodeProto
 
 from onnxslim_snacs.model.graph import captured
+from onnxslim_snacs.model.share import rejoin
+from onnxslim_snacs.passes.draft import Draft
+
+
+def remove_dead(draft: Draft) -> None:
+    """Remove what nobody reads any more."""
+    remove_dead_nodes(draft.model, draft.suspects)
+
+
+def rejoin_copies(draft: Draft) -> None:
+    """Let readers share a vector again where their copies are equal."""
+    rejoin(draft.model, draft.analysis.copies)
 
 
 def remove_dead_nodes(model: ModelProto, suspects: set[str]) -> None:

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import GraphProto, ModelProto, numpy_helper
+from onnx import ModelProto
 
 from onnxslim_snacs.errors import InternalError, foreign
 from onnxslim_snacs.ir.types import BoolArray, Sink
+from onnxslim_snacs.model.edit import add_initializer, free_name, taken_names, write_tensor
 from onnxslim_snacs.model.share import rejoin
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.passes.tidy import remove_dead_nodes
@@ -48,10 +49,9 @@ def zero_connections(analysis: Analysis, goes: Mapping[int, BoolArray]) -> Model
         name, array = sink.weight.tensor, _without(analysis, sink, mask)
         alone = len(analysis.graph.consumers[name]) == 1 and name not in outputs
         if name in stored and alone:
-            stored[name].CopyFrom(numpy_helper.from_array(array, name))
+            write_tensor(stored[name], array)
             continue
-        own = _free_name(f"{name}.{position}", graph)
-        graph.initializer.append(numpy_helper.from_array(array, own))
+        own = add_initializer(model, free_name(f"{name}.{position}", taken_names(graph)), array)
         graph.node[position].input[sink.weight_input] = own
         suspects.add(name)
     remove_dead_nodes(model, suspects)
@@ -69,11 +69,3 @@ def _without(analysis: Analysis, sink: Sink, mask: BoolArray) -> NDArray[Any]:
     connections = np.moveaxis(array, (sink.weight_out.dim, sink.weight.dim), (0, 1))
     connections[mask] = 0
     return array
-
-
-def _free_name(name: str, graph: GraphProto) -> str:
-    taken = {tensor.name for tensor in (*graph.initializer, *graph.input)}
-    taken.update(output for node in graph.node for output in node.output)
-    while name in taken:
-        name += "_"
-    return name

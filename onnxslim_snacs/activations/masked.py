@@ -17,6 +17,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.ir.types import Axis
+from onnxslim_snacs.model.edit import put_nodes
 from onnxslim_snacs.ops.analyse import Analysis
 
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
@@ -79,10 +80,7 @@ def masked_model(analysis: Analysis) -> MaskedModel:
             helper.make_node("Mul", [node.input[sink.input], name], [switched])
         )
         node.input[sink.input] = switched
-    nodes = [NodeProto.FromString(node.SerializeToString()) for node in model.graph.node]
-    del model.graph.node[:]
-    for position, node in enumerate(nodes):
-        model.graph.node.extend([*before.get(position, []), node])
+    put_nodes(model.graph, before=before)
     for name, shape in masks.values():
         model.graph.input.append(helper.make_tensor_value_info(name, kind, shape))
     axes = {name: axis for axis, (name, _) in masks.items()}

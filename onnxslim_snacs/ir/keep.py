@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from onnxslim_snacs.ir.build import DependencyGraph
 from onnxslim_snacs.ir.types import Axis, BoolArray, IntArray, is_virtual, node_of
@@ -38,6 +40,19 @@ class KeepMap:
         """(kept, period) for an axis with a period that loses slots, else None."""
         kept = self.kept.get(axis)
         return None if kept is None or axis not in self.periods else (len(kept), self.periods[axis])
+
+    def cut(self, tensor: str, array: NDArray[Any]) -> NDArray[Any]:
+        """What is left of a tensor's values.
+
+        Args:
+            tensor: its name.
+            array: its values, or those of a tensor with the same axes.
+        """
+        for dim in range(array.ndim):
+            index = self.kept.get(Axis(tensor, dim))
+            if index is not None:
+                array = np.take(array, index, axis=dim)
+        return array
 
     def touches(self, tensors: Iterable[str]) -> bool:
         """Whether any of the tensors loses a slot on any axis."""

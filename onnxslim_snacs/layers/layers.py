@@ -193,15 +193,6 @@ def stored(graph: ModelGraph, name: str) -> NDArray[Any] | None:
     return node_constant(graph.nodes[position])
 
 
-def restrict(value: NDArray[Any], tensor: str, keep: KeepMap) -> NDArray[Any]:
-    """The part of an activation of the original that the cut model has, too."""
-    for dim in range(value.ndim):
-        index = keep.index(Axis(tensor, dim))
-        if index is not None:
-            value = np.take(value, index, axis=dim)
-    return value
-
-
 def weight_blocks(layer: Layer, weight: NDArray[Any]) -> FloatArray:
     """Weights as (groups, features, outputs); the features of a convolution are (tap, channel)."""
     w = weight.astype(np.float64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from graphlib import CycleError, TopologicalSorter
 
 from onnx import FunctionProto, ModelProto, NodeProto
 
@@ -72,25 +73,14 @@ class _Counts:
 
     def callees_first(self) -> list[_Key]:
         """The functions so that each comes after those it calls."""
-        open_calls = {
-            key: sum(callee in self.bodies for callee in body) for key, body in self.bodies.items()
-        }
-        callers: dict[_Key, list[_Key]] = {}
-        for key, body in self.bodies.items():
-            for callee in body:
-                callers.setdefault(callee, []).append(key)
-        order = [key for key, count in open_calls.items() if count == 0]
-        for key in order:
-            for caller in callers.get(key, ()):
-                open_calls[caller] -= 1
-                if open_calls[caller] == 0:
-                    order.append(caller)
-        if len(order) < len(self.bodies):
-            stuck = next(key for key in self.bodies if open_calls[key])
+        calls = {key: body.keys() & self.bodies.keys() for key, body in self.bodies.items()}
+        try:
+            return list(TopologicalSorter(calls).static_order())
+        except CycleError as error:
+            stuck: _Key = error.args[1][0]
             raise InputRefused(
                 f"function {foreign('::'.join(stuck[:2]))} calls itself, directly or through others"
-            )
-        return order
+            ) from None
 
     def expanded(self, body: Counter[_Key], size: dict[_Key, int]) -> int:
         """Nodes of a body once its calls are expanded."""

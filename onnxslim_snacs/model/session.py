@@ -93,11 +93,6 @@ def lacks_operator(error: Exception) -> bool:
     return any(text in str(error) for text in _NO_OPERATOR)
 
 
-def out_of_memory(error: Exception) -> bool:
-    """Whether a library that has no exception of its own for it ran out of memory."""
-    return isinstance(error, MemoryError) or any(text in str(error) for text in _NO_MEMORY)
-
-
 def create_session(
     model: ModelProto,
     config: SessionConfig,

@@ -11,6 +11,7 @@ from math import prod
 
 from onnx import ModelProto, NodeProto, TensorProto
 
+from onnxslim_snacs.model.edit import free_name
 from onnxslim_snacs.model.graph import ModelGraph, node_constant
 
 #: Operands such as shapes and bounds: they hold no channels.
@@ -41,7 +42,7 @@ def separate(graph: ModelGraph) -> tuple[ModelGraph, dict[str, str]]:
             if name not in seen:  # the first reader keeps the original
                 seen.add(name)
                 continue
-            copy = _free_name(f"{name}_{position}_of_{next(iter(node.output), '')}", taken)
+            copy = free_name(f"{name}_{position}_of_{next(iter(node.output), '')}", taken)
             taken.add(copy)
             copies[copy] = name
             tensor = model.graph.initializer.add()
@@ -72,13 +73,6 @@ def _constants(graph: ModelGraph) -> Iterator[tuple[str, TensorProto]]:
 def _reads(graph: ModelGraph, name: str) -> int:
     nodes = (graph.nodes[k] for k in graph.consumers.get(name, ()))
     return sum(list(node.input).count(name) for node in nodes)
-
-
-def _free_name(wanted: str, taken: set[str]) -> str:
-    name = wanted
-    while name in taken:
-        name += "_"
-    return name
 
 
 def rejoin(model: ModelProto, copies: Mapping[str, str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from graphlib import CycleError, TopologicalSorter
 
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto
 
@@ -134,21 +135,14 @@ def _why_unknown(node: NodeProto, name: str, nodes: Sequence[NodeProto]) -> str:
 
 
 def _has_cycle(nodes: Sequence[NodeProto]) -> bool:
-    """Whether some nodes can never run (Kahn's algorithm)."""
+    """Whether some nodes can never run."""
     writer = {name: k for k, node in enumerate(nodes) for name in node.output if name}
-    needs = [
-        {writer[name] for name in (*node.input, *captured(node)) if name in writer}
-        for node in nodes
-    ]
-    readers: list[list[int]] = [[] for _ in nodes]
-    for k, sources in enumerate(needs):
-        for source in sources:
-            readers[source].append(k)
-    waiting = [len(sources) for sources in needs]
-    ready = [k for k, count in enumerate(waiting) if count == 0]
-    for k in ready:
-        for reader in readers[k]:
-            waiting[reader] -= 1
-            if waiting[reader] == 0:
-                ready.append(reader)
-    return len(ready) < len(nodes)
+    needs = {
+        k: {writer[name] for name in (*node.input, *captured(node)) if name in writer}
+        for k, node in enumerate(nodes)
+    }
+    try:
+        TopologicalSorter(needs).prepare()
+    except CycleError:
+        return True
+    return False

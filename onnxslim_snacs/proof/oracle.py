@@ -21,6 +21,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.ir.types import Axis, BoolArray, IntArray
 from onnxslim_snacs.model.body import put_body
+from onnxslim_snacs.model.edit import put_nodes
 from onnxslim_snacs.model.element_types import element_types
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.ops.node import known
@@ -88,19 +89,15 @@ def _masked(
         if body.analysis.loses(keep):
             node = model.graph.node[body.position]
             put_body(node, body.attribute, masked_original(body.analysis, keep))
-    work = _Work(model, analysis.graph.opsets.get("", 1), analysis.prefix)
+    work = _Spliced(model, analysis.graph.opsets.get("", 1), analysis.prefix)
     _show_the_kept(work, analysis, keep)
     _blank_the_rest(work, analysis, keep, runnable or analysis.graph.proto, behind)
-    nodes = [NodeProto.FromString(node.SerializeToString()) for node in model.graph.node]
-    del model.graph.node[:]
-    for position, node in enumerate(nodes):
-        before, after = work.before.get(position, []), work.after.get(position, [])
-        model.graph.node.extend([*before, node, *after])
+    put_nodes(model.graph, before=work.before, after=work.after)
     return model
 
 
 @dataclass(slots=True)
-class _Work:
+class _Spliced:
     """The copy under work, and the nodes to put before and behind its nodes."""
 
     model: ModelProto
@@ -126,7 +123,7 @@ class _Work:
         self.model.graph.node[position].output[output] = name
 
 
-def _show_the_kept(work: _Work, analysis: Analysis, keep: KeepMap) -> None:
+def _show_the_kept(work: _Spliced, analysis: Analysis, keep: KeepMap) -> None:
     """The gather oracle."""
     for position, fact in analysis.ir.inexact:
         kept = keep.index(fact.axis)
@@ -147,7 +144,7 @@ def _show_the_kept(work: _Work, analysis: Analysis, keep: KeepMap) -> None:
 
 
 def _blank_the_rest(
-    work: _Work,
+    work: _Spliced,
     analysis: Analysis,
     keep: KeepMap,
     runnable: ModelProto,
@@ -175,7 +172,7 @@ def _blank_the_rest(
         work.behind(position, blank.output, _blank(work, name, target, mask, types[tensor]), name)
 
 
-def _blank_quantised(work: _Work, position: int, mask: BoolArray) -> None:
+def _blank_quantised(work: _Spliced, position: int, mask: BoolArray) -> None:
     """Zeros on what DynamicQuantizeLinear writes: there zero is the zero point."""
     node, name = work.model.graph.node[position], work.fresh()
     target, point = node.output[0], node.output[2]
@@ -207,7 +204,7 @@ def _pick(source: str, target: str, index: IntArray, dim: int) -> list[NodeProto
     ]
 
 
-def _blank(work: _Work, source: str, target: str, mask: BoolArray, kind: int) -> list[NodeProto]:
+def _blank(work: _Spliced, source: str, target: str, mask: BoolArray, kind: int) -> list[NodeProto]:
     """Nodes that copy `source` where the mask is set and write zeros elsewhere.
 
     Not by a product: what is infinite or no number at a removed slot must not survive.

@@ -20,7 +20,7 @@ from onnxslim_snacs.model.body import body_model, find_body
 from onnxslim_snacs.model.session import SessionConfig, create_session
 from onnxslim_snacs.model.sizes import Sizes, candidate_sizes, random_inputs
 from onnxslim_snacs.ops.analyse import Analysis
-from onnxslim_snacs.passes.prune import cut_array, prune
+from onnxslim_snacs.passes.prune import prune
 from onnxslim_snacs.plan.work import Work
 from onnxslim_snacs.proof.boundary import (
     Boundary,
@@ -186,7 +186,7 @@ def _prove_whole(
     seen = [name for name in dict.fromkeys(told) if name not in analysis.graph.outputs]
     base_dir = analysis.graph.base_dir
     try:
-        cut = [{n: cut_array(v, n, keep) for n, v in feeds.items()} for feeds in part.feeds]
+        cut = [{n: keep.cut(n, v) for n, v in feeds.items()} for feeds in part.feeds]
         wanted, got = (
             _outputs(without(model, part.boundary), seen, config, folder, sets)
             for model, folder, sets in (
@@ -200,7 +200,7 @@ def _prove_whole(
     worst = max(
         (
             worst_difference(
-                [cut_array(a, name, keep) for a in ours], theirs, RANGE if name in squashed else 0.0
+                [keep.cut(name, a) for a in ours], theirs, RANGE if name in squashed else 0.0
             )
             for name, ours, theirs in zip(
                 names, zip(*wanted, strict=True), zip(*got, strict=True), strict=True

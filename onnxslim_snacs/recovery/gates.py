@@ -15,7 +15,7 @@ import numpy as np
 
 from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.ir.types import Axis
-from onnxslim_snacs.layers.layers import restrict, stored
+from onnxslim_snacs.layers.layers import stored
 from onnxslim_snacs.layers.moments import FloatArray
 from onnxslim_snacs.layers.walk import Walk
 from onnxslim_snacs.model.graph import ModelGraph
@@ -155,7 +155,7 @@ def _parts(
             left = np.asarray(present.live[task.data][number])
             flat = [a.reshape(1, -1, a.shape[-1]) for a in (whole, left)]
         else:
-            left = restrict(whole, task.data, keep)
+            left = keep.cut(task.data, whole)
             axis = 2 if task.batch_first else 1
             turned = [np.moveaxis(a, axis, 0) for a in (whole, left)]
             flat = [a.reshape(directions, -1, a.shape[-1]) for a in turned]

@@ -8,7 +8,6 @@ from math import inf
 import numpy as np
 
 from onnxslim_snacs.ir.keep import KeepMap
-from onnxslim_snacs.layers.layers import restrict
 from onnxslim_snacs.layers.moments import Rows
 from onnxslim_snacs.layers.rows import layer_rows, target_rows
 from onnxslim_snacs.layers.walk import Walk
@@ -106,7 +105,7 @@ def _parts(
     outputs = iter(()) if task.wide else present.peek(layer.out)
     for number in range(original.batches):
         wanted = np.asarray(original.live[task.target][number])
-        wanted = wanted if mix is not None else restrict(wanted, task.target, keep)
+        wanted = wanted if mix is not None else keep.cut(task.target, wanted)
         positions = wanted.size // wanted.shape[layer.out_dim]
         chosen = np.sort(rng.permutation(positions)[:cap])
         t = target_rows(wanted, layer.out_dim, groups, chosen)

@@ -46,15 +46,6 @@ def with_statistics(moments: Moments, weight: FloatArray) -> Affine:
     return with_mean(moments, weight * scale[:, None, :])
 
 
-def with_scale(moments: Moments, weight: FloatArray) -> Affine:
-    """The scale of each output that least squares asks for."""
-    variance = np.einsum("gdo,gdo->go", weight, moments.xx @ weight)
-    product = np.einsum("gdo,gdo->go", weight, moments.xt)
-    usable = variance > 1e-12 * np.maximum(moments.tt, 1e-30)
-    scale = np.where(usable, product / np.where(usable, variance, 1.0), 1.0)
-    return with_mean(moments, weight * scale[:, None, :])
-
-
 def least_squares(moments: Moments, weight: FloatArray, ridge: float) -> Affine:
     """Ridge regression towards `weight`.
 

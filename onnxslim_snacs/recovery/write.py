@@ -9,11 +9,14 @@ from onnxslim_snacs.layers.layers import Layer, weight_from_blocks
 from onnxslim_snacs.layers.moments import FloatArray
 from onnxslim_snacs.layers.tail import Tail
 from onnxslim_snacs.layers.walk import Walk
+from onnxslim_snacs.model.edit import add_initializer, get_value, set_input, set_value
 from onnxslim_snacs.model.graph import ModelGraph
-from onnxslim_snacs.passes.values import add_initializer, get_value, set_input, set_value
 from onnxslim_snacs.recovery.affine import alpha, beta, has_bias
 from onnxslim_snacs.recovery.gates import GateTask
 from onnxslim_snacs.recovery.solve import Affine
+
+#: In the names of constants that recovery adds.
+SUFFIX = "recovered"
 
 
 def write_affine(
@@ -56,8 +59,8 @@ def write_gate(walk: Walk, cut: ModelGraph, task: GateTask, then: Affine) -> Non
     half = bias.shape[1] // 2
     start = (task.factor - 1) * half  # Wb comes first, then Rb
     bias[:, start : start + half] += then.bias
-    readers = _readers(cut, node.input[3])
-    set_input(walk.model, node, 3, bias.astype(weight.dtype), readers=readers)
+    alone = _is_alone(cut, node.input[3])
+    set_input(walk.model, node, 3, bias.astype(weight.dtype), alone=alone, suffix=SUFFIX)
 
 
 def _add_bias(
@@ -67,7 +70,7 @@ def _add_bias(
     dtype = get_value(walk.model, layer.weight, walk.base_dir).dtype
     if layer.op != "MatMul" and has_bias(node):
         value = (whole / beta(node)).astype(dtype)
-        set_input(walk.model, node, 2, value, readers=_readers(cut, node.input[2]))
+        set_input(walk.model, node, 2, value, alone=_is_alone(cut, node.input[2]), suffix=SUFFIX)
     elif tail.bias is not None:
         _add_behind(walk, cut, layer, tail, change)
     elif layer.op != "MatMul":
@@ -75,7 +78,7 @@ def _add_bias(
             kept = [a for a in node.attribute if a.name != "beta"]
             del node.attribute[:]
             node.attribute.extend(kept)
-        set_input(walk.model, node, 2, whole.astype(dtype), readers=0)
+        set_input(walk.model, node, 2, whole.astype(dtype), alone=False, suffix=SUFFIX)
     else:
         inner, name = f"{layer.out}_product", f"{layer.out}_bias"
         add_initializer(walk.model, name, _along(layer, change).astype(dtype))
@@ -92,7 +95,7 @@ def _add_behind(walk: Walk, cut: ModelGraph, layer: Layer, tail: Tail, change: F
     old = get_value(walk.model, name, walk.base_dir)
     vector = change if reader.op_type == "BatchNormalization" else _along(layer, change)
     value = (old.astype(np.float64) + tail.bias.sign * vector).astype(old.dtype)
-    set_input(walk.model, reader, tail.bias.input, value, readers=_readers(cut, name))
+    set_input(walk.model, reader, tail.bias.input, value, alone=_is_alone(cut, name), suffix=SUFFIX)
 
 
 def _along(layer: Layer, vector: FloatArray) -> FloatArray:
@@ -100,5 +103,6 @@ def _along(layer: Layer, vector: FloatArray) -> FloatArray:
     return vector.reshape(-1, *(1,) * (layer.rank - 1 - layer.out_dim))
 
 
-def _readers(cut: ModelGraph, name: str) -> int:
-    return len(cut.consumers.get(name, ())) + list(cut.outputs).count(name)
+def _is_alone(cut: ModelGraph, name: str) -> bool:
+    """Whether a constant has a single reader."""
+    return len(cut.consumers.get(name, ())) + list(cut.outputs).count(name) == 1

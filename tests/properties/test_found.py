@@ -13,7 +13,6 @@ from onnx import numpy_helper
 
 from onnxslim_snacs.ir.keep import KeepMap, keep_map
 from onnxslim_snacs.ir.types import Axis
-from onnxslim_snacs.passes import prune as prune_pass
 from onnxslim_snacs.passes.prune import prune
 from onnxslim_snacs.plan.cost import cost_model
 from onnxslim_snacs.proof.difference import relative_difference
@@ -143,14 +142,14 @@ def test_an_error_is_found_under_amplified_rounding(
     check: Callable[[Cut], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last kept input of the convolution behind it is the one before."""
-    right, axis = prune_pass.cut_array, Axis("constant_45", 1)
+    right, axis = KeepMap.cut, Axis("constant_45", 1)
 
-    def off_by_one(array: NDArray[Any], name: str, keep: KeepMap) -> NDArray[Any]:
+    def off_by_one(keep: KeepMap, name: str, array: NDArray[Any]) -> NDArray[Any]:
         shifted = keep.kept[axis].copy()
         shifted[-1] -= 1
-        return right(array, name, replace(keep, kept={**keep.kept, axis: shifted}))
+        return right(replace(keep, kept={**keep.kept, axis: shifted}), name, array)
 
-    monkeypatch.setattr(prune_pass, "cut_array", off_by_one)
+    monkeypatch.setattr(KeepMap, "cut", off_by_one)
     with pytest.raises(AssertionError, match="in double precision still"):
         check(noisy())
 

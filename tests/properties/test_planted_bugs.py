@@ -19,7 +19,6 @@ from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.ir.types import Axis, Fact, Split, Tie
 from onnxslim_snacs.ops import OPERATORS, concat, reshape
 from onnxslim_snacs.ops.node import OpNode
-from onnxslim_snacs.passes import prune as prune_pass
 from tests.properties.checks import Check, cut, p1_bit_equal, p2_close, p3_gather
 from tests.properties.generator import sample
 
@@ -80,7 +79,7 @@ def cuts(
     """Stored tensors that certain nodes read at certain inputs are cut along the wrong slots."""
 
     def plant(patch: Patch, model: _Model) -> None:
-        def cut_array(array: NDArray[Any], name: str, keep: KeepMap) -> NDArray[Any]:
+        def cut_array(keep: KeepMap, name: str, array: NDArray[Any]) -> NDArray[Any]:
             read = Counted(model.proto).positions(name)
             hit = shaped(array.shape) and any(k in suspects(node) for node, k in read)
             for dim in range(array.ndim):
@@ -90,7 +89,7 @@ def cuts(
                     array = np.take(array, index, axis=dim)
             return array
 
-        patch.setattr(prune_pass, "cut_array", cut_array)
+        patch.setattr(KeepMap, "cut", cut_array)
 
     return plant
 
@@ -117,7 +116,7 @@ def grouped_weight(node: NodeProto) -> Iterable[int]:
 def shared_twice(patch: Patch, model: _Model) -> None:
     """A tensor with two readers is cut once for each of them."""
 
-    def cut_array(array: NDArray[Any], name: str, keep: KeepMap) -> NDArray[Any]:
+    def cut_array(keep: KeepMap, name: str, array: NDArray[Any]) -> NDArray[Any]:
         twice = len(Counted(model.proto).positions(name)) > 1
         for dim in range(array.ndim):
             kept = keep.index(Axis(name, dim))
@@ -126,7 +125,7 @@ def shared_twice(patch: Patch, model: _Model) -> None:
                 array = np.take(array, index, axis=dim)
         return array
 
-    patch.setattr(prune_pass, "cut_array", cut_array)
+    patch.setattr(KeepMap, "cut", cut_array)
 
 
 def rewritten(op: str, change: Callable[[OpNode, Fact], Fact]) -> Callable[[Patch, _Model], None]:

@@ -1,0 +1,43 @@
+"""Cut what a model stores and what it declares, each tensor along its own axes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from onnx import ValueInfoProto
+
+from onnxslim_snacs.ir.keep import KeepMap
+from onnxslim_snacs.ir.types import Axis
+from onnxslim_snacs.model.edit import write_constant, write_tensor
+from onnxslim_snacs.model.graph import node_constant
+from onnxslim_snacs.passes.draft import Draft
+
+
+def slice_tensors(draft: Draft) -> None:
+    """Cut every initializer and Constant node along its own axes."""
+    cut = {axis.tensor for axis in draft.keep.kept}
+    for tensor in draft.model.graph.initializer:
+        if tensor.name in cut:
+            array = draft.analysis.graph.array(tensor.name)
+            write_tensor(tensor, draft.keep.cut(tensor.name, array))
+    for node in draft.model.graph.node:
+        if node.op_type == "Constant" and node.output[0] in cut:
+            value = node_constant(node)
+            if value is not None:
+                write_constant(node, draft.keep.cut(node.output[0], value))
+
+
+def declare_extents(draft: Draft) -> None:
+    """Correct the extents that the file declares for cut tensors."""
+    graph = draft.model.graph
+    declare((*graph.value_info, *graph.input, *graph.output), draft.keep)
+
+
+def declare(infos: Iterable[ValueInfoProto], keep: KeepMap) -> None:
+    """Write the extents that are left into declarations."""
+    for info in infos:
+        dims = info.type.tensor_type.shape.dim
+        for dim, declared in enumerate(dims):
+            index = keep.index(Axis(info.name, dim))
+            if index is not None and Axis(info.name, dim) not in keep.periods:
+                declared.dim_value = len(index)

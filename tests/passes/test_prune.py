@@ -1,0 +1,114 @@
+"""The passes that `prune` runs, one after the other: the contract of each, over every rule."""
+
+from __future__ import annotations
+
+import inspect
+from collections import Counter
+
+import onnx
+import pytest
+from onnx import ModelProto, numpy_helper
+
+from onnxslim_snacs.ir.keep import KeepMap
+from onnxslim_snacs.ir.types import Axis
+from onnxslim_snacs.model.wiring import check_wiring
+from onnxslim_snacs.ops.analyse import Analysis
+from onnxslim_snacs.passes.draft import Draft, open_draft
+from onnxslim_snacs.passes.nodes import place_nodes
+from onnxslim_snacs.passes.prune import PASSES, prune
+from onnxslim_snacs.passes.slices import slice_tensors
+from onnxslim_snacs.passes.tidy import rejoin_copies, remove_dead
+from tests.harness import Fixture, check, fixtures, model_from_text, random_keep, read
+
+ALL = [f for f in fixtures() if f.groups]
+NAMES = [step.__name__ for step in PASSES]
+
+
+def whole(model: ModelProto) -> None:
+    """Every name that is read is written before, and every tensor is stored once."""
+    check(model)
+    check_wiring(model)
+    stored = Counter(t.name for t in model.graph.initializer)
+    made = Counter(o for n in model.graph.node for o in n.output if o)
+    assert max((stored + made).values(), default=1) == 1
+
+
+def opened(fixture: Fixture) -> Draft:
+    analysis = read(fixture.model, allow_inexact=fixture.allow_inexact)
+    return open_draft(analysis, random_keep(analysis, 0.5, 1))
+
+
+@pytest.mark.parametrize("fixture", ALL, ids=lambda f: f.title)
+def test_the_model_is_whole_after_each_pass(fixture: Fixture) -> None:
+    draft = opened(fixture)
+    before = draft.analysis.graph.proto.SerializeToString()
+    waiting = NAMES.index(place_nodes.__name__)
+    for number, step in enumerate(PASSES):
+        step(draft)
+        if number >= waiting or not (draft.before or draft.instead):
+            whole(draft.model)
+        assert draft.analysis.graph.proto.SerializeToString() == before
+    expected = prune(draft.analysis, draft.keep)
+    assert draft.model.SerializeToString() == expected.SerializeToString()
+
+
+@pytest.mark.parametrize("step", PASSES, ids=NAMES)
+def test_a_pass_takes_a_draft_and_says_what_it_does(step: object) -> None:
+    (draft,) = inspect.signature(step).parameters.values()  # type: ignore[arg-type]
+    assert draft.annotation == "Draft"
+    assert inspect.getdoc(step)
+
+
+@pytest.mark.parametrize("step", PASSES, ids=NAMES)
+def test_a_pass_changes_nothing_where_nothing_goes(step: object) -> None:
+    for fixture in ALL[::7]:
+        draft = open_draft(read(fixture.model), KeepMap({}))
+        before = draft.model.SerializeToString()
+        step(draft)  # type: ignore[operator]
+        after = draft.model
+        if step is rejoin_copies:
+            after = open_draft(read(draft.model), KeepMap({})).model
+            before = open_draft(read(fixture.model), KeepMap({})).model.SerializeToString()
+        assert after.SerializeToString() == before
+
+
+NET = """
+<ir_version: 8, opset_import: ["" : 17]>
+net (float[N,2] x, float[2,3] w_a, float[3] w_bias, float[3,2] w_b) => (float[N,2] y) {
+  a = MatMul(x, w_a)
+  b = Add(a, w_bias)
+  y = MatMul(b, w_b)
+}
+"""
+
+
+def net() -> Analysis:
+    return read(model_from_text(NET))
+
+
+def stored(model: ModelProto) -> dict[str, list[object]]:
+    return {t.name: numpy_helper.to_array(t).tolist() for t in model.graph.initializer}
+
+
+def test_tensors_are_sliced_along_their_own_axes() -> None:
+    analysis = net()
+    keep = random_keep(analysis, 0.3, 0)
+    (index,) = {tuple(kept.tolist()) for kept in keep.kept.values()}
+    draft, before = open_draft(analysis, keep), stored(analysis.graph.proto)
+    slice_tensors(draft)
+    after = stored(draft.model)
+    a = onnx.numpy_helper.to_array(analysis.graph.initializers["w_a"])
+    assert after["w_a"] == a[:, list(index)].tolist()
+    assert after["w_bias"] == [before["w_bias"][k] for k in index]
+    assert after["w_b"] == [before["w_b"][k] for k in index]
+    assert keep.index(Axis("w_a", 1)) is not None
+
+
+def test_what_has_lost_its_reader_goes() -> None:
+    draft = open_draft(net(), KeepMap({}))
+    draft.model.graph.node[1].input[1] = "w_other"
+    draft.model.graph.initializer.add().CopyFrom(numpy_helper.from_array(numpy_helper.to_array(
+        draft.model.graph.initializer[1]), "w_other"))  # fmt: skip
+    draft.suspects.add("w_bias")
+    remove_dead(draft)
+    assert {t.name for t in draft.model.graph.initializer} == {"w_a", "w_b", "w_other"}
