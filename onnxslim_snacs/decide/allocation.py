@@ -16,6 +16,7 @@ from onnxslim_snacs.errors import NothingToPrune
 from onnxslim_snacs.ir.types import BoolArray, Group
 from onnxslim_snacs.plan.kept import Kept, Scores
 
+#: The golden ratio: its multiples modulo 1 spread evenly (Knuth, TAOCP 3, 6.4).
 _GOLDEN = 0.6180339887498949
 
 
@@ -93,7 +94,7 @@ def by_quantile(
 ) -> Kept:
     """Rank all units together and remove the share `share` of them, lowest first.
 
-    Groups at their limit are left as they are, see snacs.md 4.2.
+    Groups at their limit are left as they are, see method 3.9.
     """
     everything = np.sort(np.concatenate([scores[g.id] for g in groups]))
     count = min(len(everything), round(share * len(everything)))

@@ -16,7 +16,8 @@ from onnxslim_snacs.errors import NothingToPrune
 from onnxslim_snacs.ir.types import Group
 from onnxslim_snacs.plan.kept import Kept, Scores
 
-#: What is tried; finer widths stay unless a coarser one is faster by this share.
+#: What is tried; finer widths stay unless a coarser one is faster by this share, a little
+#: more than repeated measurements of one cut differed by (.574 to .584 of the original's time).
 MULTIPLES = (1, 4, 8, 16, 32)
 GAIN = 0.03
 

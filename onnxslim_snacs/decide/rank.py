@@ -17,7 +17,8 @@ from onnxslim_snacs.plan.work import Work
 from onnxslim_snacs.scores.criterion import Criterion, ScoreContext, ScoreResult
 from onnxslim_snacs.scores.refit import group_costs, moments_for
 
-#: Weight of the cost after a re-fit beside the criterion's own order.
+#: Weight of the cost after a re-fit beside the criterion's own order; our choice, of 1 and 2, by
+#: the agreement of recovered ResNets with their originals.
 REFIT_WEIGHT = 2.0
 
 

@@ -3,7 +3,7 @@
 An axis that is the product of others (heads x head dimension, groups x channels) can only be cut
 along one factor at a time, or along several if what is kept is an outer product.  A view picks one
 live factor for each split; within a view everything is plain ties.  Cutting in several views at
-once is sound, because the masks of the views multiply: see `docs` in CONTRIBUTING.
+once is sound, because the masks of the views multiply: method 1.2.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ SAMPLES = 512
 ROWS = 4096
 #: Features beyond which a layer is left out: its matrix would take more than 40 MB.
 FEATURES = 2304
-#: Ridge, relative to the mean variance of the features (GRAIL; methods 5.2).
+#: Ridge, relative to the mean variance of the features (GRAIL; method 4.1).
 RIDGE = 1e-3
 
 
@@ -64,7 +64,7 @@ class Consumer:
         return self._relative(self.weight[gone], second)
 
     def error_refitted(self, channels: IntArray) -> float:
-        """The same after the best re-fit of the other channels (methods 5.2)."""
+        """The same after the best re-fit of the other channels (method 4.1)."""
         gone = self.features(channels)
         stays = np.setdiff1d(np.arange(len(self.mean)), gone)
         kept = self.covariance[np.ix_(stays, stays)]

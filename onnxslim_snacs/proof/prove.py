@@ -34,7 +34,7 @@ from onnxslim_snacs.proof.difference import worst_difference
 from onnxslim_snacs.proof.inexact import oracle_name
 from onnxslim_snacs.proof.oracle import masked_original
 
-#: Largest max|difference| / max|output| that counts as equal in float32 (reliability P2: 15 times
+#: Largest max|difference| / max|output| that counts as equal in float32 (15 times
 #: the largest deviation measured over 200 random graphs).
 TOLERANCE = 1e-5
 #: How many inner tensors are compared beside the outputs: a saturated Softmax hides everything.

@@ -1,7 +1,7 @@
 """The methods of recovery: what is fitted to the rows that a layer reads, in closed form.
 
-Bias: the mean of every output channel (methods 5.6).  Statistics: mean and variance (5.6; REPAIR).
-Least squares: weights and bias anew (5.2, 5.7).
+Bias: the mean of every output channel (method 4.5).  Statistics: mean and variance (4.5; REPAIR).
+Least squares: weights and bias anew (4.1, 4.3).
 """
 
 from onnxslim_snacs.layers.moments import moments

@@ -2,7 +2,7 @@
 
 Each layer reads from the network as already cut and corrected, and aims at the original: at its own
 output, or, where that runs into a sum whose other operand is already there, at the original sum
-less the present operand, so that it also repairs what is wrong with that (He 2017; methods 5.7).
+less the present operand, so that it also repairs what is wrong with that (He 2017; method 4.3).
 A correction is kept only if it lowers the error on samples to which it was not fitted.
 """
 

@@ -1,7 +1,7 @@
 """What a channel costs when the layers that read it are re-fitted each time.
 
 Backward greedy on the second moments of what the readers see, the block form of optimal brain
-surgeon (Hassibi & Stork 1993; ZipLM; methods 5.3): with H the covariance of a reader's input and W
+surgeon (Hassibi & Stork 1993; ZipLM; method 4.2): with H the covariance of a reader's input and W
 its weight, taking out the features b of a unit and re-fitting the others raises the squared error
 by trace(W_b^T (H^-1_bb)^-1 W_b).  What a unit costs is the sum over its readers, each relative to
 the variance of what it makes; the cheapest goes, and H^-1 and W are those of the others.

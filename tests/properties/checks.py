@@ -1,4 +1,4 @@
-"""The properties of reliability, each as a function that raises if a sample does not have it."""
+"""Properties of every cut, each as a function that raises if a sample does not have it."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def hashed(draw: st.DrawFn) -> Draw:
 def as_released(
     x: Buckets, y: Buckets, z: Buckets, phi: npt.NDArray[np.float32] | None = None
 ) -> float:
-    """Edges-only form of snacs.md 2.2 for one pair, a Python loop over the observed cells."""
+    """Edges-only form of method 3.2 for one pair, a Python loop over the observed cells."""
     n_ijk = Counter(zip(x.tolist(), y.tolist(), z.tolist(), strict=True))
     n_ik = Counter(zip(x.tolist(), z.tolist(), strict=True))
     n_jk = Counter(zip(y.tolist(), z.tolist(), strict=True))
@@ -49,7 +49,7 @@ def as_released(
 
 
 def full_sum(x: Buckets, y: Buckets, z: Buckets) -> float:
-    """Full form of snacs.md 2.2 for one pair, a Python loop over the samples."""
+    """Full form of method 3.2 for one pair, a Python loop over the samples."""
     rows = list(zip(x.tolist(), y.tolist(), z.tolist(), strict=True))
     n_ijk, n_k = Counter(rows), Counter(k for _, _, k in rows)
     n_ik, n_jk = Counter((i, k) for i, _, k in rows), Counter((j, k) for _, j, k in rows)

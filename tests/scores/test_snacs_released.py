@@ -65,7 +65,7 @@ def layer(rho: np.ndarray, limit: float, taps: int, protected: tuple[int, ...] =
 
 
 def naive(layers: list[ReleasedLayer], share: float) -> list[np.ndarray]:
-    """snacs.md 4.2 word for word."""
+    """method 3.9 word for word."""
     everything = sorted({float(v) for item in layers for v in item.rho.ravel()})
     delta = everything[min(round(share * len(everything)), len(everything) - 1)]
     masks = []

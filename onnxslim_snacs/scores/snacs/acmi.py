@@ -1,4 +1,4 @@
-"""The hash estimator of the adaptive conditional mutual information (snacs.md 2.2)."""
+"""The hash estimator of the adaptive conditional mutual information (method 3.2)."""
 
 from __future__ import annotations
 

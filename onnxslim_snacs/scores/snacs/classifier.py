@@ -1,7 +1,7 @@
 """A small classifier in closed form: RBF features at landmarks, then ridge regression.
 
-It stands for the support vector machine of snacs.md 4.1 and is only asked how well classes can be
-told apart from pooled activations.
+It stands for the support vector machine of the release (method 3.8) and is only asked how well
+classes can be told apart from pooled activations.
 """
 
 from __future__ import annotations

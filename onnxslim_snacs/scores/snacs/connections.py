@@ -1,4 +1,4 @@
-"""SNACS as its authors' code has it: connections, not channels (snacs.md B1.3, B4).
+"""SNACS as its authors' code has it: connections, not channels (method 3.3, 3.9).
 
 Own choices, where the release is silent or cannot be had: buckets are those of our estimator, the
 classifier behind the limits is ridge regression on RBF features judged on held-out rows, and the
@@ -110,7 +110,7 @@ def score_connections(
 
 
 def decide_connections(layers: Sequence[ReleasedLayer], share: float) -> list[BoolArray]:
-    """Which connections go: one cutoff for all, capped by each layer's limit (snacs.md 4.2).
+    """Which connections go: one cutoff for all, capped by each layer's limit (method 3.9).
 
     Args:
         layers: the scored layers.

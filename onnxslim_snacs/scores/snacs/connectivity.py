@@ -49,7 +49,7 @@ def connectivity(
     """Score every connection between the channels of a tensor and the outputs of its consumer.
 
     With groups, all connections of a block share the block's score; its weight is the mean over
-    the whole block (snacs.md 7.4).
+    the whole block (method 3.4).
 
     Args:
         x: the consumer's pooled outputs before normalisation and activation, (sample, child).

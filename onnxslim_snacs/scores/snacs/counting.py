@@ -45,7 +45,7 @@ def pair_information(
 ) -> npt.NDArray[np.float64]:
     """Estimate the conditional information of every pair from bucket numbers.
 
-    With n = N_ijk and e = N_ik N_jk / N_k the full sum 1 - (2/N) sum_n 1/(1 + w) of snacs.md 2.2
+    With n = N_ijk and e = N_ik N_jk / N_k the full sum 1 - (2/N) sum_n 1/(1 + w) of method 3.2
     equals (1/2N) sum over all cells of (n - e)^2 / (n + e); the released estimator drops the cells
     with n = 0.  Written with q = P(x | y, z) = n / N_jk and r = P(x | z), a cell's term is
     N_jk (q - r)^2 / (q + r).  The result does not depend on the number of threads.

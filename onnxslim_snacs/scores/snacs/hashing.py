@@ -1,7 +1,7 @@
 """Hash channels and their complements into integer buckets.
 
 Of a pair (child c, parent p) three things are hashed: X = the child's output, Y = the parent's
-channel, Z = all other parent channels (snacs.md 1.3).  X and Y get quantile buckets.  Z differs for
+channel, Z = all other parent channels (method 3.3).  X and Y get quantile buckets.  Z differs for
 every parent, so it is never formed: random projections of the whole tensor, minus the parent's own
 rank-one contribution, are projections of its complement.
 """
@@ -158,7 +158,7 @@ def singleton_share(buckets: Buckets) -> float:
         buckets: axes (unit, sample).
 
     Returns:
-        A share from 0 to 1; at 1 every conditional score is 0 by construction (snacs.md 2.2).
+        A share from 0 to 1; at 1 every conditional score is 0 by construction (method 3.2).
     """
     units, samples = buckets.shape
     flat = buckets.astype(np.intp) + MAX_BUCKETS * np.arange(units)[:, None]

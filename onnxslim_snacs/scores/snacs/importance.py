@@ -1,4 +1,4 @@
-"""From connections to units: importance flows backwards through the graph (snacs.md A3, B3.2).
+"""From connections to units: importance flows backwards through the graph (method 3.6).
 
 Outputs come first.  A layer hands the importance of each child to its parents in the proportion of
 the row-normalised connectivity; every other operator hands it on slot by slot, as its ties say; a

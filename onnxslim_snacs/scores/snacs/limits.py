@@ -1,4 +1,4 @@
-"""The operating limit of a producer -> consumer pair (snacs.md 4.1 and part A, point 4).
+"""The operating limit of a producer -> consumer pair (method 3.8).
 
 The pooled output of a convolution or linear layer is linear in the pooled input patches, so the
 outputs without the weakest connections follow from one matrix product per step of the sweep; the
@@ -19,6 +19,7 @@ FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
 SHARES: FloatArray = np.arange(1, 97, 5) / 100.0
+#: Share of the span between worst and best accuracy that may be lost (method 3.8).
 TOLERATED = 0.7
 _FOLDS = 2
 _CLASSES_PER_FOLD = 2

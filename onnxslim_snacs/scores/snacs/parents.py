@@ -1,4 +1,4 @@
-"""The layer behind a layer, as the released code pairs them (snacs.md 1.3 and 7.8).
+"""The layer behind a layer, as the released code pairs them (method 3.3).
 
 There the parent of a layer is not the tensor that it reads but the layer before it, taken before
 its own normalisation and activation.

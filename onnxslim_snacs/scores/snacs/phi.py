@@ -1,4 +1,4 @@
-"""The scaling functions phi of the ACMI score (snacs.md 1.2).
+"""The scaling functions phi of the ACMI score (method 3.4).
 
 Each form has a part that depends on the hash cell (activations) and a part that depends on the
 weights only, which leaves the integral and multiplies the finished information.
@@ -63,7 +63,7 @@ def phi_form(name: str) -> Phi:
 def scale_weights(weights: Sequence[npt.ArrayLike]) -> list[npt.NDArray[np.float64]]:
     """Scale the magnitudes of all layers to [0, 1] together, one value per connection.
 
-    The scale is taken over the conv and linear weights only, on |w| (snacs.md 7.4).
+    The scale is taken over the conv and linear weights only, on |w| (method 3.4).
 
     Args:
         weights: a weight of each layer, axes (child, parent, kernel ...).
@@ -77,7 +77,7 @@ def scale_weights(weights: Sequence[npt.ArrayLike]) -> list[npt.NDArray[np.float
 def scale_weights_signed(weights: Sequence[npt.ArrayLike]) -> list[npt.NDArray[np.float64]]:
     """Scale signed weights to [0, 1] by the global minimum and maximum, as the release does.
 
-    The most negative weight becomes 0: as-released reference only (snacs.md 7.4).
+    The most negative weight becomes 0: as-released reference only (method 3.4).
 
     Args:
         weights: a weight of each layer, axes (child, parent, kernel ...).

@@ -1,4 +1,4 @@
-"""Say whether the scores of a layer carry any signal (snacs.md part A, point 2)."""
+"""Say whether the scores of a layer carry any signal (method 3.2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which units contribute so much to the succeeding layer that they stay (snacs.md 3.1).
+"""Which units contribute so much to the succeeding layer that they stay (method 3.7).
 
 The record conflicts with itself: the released script protects the smallest sums of signed scaled
 weights, an older one the largest.  The default here works on magnitudes and protects the largest;
@@ -39,7 +39,7 @@ def protected_above(scores: npt.NDArray[np.float64], deviations: float = 3.0) ->
 
     Args:
         scores: sensitivity, axis (unit).
-        deviations: how far above the mean (own choice, snacs.md 7.5).
+        deviations: how far above the mean (own choice, method 3.7).
 
     Returns:
         Mask, axis (unit).
