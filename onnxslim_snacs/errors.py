@@ -10,7 +10,13 @@ from __future__ import annotations
 import re
 
 _MAX_FOREIGN = 300
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+#: Control characters, and what changes the order or the look of the text around it without being
+#: seen: bidirectional marks, joiners, tags, halves of surrogate pairs.
+_UNSEEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u08e2\u115f\u1160\u180b-\u180f"
+    "\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0"
+    "\ufff0-\ufffb\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
 
 
 class SnacsError(Exception):
@@ -68,7 +74,24 @@ def foreign(text: object) -> str:
         text: a name or a message from an untrusted file.
 
     Returns:
-        The text with control characters escaped, cut to 300 characters.
+        The text with control characters and bidirectional marks escaped, cut to 300 characters.
     """
-    escaped = _CONTROL.sub(lambda match: f"\\x{ord(match.group()):02x}", str(text))
+    escaped = visible(str(text)[: _MAX_FOREIGN + 1])
     return escaped if len(escaped) <= _MAX_FOREIGN else escaped[: _MAX_FOREIGN - 1] + "…"
+
+
+def visible(text: str, but: str = "") -> str:
+    """Escape what a terminal would obey instead of show.
+
+    Args:
+        text: any text.
+        but: characters that stay as they are.
+    """
+    return _UNSEEN.sub(lambda found: found[0] if found[0] in but else _escape(found[0]), text)
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

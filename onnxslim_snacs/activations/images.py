@@ -16,6 +16,8 @@ from onnxslim_snacs.config import DataConfig
 from onnxslim_snacs.errors import InputRefused, LimitExceeded, UsageError, foreign
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm"})
+#: What Pillow may take a file for, whatever its name; it starts Ghostscript on PostScript.
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 #: Pixels of one image: where Pillow itself begins to warn of a decompression bomb.
 MAX_PIXELS = 89_478_485
 
@@ -61,8 +63,10 @@ class ImageTable:
         """One image, (height, width, channel)."""
         from PIL import Image
 
+        Image.init()
+        formats = [name for name in _FORMATS if name in Image.OPEN]
         try:
-            with Image.open(path) as image:
+            with Image.open(path, formats=formats) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise LimitExceeded(
                         f"{foreign(path)}: {image.width} x {image.height} pixels, at most "

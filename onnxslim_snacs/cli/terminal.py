@@ -6,22 +6,31 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from onnxslim_snacs.errors import FileSystemError
+from onnxslim_snacs.errors import FileSystemError, visible
 from onnxslim_snacs.progress import Progress
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
+    from rich.text import Text
 
 #: Columns where the output goes into a file or a pipe, which have no width of their own.
 _WIDTH = 140
 
 
 class _Screen(Console):
-    """A console whose reader may leave: the work goes on, and the rest is not shown."""
+    """A console whose reader may leave: the work goes on, and the rest is not shown.
+
+    It shows what a terminal would obey: whatever a message is made of, no part of it can hide or
+    move another one.
+    """
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """The text with everything escaped that does not show."""
+        return super().render_str(visible(text, but="\n\t"), **options)
 
     def on_broken_pipe(self) -> None:
         """Stop writing; rich would end the program."""

@@ -9,6 +9,7 @@ static shape inference has to do.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,9 +17,10 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import ValueInfoProto, helper
+from onnx import NodeProto, ValueInfoProto
 
 from onnxslim_snacs.errors import InputRefused, SnacsError, foreign
+from onnxslim_snacs.model.evaluate import evaluate
 from onnxslim_snacs.model.graph import ModelGraph, captured, node_constant
 from onnxslim_snacs.model.session import (
     SessionConfig,
@@ -112,9 +114,12 @@ class ModelFacts:
         if tensor in self._cache:
             return self._cache[tensor]
         value = self._value(tensor)
+        self._remember(tensor, value)
+        return value
+
+    def _remember(self, tensor: str, value: NDArray[Any] | None) -> None:
         if value is None or value.nbytes <= _CACHED << 4 * (tensor not in self.graph.initializers):
             self._cache[tensor] = value
-        return value
 
     def _value(self, tensor: str) -> NDArray[Any] | None:
         if tensor in self.graph.initializers:
@@ -151,25 +156,51 @@ def _same(a: NDArray[Any], b: NDArray[Any]) -> bool:
 
 
 def _evaluate(facts: ModelFacts, tensor: str) -> NDArray[Any] | None:
-    """Value of a tensor that follows from constants, by the reference implementation."""
-    from onnx.reference import ReferenceEvaluator
+    """Value of a tensor that follows from constants."""
+    graph = facts.graph
+    needed = _unevaluated(facts, tensor)
+    readers = Counter(n for k in needed for n in set(graph.nodes[k].input))
+    found: dict[str, NDArray[Any] | None] = {}
+    for position in needed:
+        node = graph.nodes[position]
+        for name in node.input:
+            if name and name not in found:
+                found[name] = facts.value(name)
+        made = _evaluate_node(node, {n: found[n] for n in node.input if n}, graph.opsets)
+        for name in filter(None, node.output):
+            found[name] = made.get(name)
+            facts._remember(name, found[name])
+        for name in set(node.input):  # a chain of large weights is not kept in memory as a whole
+            readers[name] -= 1
+            if not readers[name]:
+                found.pop(name, None)
+    return found[tensor]
 
-    node = facts.graph.nodes[facts.graph.producer[tensor]]
+
+def _unevaluated(facts: ModelFacts, tensor: str) -> list[int]:
+    """Positions of the nodes that have to be evaluated for a tensor, in order.
+
+    A walk, not a recursion: chains of constants can have as many links as a file has nodes.
+    """
+    graph, needed, pending = facts.graph, set[int](), [tensor]
+    while pending:
+        name = pending.pop()
+        position = graph.producer.get(name)
+        known = name != tensor and (name in facts._cache or any(name in v for v in facts.values))
+        if position is None or position in needed or known:
+            continue
+        needed.add(position)
+        pending.extend(n for n in graph.nodes[position].input if n)
+    return sorted(needed)
+
+
+def _evaluate_node(
+    node: NodeProto, feeds: Mapping[str, NDArray[Any] | None], opsets: Mapping[str, int]
+) -> Mapping[str, NDArray[Any] | None]:
     if node.op_type == "Constant":
-        return node_constant(node)
-    feeds = {name: facts.value(name) for name in node.input if name}
-    if any(value is None for value in feeds.values()):
-        return None
-    opsets = [helper.make_opsetid(d, v) for d, v in facts.graph.opsets.items()]
-    inputs = [helper.make_value_info(name, onnx.TypeProto()) for name in feeds]
-    outputs = [helper.make_value_info(name, onnx.TypeProto()) for name in node.output if name]
-    graph = helper.make_graph([node], "constant", inputs, outputs)
-    try:
-        runner = ReferenceEvaluator(helper.make_model(graph, opset_imports=opsets))
-        result: Any = runner.run([tensor], feeds)
-    except Exception:  # whatever the reference cannot do is simply not known
-        return None
-    return np.asarray(result[0])
+        return {node.output[0]: node_constant(node)}
+    known = {name: value for name, value in feeds.items() if value is not None}
+    return evaluate(node, known, opsets) if len(known) == len(feeds) else {}
 
 
 def read_body_facts(graph: ModelGraph, fed: Fed, threads: int = 0) -> ModelFacts:

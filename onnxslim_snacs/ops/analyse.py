@@ -170,7 +170,7 @@ def _joined(analysis: Analysis, stated: Sequence[Stated]) -> DependencyGraph:
     whole = [s for s in stated if s.node not in open_nodes]
     for position, node in open_nodes.items():
         facts = border_facts(node, inside[position])
-        whole.extend(Stated(position, foreign(node.name), node.op, fact) for fact in facts)
+        whole.extend(Stated(position, foreign(node.name), foreign(node.op), fact) for fact in facts)
     first = len(analysis.nodes)
     for body in analysis.bodies:
         known = body.analysis.ir.stated
@@ -281,16 +281,16 @@ def node_facts(nodes: Iterable[OpNode], chains: Iterable[Chain] = ()) -> Iterato
         else:
             facts = () if number in inside else _facts_of(node)
         for fact in facts:
-            yield Stated(number, foreign(node.name), node.op, fact)
+            yield Stated(number, foreign(node.name), foreign(node.op), fact)
 
 
 def _facts_of(node: OpNode) -> Iterable[Fact]:
     rule = OPERATORS.get(node.op)
     around = [n for n in (*node.inputs, *node.outputs, *captured(node.proto)) if n]
     if any(bodies_of(node.proto)):
-        return pin_all(node.facts, around, f"goes into or out of the bodies of {node.op}")
+        return pin_all(node.facts, around, f"goes into or out of the bodies of {foreign(node.op)}")
     if rule is None:
-        return pin_all(node.facts, around, f"operator {node.op} has no rule")
+        return pin_all(node.facts, around, f"operator {foreign(node.op)} has no rule")
     unknown = [n for n in (*node.inputs, *node.outputs) if n and node.facts.shape(n) is None]
     if unknown:
         reason = f"the shape of {foreign(unknown[0])} is not known"

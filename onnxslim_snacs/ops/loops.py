@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import TypeProto, helper
 
 from onnxslim_snacs.ir.types import IntArray
+from onnxslim_snacs.model.evaluate import evaluate
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.ops.node import OpNode
 
@@ -131,27 +131,10 @@ def _moved(node: OpNode, numbers: Numbers, sample: int) -> Numbers:
             return {}
         if name:
             feeds[name] = np.asarray(value)
-    return _run(node, feeds)
+    made = evaluate(node.proto, feeds, {"": node.opset})
+    return {name: np.asarray(value, dtype=np.int64) for name, value in made.items()}
 
 
 def _shape(node: OpNode, tensor: str, sample: int) -> tuple[int, ...] | None:
     seen = node.facts.samples(tensor)
     return seen[sample] if seen else None
-
-
-def _run(node: OpNode, feeds: Mapping[str, NDArray[Any]]) -> Numbers:
-    """The node on numbers, by the reference implementation."""
-    from onnx.reference import ReferenceEvaluator
-
-    infos = [helper.make_value_info(name, TypeProto()) for name in feeds]
-    made = [name for name in node.outputs if name]
-    outs = [helper.make_value_info(name, TypeProto()) for name in made]
-    graph = helper.make_graph([node.proto], "moves", infos, outs)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", node.opset)])
-    try:
-        results: Any = ReferenceEvaluator(model).run(None, dict(feeds))
-    except Exception:  # what the reference cannot do is simply not known
-        return {}
-    return {
-        name: np.asarray(value, dtype=np.int64) for name, value in zip(made, results, strict=True)
-    }

@@ -121,7 +121,9 @@ def plan_from_json(text: str, source: str = "plan") -> Plan:
     try:
         data = json.loads(text)
         if data["format"] != FORMAT:
-            raise InputRefused(f"{source}: plan format {data['format']}, expected {FORMAT}")
+            raise InputRefused(
+                f"{foreign(source)}: plan format {foreign(data['format'])}, expected {FORMAT}"
+            )
         groups = tuple(_planned(item) for item in data["groups"])
         if len({group.id for group in groups}) != len(groups):
             raise ValueError("a group is listed twice")
