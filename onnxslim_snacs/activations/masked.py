@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,29 @@ from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.ir.types import Axis
+from onnxslim_snacs.model.blank import blank
 from onnxslim_snacs.model.edit import put_nodes
+from onnxslim_snacs.model.element_types import element_types
 from onnxslim_snacs.ops.analyse import Analysis
+from onnxslim_snacs.ops.node import known
 
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """The mask of one axis.
+
+    Attributes:
+        name: the input that takes it.
+        shape: its shape: the extent of the axis, and ones.
+        dtype: that of the tensor, if it is floating: a product costs half of a selection; booleans
+            for any other.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
 
 
 @dataclass(frozen=True)
@@ -29,27 +49,23 @@ class MaskedModel:
 
     Attributes:
         proto: the model.
-        masks: axis -> (name of its mask, shape of the mask).
+        masks: axis -> its mask.
         places: axis -> position of the first node that reads its mask.
-        dtype: element type of the masks.
     """
 
     proto: ModelProto
-    masks: Mapping[Axis, tuple[str, tuple[int, ...]]]
+    masks: Mapping[Axis, Mask]
     places: Mapping[Axis, int]
-    dtype: Any
 
     def feeds(self, keep: KeepMap) -> dict[str, NDArray[Any]]:
         """The masks that switch off what `keep` drops."""
         found = {}
-        for axis, (name, shape) in self.masks.items():
+        for axis, mask in self.masks.items():
             index = keep.index(axis)
-            mask = np.ones(shape, dtype=self.dtype)
+            flat = np.full(prod(mask.shape), index is None, dtype=mask.dtype)
             if index is not None:
-                flat = np.zeros(mask.size, dtype=self.dtype)
-                flat[index] = 1
-                mask = flat.reshape(shape)
-            found[name] = mask
+                flat[index] = True
+            found[mask.name] = flat.reshape(mask.shape)
         return found
 
 
@@ -61,31 +77,39 @@ def masked_model(analysis: Analysis) -> MaskedModel:
     """
     model = ModelProto()
     model.CopyFrom(analysis.graph.proto)
-    kind = next(
-        (t.data_type for t in model.graph.initializer if t.data_type in _FLOATS), TensorProto.FLOAT
-    )
     grouped = {m.axis for g in analysis.ir.groups if g.units > 1 for m in g.members}
-    masks: dict[Axis, tuple[str, tuple[int, ...]]] = {}
+    sinks = [(p, s) for p, s in analysis.ir.sinks if s.axis in grouped]
+    kinds = element_types(
+        analysis.graph.proto, (s.axis.tensor for _, s in sinks), analysis.graph.base_dir
+    )
+    opset = analysis.graph.opsets.get("", 1)
+    masks: dict[Axis, Mask] = {}
     before: dict[int, list[NodeProto]] = {}
-    for number, (position, sink) in enumerate(analysis.ir.sinks):
-        if sink.axis not in grouped:
-            continue
-        rank = len(analysis.facts.samples(sink.axis.tensor)[0])
-        extent = analysis.ir.table.extent(sink.axis)
-        shape = tuple(extent if d == sink.axis.dim else 1 for d in range(rank))
-        name, _ = masks.setdefault(sink.axis, (f"mask\0{len(masks)}", shape))
-        node = model.graph.node[position]
-        switched = f"switched\0{number}"
-        before.setdefault(position, []).append(
-            helper.make_node("Mul", [node.input[sink.input], name], [switched])
+    for number, (position, sink) in enumerate(sinks):
+        kind = kinds[sink.axis.tensor]
+        mask = masks.setdefault(sink.axis, _mask(analysis, sink.axis, kind, len(masks)))
+        node, switched = model.graph.node[position], f"switched\0{number}"
+        source = node.input[sink.input]
+        before.setdefault(position, []).extend(
+            [helper.make_node("Mul", [source, mask.name], [switched])]
+            if kind in _FLOATS
+            else blank(source, switched, mask.name, kind, opset)
         )
         node.input[sink.input] = switched
     put_nodes(model.graph, before=before)
-    for name, shape in masks.values():
-        model.graph.input.append(helper.make_tensor_value_info(name, kind, shape))
-    axes = {name: axis for axis, (name, _) in masks.items()}
+    for mask in masks.values():
+        kind = helper.np_dtype_to_tensor_dtype(mask.dtype)
+        model.graph.input.append(helper.make_tensor_value_info(mask.name, kind, mask.shape))
+    axes = {mask.name: axis for axis, mask in masks.items()}
     places: dict[Axis, int] = {}
     for position, node in enumerate(model.graph.node):
         for name in axes.keys() & set(node.input):
             places.setdefault(axes[name], position)
-    return MaskedModel(model, masks, places, helper.tensor_dtype_to_np_dtype(kind))
+    return MaskedModel(model, masks, places)
+
+
+def _mask(analysis: Analysis, axis: Axis, kind: int, number: int) -> Mask:
+    rank, extent = len(known(analysis.facts.shape(axis.tensor))), analysis.ir.table.extent(axis)
+    shape = tuple(extent if dim == axis.dim else 1 for dim in range(rank))
+    dtype = helper.tensor_dtype_to_np_dtype(kind) if kind in _FLOATS else np.dtype(bool)
+    return Mask(f"mask\0{number}", shape, dtype)

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import helper
 
 from onnxslim_snacs.activations.masked import MaskedModel, masked_model
 from onnxslim_snacs.activations.run import comparable
@@ -114,7 +113,6 @@ def open_restarts(
 
 def _part(model: MaskedModel, cut: Opening, config: SessionConfig, seen: Sequence[Arrays]) -> _Part:
     crossing = tuple({name: found[name] for name in cut.crossing} for found in seen)
-    kinds = {n: helper.np_dtype_to_tensor_dtype(v.dtype) for n, v in crossing[0].items()}
-    session = create_session(tail(model.proto, cut, kinds), config)
+    session = create_session(tail(model.proto, cut, crossing), config)
     wants = frozenset(value.name for value in session.get_inputs())
     return _Part(cut.start, session, wants, crossing)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
+from numpy.typing import NDArray
 from onnx import ModelProto
 
 from onnxslim_snacs.model.facts import ModelFacts
 from onnxslim_snacs.model.graph import captured
+from onnxslim_snacs.model.pieces import constant_nodes, fed_input, reads, with_constants
 from onnxslim_snacs.model.shell import shell
 
 #: Numbers of one sample that may cross a cut; kept for every sample that runs from there.
@@ -54,6 +57,7 @@ def find_cuts(
 def _crossings(model: ModelProto, starts: set[int]) -> dict[int, tuple[str, ...]]:
     """Position -> the tensors that cross the place before it."""
     given = {t.name for t in (*model.graph.initializer, *model.graph.input)}
+    given |= {name for p in constant_nodes(model) for name in model.graph.node[p].output}
     needed = dict.fromkeys(output.name for output in model.graph.output)
     found = {}
     for position in range(len(model.graph.node) - 1, -1, -1):
@@ -74,24 +78,24 @@ def _numbers(facts: ModelFacts, name: str) -> int | None:
     return prod(shapes[0]) // max(1, shapes[0][0] if shapes[0] else 1) if shapes else None
 
 
-def tail(model: ModelProto, cut: Opening, kinds: Mapping[str, int]) -> ModelProto:
+def tail(
+    model: ModelProto, cut: Opening, crossing: Sequence[Mapping[str, NDArray[Any]]]
+) -> ModelProto:
     """The part of a model behind a cut.
 
     Args:
         model: the whole.
         cut: where it begins.
-        kinds: ONNX element type of what crosses.
+        crossing: for each run what crosses.
     """
     part = shell(model, "graph")
     part.graph.name = model.graph.name
-    nodes = list(model.graph.node)[cut.start :]
+    behind = range(cut.start, len(model.graph.node))
+    nodes, stored = with_constants(model, behind, constant_nodes(model))
     part.graph.node.extend(nodes)
-    read = {name for node in nodes for name in (*node.input, *captured(node))}
+    part.graph.initializer.extend(stored)
+    read = {name for node in nodes for name in reads(node)}
     part.graph.input.extend(v for v in model.graph.input if v.name in read)
-    part.graph.initializer.extend(t for t in model.graph.initializer if t.name in read)
     part.graph.output.extend(model.graph.output)
-    for name in cut.crossing:
-        value = part.graph.input.add()
-        value.name = name
-        value.type.tensor_type.elem_type = kinds[name]
+    part.graph.input.extend(fed_input(n, [run[n] for run in crossing]) for n in cut.crossing)
     return part

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from math import sqrt
+from math import inf, isfinite, sqrt
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from onnxslim_snacs.activations.inputs import ranks_classes
-from onnxslim_snacs.activations.run import comparable, execute, is_quantity
+from onnxslim_snacs.activations.run import comparable, execute, is_quantity, trimmed
 from onnxslim_snacs.activations.sources import Batch
 from onnxslim_snacs.model.session import SessionConfig, create_session
 
@@ -26,12 +26,20 @@ class Answers:
     """What a model says to a set of samples.
 
     Attributes:
-        outputs: for each output that is compared its values, samples first where the batch is.
+        outputs: for each output that is compared its values in each run; runs are kept apart,
+            because extents may differ from run to run (lengths, detections).
+        sizes: samples in each run.
         labels: (samples,) class numbers, if known.
     """
 
-    outputs: tuple[NDArray[Any], ...]
-    labels: NDArray[np.int64] | None
+    outputs: tuple[tuple[NDArray[Any], ...], ...]
+    sizes: tuple[int, ...]
+    labels: NDArray[np.int64] | None = None
+
+    @property
+    def samples(self) -> int:
+        """Number of samples."""
+        return sum(self.sizes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,34 +103,28 @@ def answers(
     """
     session = create_session(model, config, base_dir)
     names = [output.name for output in session.get_outputs()]
-    rows: list[list[NDArray[Any]]] = []
-    labels = []
+    runs: list[list[NDArray[Any]]] = []
+    sizes, labels = [], []
     for batch in batches:
         outputs = execute(session, names, batch.inputs)
-        fed = next(iter(batch.inputs.values())).shape[:1]
-        rows.append([_filled(o, fed, batch.size) for o in comparable(outputs)])
+        runs.append([trimmed(o, batch) for o in comparable(outputs)])
+        sizes.append(batch.size)
         if batch.labels is not None:
             labels.append(batch.labels)
-    stacked = tuple(
-        np.concatenate([np.atleast_1d(o) for o in column]) for column in zip(*rows, strict=True)
-    )
-    return Answers(stacked, np.concatenate(labels) if labels else None)
-
-
-def _filled(output: NDArray[Any], fed: tuple[int, ...], size: int) -> NDArray[Any]:
-    """The rows of real samples: a model with a fixed batch is fed repetitions of the last one."""
-    return output[:size] if output.shape[:1] == fed and fed > (size,) else output
+    columns = tuple(zip(*runs, strict=True))
+    return Answers(columns, tuple(sizes), np.concatenate(labels) if labels else None)
 
 
 def drift(reference: Answers, other: Answers) -> Drift:
     """Compare two models' answers to the same samples."""
     errors = [_relative(a, b) for a, b in zip(reference.outputs, other.outputs, strict=True)]
     error = float(np.mean(errors)) if errors else 0.0
-    logits = class_output(reference)
-    samples = len(reference.outputs[0]) if reference.outputs else 0
-    if logits is None or reference.outputs[logits].shape != other.outputs[logits].shape:
+    place, samples = class_output(reference), reference.samples
+    if place is None or _extents(reference.outputs[place]) != _extents(other.outputs[place]):
         return Drift(samples, error)
-    wanted, got = (said.outputs[logits].reshape(samples, -1) for said in (reference, other))
+    wanted, got = (
+        np.concatenate(said.outputs[place]).reshape(samples, -1) for said in (reference, other)
+    )
     before, after = wanted.argmax(axis=1), got.argmax(axis=1)
     agreement = float((before == after).mean())
     moved = Drift(
@@ -140,6 +142,10 @@ def drift(reference: Answers, other: Answers) -> Drift:
         accuracy_before=float((before == reference.labels).mean()),
         accuracy_after=float((after == reference.labels).mean()),
     )
+
+
+def _extents(runs: Sequence[NDArray[Any]]) -> list[tuple[int, ...]]:
+    return [values.shape for values in runs]
 
 
 def share_error(share: float, samples: int) -> float:
@@ -183,18 +189,38 @@ def _margins(values: NDArray[Any], classes: NDArray[np.int64]) -> NDArray[np.flo
 
 
 def class_output(reference: Answers) -> int | None:
-    """Position of the first output that ranks classes, if there are samples to compare."""
-    for position, output in enumerate(reference.outputs):
-        if is_quantity(output) and ranks_classes(output.shape) and len(output) >= 2:
+    """Position of the first output that ranks classes, if there are samples to compare.
+
+    It has one row for each sample, and the same classes in every run.
+    """
+    if reference.samples < 2:
+        return None
+    for position, runs in enumerate(reference.outputs):
+        rows = tuple(values.shape[0] if values.ndim else 0 for values in runs)
+        alike = rows == reference.sizes and len({values.shape[1:] for values in runs}) == 1
+        if alike and is_quantity(runs[0]) and ranks_classes(runs[0].shape):
             return position
     return None
 
 
-def _relative(wanted: NDArray[Any], got: NDArray[Any]) -> float:
-    a, b = wanted.astype(np.float64), got.astype(np.float64)
-    if a.shape != b.shape:
-        return float("inf")
-    if not is_quantity(wanted):
-        return float(np.mean(a != b)) if a.size else 0.0
-    norm = float(np.linalg.norm(a))
-    return float(np.linalg.norm(a - b)) / (norm or 1.0)
+def _relative(wanted: Sequence[NDArray[Any]], got: Sequence[NDArray[Any]]) -> float:
+    """|difference| / |output| over all runs; where extents differ, all of a run is lost."""
+    if not wanted or not is_quantity(wanted[0]):
+        return _unequal(wanted, got)
+    difference = norm = 0.0
+    for before, after in zip(wanted, got, strict=True):
+        a = before.astype(np.float64)
+        away = a - after.astype(np.float64) if before.shape == after.shape else a
+        norm += float(np.vdot(a, a))
+        difference += float(np.vdot(away, away))
+    return sqrt(difference / (norm or 1.0)) if isfinite(difference) else inf
+
+
+def _unequal(wanted: Sequence[NDArray[Any]], got: Sequence[NDArray[Any]]) -> float:
+    """Share of the numbers that differ."""
+    total = sum(values.size for values in wanted)
+    apart = sum(
+        int((a != b).sum()) if a.shape == b.shape else a.size
+        for a, b in zip(wanted, got, strict=True)
+    )
+    return apart / max(1, total)

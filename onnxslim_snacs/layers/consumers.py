@@ -14,7 +14,7 @@ from onnxslim_snacs.ir.types import Axis, Group, IntArray
 from onnxslim_snacs.layers.layers import Layer, original_layers, stored, weight_blocks
 from onnxslim_snacs.layers.moments import FloatArray, Sums, add_rows, empty_sums, moments
 from onnxslim_snacs.layers.rows import layer_rows
-from onnxslim_snacs.layers.tail import Tail, follow
+from onnxslim_snacs.layers.tail import Tail, follow, runs_into_sum
 from onnxslim_snacs.layers.walk import Walk, start_walk
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.session import SessionConfig
@@ -99,7 +99,7 @@ def consumer_moments(
     """
     graph = analysis.graph
     tasks = [
-        (axis, layer, follow(graph, layer))
+        (axis, layer, _tail(analysis, layer))
         for axis, layer in original_layers(analysis)
         if layer.groups == 1 and _features(graph, layer) <= FEATURES
     ]
@@ -127,6 +127,11 @@ Readers = list[tuple[Consumer, IntArray]]
 def readers_of(group: Group, consumers: Consumers) -> Readers:
     """The layers that read a group, with the channels of its units."""
     return [(c, m.index) for m in group.members for c in consumers.get(m.axis, ())]
+
+
+def _tail(analysis: Analysis, layer: Layer) -> Tail:
+    tail = follow(analysis.graph, layer)
+    return tail if runs_into_sum(analysis.facts, layer, tail) else tail.alone
 
 
 def _features(graph: ModelGraph, layer: Layer) -> int:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.ir.types import Axis, Sink
-from onnxslim_snacs.layers.walk import reads
 from onnxslim_snacs.model.graph import ModelGraph, node_constant
+from onnxslim_snacs.model.pieces import reads
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.ops.node import known, op_key
 

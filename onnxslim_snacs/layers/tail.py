@@ -12,6 +12,7 @@ from onnx import NodeProto, helper
 
 from onnxslim_snacs.layers.layers import Layer, stored
 from onnxslim_snacs.layers.moments import FloatArray
+from onnxslim_snacs.model.facts import ModelFacts
 from onnxslim_snacs.model.graph import ModelGraph
 
 
@@ -53,6 +54,21 @@ class Tail:
     low: float = -inf
     high: float = inf
     bias: BiasPlace | None = None
+
+    @property
+    def alone(self) -> Tail:
+        """The same as far as the layer itself goes, not up to the sum into which it runs."""
+        return replace(self, total=None, other=None, low=-inf, high=inf)
+
+
+def runs_into_sum(facts: ModelFacts, layer: Layer, tail: Tail) -> bool:
+    """Whether a layer has one row for each row of the sum behind it.
+
+    What is the same for every sample (positions or queries that a layer projects) is spread over
+    the batch there, so that no row of the layer alone answers for a row of the sum.
+    """
+    made, total = facts.samples(layer.out), facts.samples(tail.total or "")
+    return bool(made) and made == total
 
 
 def follow(cut: ModelGraph, layer: Layer) -> Tail:

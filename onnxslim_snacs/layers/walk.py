@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, ValueInfoProto, helper
+from onnx import ModelProto, NodeProto, ValueInfoProto
 
 from onnxslim_snacs.activations.run import execute
 from onnxslim_snacs.layers.live import LiveTensors
-from onnxslim_snacs.model.graph import captured
+from onnxslim_snacs.model.mapped import tensor_array
+from onnxslim_snacs.model.pieces import constant_nodes, fed_input, reads, with_constants
 from onnxslim_snacs.model.session import SessionConfig, create_session
 from onnxslim_snacs.model.shell import shell
 
@@ -69,10 +70,26 @@ class Walk:
         self.producer = producers(self.model)
         self.constant = frozenset(_moved(self.constant, position))
         self.done = set(_moved(self.done, position))
-        self.pending.update(reads(node))
+        if self._follows_from_constants(node):
+            self.constant |= {position}
+        else:
+            self.pending.update(reads(node))
+
+    def _follows_from_constants(self, node: NodeProto) -> bool:
+        stored = {tensor.name for tensor in self.model.graph.initializer}
+        return all(n in stored or self.producer.get(n) in self.constant for n in reads(node))
 
     def require(self, names: Iterable[str]) -> None:
         """Run what is missing so that the values of these tensors are alive."""
+        names = tuple(names)
+        self._require_computed(names)
+        for name in dict.fromkeys(names):
+            if name not in self.live:
+                value = self._constant_value(name)
+                for _ in range(self.batches):
+                    self.live.append(name, value)
+
+    def _require_computed(self, names: Sequence[str]) -> None:
         nodes = self._missing(names)
         if not nodes:
             return
@@ -85,6 +102,16 @@ class Walk:
                 self.live.append(name, value)
         for name in {n for p in nodes for n in reads(self.model.graph.node[p])}:
             self._drop_if_read(name)
+
+    def _constant_value(self, name: str) -> NDArray[Any]:
+        """What a tensor holds that follows from stored values alone, the same in every batch."""
+        tensor = next((t for t in self.model.graph.initializer if t.name == name), None)
+        if tensor is not None:
+            return tensor_array(tensor, self.base_dir)
+        position = self.producer[name]
+        piece, _ = self._piece([position], [name])
+        session = create_session(piece, self.config, self.base_dir)
+        return execute(session, [name], {})[0]
 
     def peek(self, name: str) -> Iterator[NDArray[Any]]:
         """The value of a tensor in each batch, without counting its nodes as run."""
@@ -126,33 +153,19 @@ class Walk:
         self, nodes: Sequence[int], outputs: Sequence[str]
     ) -> tuple[ModelProto, Sequence[str]]:
         """A model of some nodes, and the live tensors that it reads."""
-        graph = self.model.graph
-        chosen = {*nodes, *self._constants_for(nodes)}
-        read = {name for p in chosen for name in reads(graph.node[p])}
-        made = {name for p in chosen for name in graph.node[p].output}
+        chosen, stored = with_constants(self.model, nodes, self.constant)
+        read = {name for node in chosen for name in reads(node)}
+        made = {name for node in chosen for name in node.output}
         inputs = sorted(name for name in read - made if name in self.live)
         piece = shell(self.model, "graph")
-        piece.graph.name = graph.name
-        piece.graph.node.extend(graph.node[p] for p in sorted(chosen))
-        piece.graph.initializer.extend(t for t in graph.initializer if t.name in read)
-        for name in inputs:
-            kind = helper.np_dtype_to_tensor_dtype(self.live[name][0].dtype)
-            piece.graph.input.append(helper.make_tensor_value_info(name, kind, None))
+        piece.graph.name = self.model.graph.name
+        piece.graph.node.extend(chosen)
+        piece.graph.initializer.extend(stored)
+        piece.graph.input.extend(fed_input(name, self.live[name]) for name in inputs)
         if piece.ir_version < 4:  # such models list their initializers among the inputs
             piece.ir_version = 4
         piece.graph.output.extend(ValueInfoProto(name=name) for name in outputs)
         return piece, inputs
-
-    def _constants_for(self, nodes: Sequence[int]) -> set[int]:
-        found: set[int] = set()
-        stack = list(nodes)
-        while stack:
-            for name in reads(self.model.graph.node[stack.pop()]):
-                position = self.producer.get(name)
-                if position in self.constant and position not in found:
-                    found.add(position)
-                    stack.append(position)
-        return found
 
 
 def start_walk(
@@ -169,7 +182,7 @@ def start_walk(
     graph = model.graph
     producer = producers(model)
     wishes = Counter(wanted)
-    constant = _constant_nodes(model)
+    constant = constant_nodes(model)
     needed = _ancestors(model, producer, wishes) - constant
     pending = Counter(name for p in needed for name in reads(graph.node[p])) + wishes
     return Walk(model, base_dir, config, LiveTensors(), producer, constant, pending, set())
@@ -182,23 +195,6 @@ def producers(model: ModelProto) -> dict[str, int]:
 
 def _moved(positions: Iterable[int], start: int) -> Iterator[int]:
     return (p + (p >= start) for p in positions)
-
-
-def reads(node: NodeProto) -> set[str]:
-    """Names that a node reads, its bodies included."""
-    return {name for name in (*node.input, *captured(node)) if name}
-
-
-def _constant_nodes(model: ModelProto) -> frozenset[int]:
-    """Positions of nodes that compute the same in every run."""
-    known = {t.name for t in model.graph.initializer}
-    found = []
-    for position, node in enumerate(model.graph.node):
-        random = node.op_type.startswith("Random") or node.op_type in ("Bernoulli", "Multinomial")
-        if not random and reads(node) <= known:
-            known.update(node.output)
-            found.append(position)
-    return frozenset(found)
 
 
 def _ancestors(model: ModelProto, producer: dict[str, int], names: Iterable[str]) -> set[int]:

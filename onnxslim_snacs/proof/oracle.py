@@ -16,36 +16,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, helper, numpy_helper
 
 from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.ir.types import Axis, BoolArray, IntArray
+from onnxslim_snacs.model.blank import blank
 from onnxslim_snacs.model.body import put_body
 from onnxslim_snacs.model.edit import put_nodes
 from onnxslim_snacs.model.element_types import element_types
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.ops.node import known
 from onnxslim_snacs.proof.inexact import ranged
-
-#: Types for which ONNX Runtime has Where; the others go through one of these.
-_SELECTABLE = frozenset(
-    (
-        TensorProto.FLOAT,
-        TensorProto.DOUBLE,
-        TensorProto.FLOAT16,
-        TensorProto.INT8,
-        TensorProto.UINT8,
-        TensorProto.INT32,
-        TensorProto.UINT32,
-        TensorProto.INT64,
-    )
-)
-_WIDER: dict[int, int] = {
-    TensorProto.INT16: TensorProto.INT32,
-    TensorProto.UINT16: TensorProto.INT32,
-    TensorProto.BOOL: TensorProto.INT32,
-    TensorProto.UINT64: TensorProto.INT64,
-}
 
 
 def masked_original(
@@ -153,7 +134,7 @@ def _blank_the_rest(
     """The consumer-zero oracle."""
     sinks = [(p, s) for p, s in analysis.ir.sinks if keep.index(s.axis) is not None]
     blanks = [(p, b) for p, b in analysis.ir.blanks if keep.index(b.axis) is not None]
-    filled = [analysis.nodes[position].outputs[blank.output] for position, blank in blanks]
+    filled = [analysis.nodes[position].outputs[fact.output] for position, fact in blanks]
     asked = (*(sink.axis.tensor for _, sink in sinks), *filled)
     types = element_types(runnable, asked, analysis.graph.base_dir)
     for position, sink in sinks:
@@ -165,11 +146,11 @@ def _blank_the_rest(
             continue
         made = _blank(work, source, name, mask, types[sink.axis.tensor])
         work.ahead(position, sink.input, made, name)
-    for (position, blank), tensor in zip(blanks, filled, strict=True):
-        target, name = work.model.graph.node[position].output[blank.output], work.fresh()
+    for (position, fact), tensor in zip(blanks, filled, strict=True):
+        target, name = work.model.graph.node[position].output[fact.output], work.fresh()
         rank = len(known(analysis.facts.shape(tensor)))
-        mask = _mask(analysis, keep, blank.axis, rank, blank.dim)
-        work.behind(position, blank.output, _blank(work, name, target, mask, types[tensor]), name)
+        mask = _mask(analysis, keep, fact.axis, rank, fact.dim)
+        work.behind(position, fact.output, _blank(work, name, target, mask, types[tensor]), name)
 
 
 def _blank_quantised(work: _Spliced, position: int, mask: BoolArray) -> None:
@@ -205,34 +186,12 @@ def _pick(source: str, target: str, index: IntArray, dim: int) -> list[NodeProto
 
 
 def _blank(work: _Spliced, source: str, target: str, mask: BoolArray, kind: int) -> list[NodeProto]:
-    """Nodes that copy `source` where the mask is set and write zeros elsewhere.
-
-    Not by a product: what is infinite or no number at a removed slot must not survive.
-    """
-    if kind not in _SELECTABLE:
-        wide, back = f"{work.fresh()}\0wide", f"{work.fresh()}\0back"
-        wider = _WIDER.get(kind, TensorProto.FLOAT)
-        return [
-            helper.make_node("Cast", [source], [wide], to=wider),
-            *_blank(work, wide, back, mask, wider),
-            helper.make_node("Cast", [back], [target], to=kind),
-        ]
+    """Nodes that copy `source` where the mask is set and write zeros elsewhere."""
+    made = [_constant(f"{target}\0kept", mask)]
     if work.opset < 9:
-        return _blank_by_product(source, target, mask, kind)
-    zero = np.zeros((), dtype=helper.tensor_dtype_to_np_dtype(kind))
-    return [
-        _constant(f"{target}\0mask", mask),
-        _constant(f"{target}\0zero", zero),
-        helper.make_node("Where", [f"{target}\0mask", source, f"{target}\0zero"], [target]),
-    ]
-
-
-def _blank_by_product(source: str, target: str, mask: BoolArray, kind: int) -> list[NodeProto]:
-    """Before Where: removed slots first repeat a kept one, which is as finite as the answer is."""
-    dim = int(np.argmax(mask.shape))
-    places = np.where(mask.reshape(-1), np.arange(mask.size), int(np.argmax(mask)))
-    return [
-        *_pick(source, f"{target}\0whole", places, dim),
-        _constant(f"{target}\0mask", mask.astype(helper.tensor_dtype_to_np_dtype(kind))),
-        helper.make_node("Mul", [f"{target}\0whole", f"{target}\0mask"], [target]),
-    ]
+        # before Where, removed slots first repeat a kept one, which is as finite as the answer is
+        dim = int(np.argmax(mask.shape))
+        places = np.where(mask.reshape(-1), np.arange(mask.size), int(np.argmax(mask)))
+        made += _pick(source, f"{target}\0whole", places, dim)
+        source = f"{target}\0whole"
+    return [*made, *blank(source, target, f"{target}\0kept", kind, work.opset)]

@@ -170,6 +170,7 @@ def _tasks(cut: Cut, graph: ModelGraph, method: Method) -> list[Task | GateTask 
         partners = {layer.out: partner for layer, partner in found}
     tasks = make_tasks(
         graph,
+        cut.analysis.facts,
         [layer for layer, out in everything if out in changed or out in partners],
         wide=method.wide,
         sums=method.sums,

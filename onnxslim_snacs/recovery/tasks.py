@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from math import inf
+from dataclasses import dataclass
 
 from onnxslim_snacs.layers.layers import Layer, NotFitted
 from onnxslim_snacs.layers.moments import FloatArray
-from onnxslim_snacs.layers.tail import Tail, follow
-from onnxslim_snacs.layers.walk import reads
+from onnxslim_snacs.layers.tail import Tail, follow, runs_into_sum
+from onnxslim_snacs.model.facts import ModelFacts
 from onnxslim_snacs.model.graph import ModelGraph
+from onnxslim_snacs.model.pieces import reads
 from onnxslim_snacs.recovery.affine import alpha, read_affine
 from onnxslim_snacs.recovery.bilinear import Partner
 from onnxslim_snacs.recovery.solve import Affine
@@ -70,6 +70,7 @@ class Task:
 
 def make_tasks(
     cut: ModelGraph,
+    facts: ModelFacts,
     found: Iterable[Layer | NotFitted],
     *,
     wide: bool,
@@ -80,6 +81,7 @@ def make_tasks(
 
     Args:
         cut: the cut model.
+        facts: shapes of the original's tensors, which tell what is spread over a batch.
         found: its layers in order.
         wide: whether the regressions may see the layers' inputs.
         sums: whether a layer may aim at the sum into which it runs.
@@ -100,9 +102,10 @@ def make_tasks(
         tail = follow(cut, layer)
         partner = (partners or {}).get(layer.out)
         if partner is not None:
-            tail = replace(tail, total=None, other=None, low=-inf, high=inf)
-        if tail.other is not None and not (sums and _is_there(cut, layer, tail.other, later)):
-            tail = replace(tail, total=None, other=None, low=-inf, high=inf)
+            tail = tail.alone
+        alone = not sums or not runs_into_sum(facts, layer, tail)
+        if tail.other is not None and (alone or not _is_there(cut, layer, tail.other, later)):
+            tail = tail.alone
         tasks.append(Task(layer, tail, now, wide, partner))
         later.discard(layer.position)
     return tasks

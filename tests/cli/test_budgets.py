@@ -184,8 +184,8 @@ def test_a_model_that_gives_another_number_of_rows_when_it_is_cut(
     line = ("compress", path, "--force", "--criterion", "l1")
     report = cli(*line, "--target", "macs=0.6", "--json").json()
     assert report["proof"]["passed"]
-    assert report["drift"]["rel_error"] is None  # infinite
-    assert "drops inf" in cli(*line, "--max-drop", "0.5", code=4).err
+    assert report["drift"]["rel_error"] > 0.5  # runs that gave another number are lost altogether
+    assert "drops " in cli(*line, "--max-drop", "0.5", code=4).err
 
 
 def test_threads_and_provider_are_reported(cli: Cli, model: Path, data: Path) -> None:

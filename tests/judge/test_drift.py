@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -68,18 +70,18 @@ def test_the_worse_of_count_and_risk_counts() -> None:
 def test_classes_with_dimensions_of_one_behind_are_classes() -> None:
     rng = np.random.default_rng(3)
     wanted, got = logits(rng, 50), logits(rng, 50)
-    flat = drift(Answers((wanted,), None), Answers((got,), None))
-    deep = drift(*(Answers((x[:, :, None, None],), None) for x in (wanted, got)))
+    flat = drift(said(wanted), said(got))
+    deep = drift(*(said(x[:, :, None, None]) for x in (wanted, got)))
     assert flat.top1_agreement is not None
     assert flat == deep
-    maps = drift(*(Answers((x.reshape(50, 5, 2),), None) for x in (wanted, got)))
+    maps = drift(*(said(x.reshape(50, 5, 2)) for x in (wanted, got)))
     assert maps.top1_agreement is None
-    anchors = drift(*(Answers((x[:, :, None],), None) for x in (wanted, got)))
+    anchors = drift(*(said(x[:, :, None]) for x in (wanted, got)))
     assert anchors.top1_agreement is None
 
 
 def said(*outputs: np.ndarray) -> Answers:
-    return Answers(tuple(comparable(outputs)), None)
+    return Answers(tuple((o,) for o in comparable(outputs)), (len(outputs[0]),))
 
 
 def test_what_a_quantised_model_says_counts() -> None:
@@ -115,3 +117,27 @@ def test_agreement_of_a_model_that_always_says_the_same_is_no_evidence() -> None
     both = drift(said(np.concatenate([wanted, other])), said(np.concatenate([got, other])))
     assert both.is_telling
     assert both.drop < both.rel_error
+
+
+def test_runs_of_different_extents_are_compared_one_by_one() -> None:
+    short, long = np.full((1, 2, 3), 2.0), np.full((1, 4, 3), 1.0)
+    told = Answers(((short, long),), (1, 1))
+    moved = drift(told, Answers(((short, long + 0.5),), (1, 1)))
+    assert moved.samples == 2
+    # |difference|^2 = 12 x 0.25; |output|^2 = 6 x 4 + 12 x 1
+    assert moved.rel_error == pytest.approx((3.0 / 36.0) ** 0.5)
+    lost = drift(told, Answers(((short, np.zeros((1, 5, 3))),), (1, 1)))
+    assert lost.rel_error == pytest.approx((12.0 / 36.0) ** 0.5)  # all of the second run
+
+
+def test_rows_that_are_not_samples_are_no_classes() -> None:
+    rng = np.random.default_rng(6)
+    scores, other = logits(rng, 8), logits(rng, 8)
+    for samples in (4, 2, 8):  # steps, boxes, samples
+        moved = drift(*(Answers(((x,),), (samples,)) for x in (scores, other)))
+        assert (moved.top1_agreement is not None) == (samples == 8)
+        assert moved.samples == samples
+    split = drift(*(Answers(((x[:6], x[6:]),), (6, 2)) for x in (scores, other)))
+    whole = drift(said(scores), said(other))
+    assert replace(split, rel_error=0.0) == replace(whole, rel_error=0.0)
+    assert split.rel_error == pytest.approx(whole.rel_error, rel=1e-12)

@@ -98,7 +98,7 @@ def test_flat_parts_of_activations(body: str, bounds: tuple[float, float]) -> No
 def targets(body: str) -> dict[str, str]:
     analysis = analysis_of(body)
     layers = [layer for _, layer in original_layers(analysis)]
-    tasks = make_tasks(analysis.graph, layers, wide=True, sums=True)
+    tasks = make_tasks(analysis.graph, analysis.facts, layers, wide=True, sums=True)
     return {task.layer.out: task.target for task in tasks if isinstance(task, Task)}
 
 
@@ -119,6 +119,6 @@ def test_a_layer_does_not_wait_for_what_depends_on_it() -> None:
 def test_without_its_sum_a_layer_knows_no_activation() -> None:
     analysis = analysis_of("z = Conv(x, w_f) s = Add(a, z) y = Relu(s)")
     layers = [layer for _, layer in original_layers(analysis)]
-    tasks = [t for t in make_tasks(analysis.graph, layers, wide=True, sums=True)]
+    tasks = [t for t in make_tasks(analysis.graph, analysis.facts, layers, wide=True, sums=True)]
     bounds = [(t.tail.low, t.tail.high) for t in tasks if isinstance(t, Task)]
     assert bounds == [(-inf, inf), (0.0, inf)]

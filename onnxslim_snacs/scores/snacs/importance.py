@@ -16,7 +16,9 @@ from onnxslim_snacs.ir.table import SlotTable
 from onnxslim_snacs.ir.types import Axis, Group, Sink, Split, Tie
 from onnxslim_snacs.ops.analyse import Analysis
 
-Connectivity = Mapping[int, NDArray[np.float64]]
+#: (position of a node, the axis that it sums over) -> (C, P) connectivity: an Einsum may sum over
+#: several axes, each with parents of its own.
+Connectivity = Mapping[tuple[int, Axis], NDArray[np.float64]]
 
 
 def axis_importance(analysis: Analysis, rho: Connectivity) -> dict[Axis, NDArray[np.float64]]:
@@ -24,7 +26,7 @@ def axis_importance(analysis: Analysis, rho: Connectivity) -> dict[Axis, NDArray
 
     Args:
         analysis: the model.
-        rho: position of a layer's node -> (C, P) connectivity.
+        rho: layers' connectivity.
 
     Returns:
         axis -> (slots,) importance; axes that nothing important depends on are absent.
@@ -39,15 +41,16 @@ def axis_importance(analysis: Analysis, rho: Connectivity) -> dict[Axis, NDArray
     for item in analysis.ir.stated:
         if isinstance(item.fact, Tie | Split | Sink):
             by_node.setdefault(item.node, []).append(item.fact)
+    layers = {position for position, _ in rho}
     for position in range(len(analysis.nodes) - 1, -1, -1):
         outputs = set(analysis.nodes[position].outputs)
         facts = sorted(by_node.get(position, ()), key=lambda f: _order(f, outputs))
-        layer = position in rho
+        layer = position in layers
         for fact in facts:
             if layer and not isinstance(fact, Sink):
                 continue
             if isinstance(fact, Sink):
-                _through_layer(importance, fact, rho.get(position))
+                _through_layer(importance, table, fact, rho.get((position, fact.axis)))
             elif isinstance(fact, Tie):
                 _through_tie(importance, table, fact, outputs)
             else:
@@ -67,13 +70,16 @@ def _add(
 
 
 def _through_layer(
-    importance: dict[Axis, NDArray[np.float64]], sink: Sink, rho: NDArray[np.float64] | None
+    importance: dict[Axis, NDArray[np.float64]],
+    table: SlotTable,
+    sink: Sink,
+    rho: NDArray[np.float64] | None,
 ) -> None:
     """importance(p) = sum over c of importance(c) rho[c, p] / sum over p of rho[c, p]."""
     if rho is None or sink.out is None or sink.out not in importance:
         return
     made = importance[sink.out]
-    if rho.shape[0] != len(made):
+    if sink.axis not in table or rho.shape != (len(made), table.extent(sink.axis)):
         return
     share = rho / np.maximum(rho.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
     _add(importance, sink.axis, made @ share)

@@ -62,7 +62,7 @@ def score(context: ScoreContext, groups: int | None = None, estimator: str = "ha
         raise NothingToPrune("SNACS scores layers with stored weights, and this model has none")
     statistics = pooled_statistics(context, pairs)
     scored = score_pairs(context, pairs, statistics, estimator, groups)
-    values = axis_importance(context.analysis, {s.pair.node: s.rho for s in scored})
+    values = axis_importance(context.analysis, {(s.pair.node, s.pair.data): s.rho for s in scored})
     sinks = [s.pair.data for s in scored]
     scores = {g.id: unit_scores(g, sinks, values) for g in context.analysis.ir.groups}
     limits, sweeps = group_limits(context, scored, statistics, scores)

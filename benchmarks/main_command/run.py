@@ -1,0 +1,172 @@
+"""The README's own command on every file: `compress MODEL --data D --target macs=0.6`.
+
+    python benchmarks/main_command/run.py DIR_OR_FILE ... --out RESULT_DIR [--only GLOB]
+        [--limit SECONDS] [--retry] [--readme README.md]
+
+Every third file is also cut by every other criterion.  Each run is a process of its own, with a
+time limit.  What RESULT_DIR/runs.json holds is not run again, so that an interrupted sweep goes on
+where it was; --retry runs again what failed.  Exit code 0 is a smaller model, proved and written; 3
+and 4 are refusals, whose reasons are in the table; anything else fails the sweep, which then ends
+with 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from table import markdown, put_into
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+DEFAULT = "snacs"
+OTHERS = ("snacs-gaussian", "l1", "l2", "refit", "random")
+#: Every so many files, all criteria are tried.
+EVERY = 3
+ACCEPTED = (0, 3, 4)
+
+
+@dataclass(frozen=True)
+class Hint:
+    """What a person would say of a file beside the command itself.
+
+    Attributes:
+        shapes: sizes of inputs whose dynamic dimensions cannot be guessed.
+        sample_axes: input -> its sample axis, where that is not the first.
+        data: its samples, where they do not lie beside it as FILE.npz.
+    """
+
+    shapes: dict[str, list[int]] = field(default_factory=dict)
+    sample_axes: dict[str, int] = field(default_factory=dict)
+    data: str = ""
+
+
+HINTS = {
+    # drawn integers are 0 or 1, no sampling rate of 16 kHz, so that the branch for 8 kHz is taken
+    "audio_silero_vad": Hint({"input": [1, 256], "state": [2, 1, 128]}),
+    "text_nnsplit_en_lstm": Hint({"input": [1, 100]}),
+    "audio_basic_pitch_nmp": Hint({"serving_default_input_2:0": [1, 43844, 1]}),
+    "ocr_ch_ppocr_mobile_v20_cls_infer": Hint({"x": [1, 3, 48, 192]}),
+    "ocr_ch_PP-OCRv3_det_infer": Hint({"x": [1, 3, 320, 320]}),
+    "D5_input_without_shape": Hint({"x": [1, 3, 16, 16]}),
+    "D8_ragged_bert": Hint(data="D8_ragged_folder"),
+}
+
+
+def main() -> None:
+    options = parse()
+    options.out.mkdir(parents=True, exist_ok=True)
+    saved = options.out / "runs.json"
+    rows: dict[str, Any] = json.loads(saved.read_text()) if saved.exists() else {}
+    for path, criterion in runs(options.paths):
+        key = f"{path.stem} {criterion}"
+        known = rows.get(key)
+        if not fnmatchcase(path.stem, options.only):
+            continue
+        if known and not (options.retry and known["exit"] not in ACCEPTED):
+            continue
+        data, failure = samples_of(path, options.out / "data", options.limit)
+        row = failure or run(path, data, criterion, options.limit)
+        print(f"{key}: {row['exit']} {row.get('message', '')[:160]}", flush=True)
+        rows[key] = {"file": path.stem, "criterion": criterion, **row}
+        saved.write_text(json.dumps(dict(sorted(rows.items())), indent=1))
+    table = markdown(list(rows.values()))
+    (options.out / "table.md").write_text(table)
+    if options.readme:
+        text = options.readme.read_text()
+        options.readme.write_text(put_into(text, "table", table))
+    sys.exit(any(row["exit"] not in ACCEPTED for row in rows.values()))
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("paths", nargs="*", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--only", default="*")
+    parser.add_argument("--retry", action="store_true")
+    parser.add_argument("--limit", type=float, default=300.0)
+    parser.add_argument("--readme", type=Path)
+    return parser.parse_args()
+
+
+def runs(paths: list[Path]) -> Iterator[tuple[Path, str]]:
+    """Every file with the default criterion first, then every third with the others."""
+    files = [f for p in paths for f in (sorted(p.rglob("*.onnx")) if p.is_dir() else [p])]
+    files = [f for f in files if "hostile" not in f.parts]
+    yield from ((path, DEFAULT) for path in files)
+    yield from ((path, other) for path in files[::EVERY] for other in OTHERS)
+
+
+def samples_of(path: Path, folder: Path, limit: float) -> tuple[Path, dict[str, Any] | None]:
+    """The samples that lie beside a file, or sixteen that are made; or why there are none."""
+    hint = HINTS.get(path.stem, Hint())
+    beside = path.parent / (hint.data or f"{path.stem}.npz")
+    if beside.exists():
+        return beside, None
+    made = folder.resolve() / f"{path.stem}.npz"
+    if made.exists():
+        return made, None
+    folder.mkdir(exist_ok=True)
+    command = [sys.executable, str(HERE / "samples.py"), str(path), str(made)]
+    row = child([*command, json.dumps(hint.shapes)], limit)
+    return made, None if made.exists() else {**row, "stage": "samples"}
+
+
+def run(path: Path, data: Path, criterion: str, limit: float) -> dict[str, Any]:
+    """One run of the main command."""
+    hint = HINTS.get(path.stem, Hint())
+    with tempfile.TemporaryDirectory() as folder:
+        out, report = Path(folder) / "out.onnx", Path(folder) / "report.json"
+        begin = "import sys; from onnxslim_snacs.cli import main; sys.exit(main())"
+        command = [sys.executable, "-c", begin, "compress", str(path)]
+        command += ["--data", str(data), "--samples", "16", "--target", "macs=0.6"]
+        command += ["--criterion", criterion, "-o", str(out), "--report", str(report)]
+        for name, shape in hint.shapes.items():
+            command += ["--input-shape", f"{name}={','.join(map(str, shape))}"]
+        for name, axis in hint.sample_axes.items():
+            command += ["--sample-axis", f"{name}={axis}"]
+        row = child(command, limit)
+        if row["exit"] == 0:
+            row.update(figures(json.loads(report.read_text())))
+    return row
+
+
+def figures(report: dict[str, Any]) -> dict[str, Any]:
+    """What the table shows of a report."""
+    before, after = report["before"], report["after"]
+    drift = report.get("drift") or {}
+    return {
+        "macs_kept": after["macs"] / max(1, before["macs"]),
+        "params_kept": after["params"] / max(1, before["params"]),
+        "error": drift.get("rel_error"),
+        "message": "",
+    }
+
+
+def child(command: list[str], limit: float) -> dict[str, Any]:
+    """How a process ended, after how long, and the end of what it said."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "COLUMNS": "400"}
+    start = perf_counter()
+    try:
+        done = subprocess.run(
+            command, timeout=limit, env=environment, capture_output=True, text=True, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return {"exit": "time", "message": f"no result within {limit:g} s", "seconds": limit}
+    said = " ".join(done.stderr.split())[-600:]
+    seconds = round(perf_counter() - start, 1)
+    return {"exit": done.returncode, "message": said, "seconds": seconds}
+
+
+if __name__ == "__main__":
+    main()

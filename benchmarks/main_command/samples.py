@@ -1,0 +1,34 @@
+"""Sixteen samples for any model: the child process that makes them.
+
+    python benchmarks/main_command/samples.py MODEL OUT.npz [SHAPES_JSON]
+
+They are seeded, of the sizes at which the model runs; values of integer inputs are zeros and ones,
+which are valid indices of almost anything.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from onnxslim_snacs.activations.sources import open_source
+from onnxslim_snacs.config import DataConfig
+from onnxslim_snacs.model.load import load_model
+
+SAMPLES = 16
+
+
+def main() -> None:
+    path, out = Path(sys.argv[1]), Path(sys.argv[2])
+    shapes = json.loads(sys.argv[3]) if len(sys.argv) > 3 else {}
+    data = DataConfig(samples=SAMPLES, input_shapes={k: tuple(v) for k, v in shapes.items()})
+    table = open_source(data, load_model(path), seed=1).table
+    block = next(iter(table.blocks(np.arange(SAMPLES), SAMPLES)))
+    np.savez(out, **block)
+
+
+if __name__ == "__main__":
+    main()
