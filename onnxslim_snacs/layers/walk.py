@@ -115,7 +115,11 @@ class Walk:
 
     def peek(self, name: str) -> Iterator[NDArray[Any]]:
         """The value of a tensor in each batch, without counting its nodes as run."""
-        for (value,) in self._run(self._missing([name]), [name]):
+        nodes = self._missing([name])
+        if not nodes:
+            value = self._constant_value(name)
+            yield from (value for _ in range(self.batches))
+        for (value,) in self._run(nodes, [name]) if nodes else ():
             yield value
 
     def release(self, name: str) -> None:
