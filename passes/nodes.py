@@ -15,7 +15,7 @@ from onnxslim_snacs.model.edit import add_initializer, put_nodes, set_input
 from onnxslim_snacs.ops import OPERATORS, chains
 from onnxslim_snacs.ops.node import Edit, OpNode, ReplaceNode, SetAttribute, SetDims, SetInput
 from onnxslim_snacs.passes.draft import Draft
-from onnxslim_snacs.passes.shapes import frozen_inputs, new_dims, operand_dtype
+from onnxslim_snacs.passes.shapes import frozen_inputs, new_dims, operand_dtype, vector_length
 
 
 def edit_nodes(draft: Draft) -> None:
@@ -99,7 +99,7 @@ def _set_dims(draft: Draft, position: int, node: OpNode, edit: SetDims) -> None:
         _set_input(draft, position, edit.index, known)
         return
     old = node.inputs[edit.index]
-    size = node.facts.samples(old)[0][0]
+    size = vector_length(node, edit.index)
     kind = operand_dtype(node, edit.index)
     times, over, plus = (np.full(size, n, dtype=kind) for n in (1, 1, 0))
     for entry, number in edit.entries.items():

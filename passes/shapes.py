@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxslim_snacs.errors import InternalError, foreign
 from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.ops.node import OpNode, SetDims
@@ -38,6 +39,19 @@ def new_dims(node: OpNode, edit: SetDims) -> NDArray[Any] | None:
     for position in unknown:
         entries[position] = -1
     return np.array(entries, dtype=operand_dtype(node, edit.index))
+
+
+def vector_length(node: OpNode, index: int) -> int:
+    """Number of entries of a shape-like input, whether or not the model could be run."""
+    shape = node.in_shape(index)
+    if shape and shape[0] is not None:
+        return shape[0]
+    made = node.out_shape()
+    if made is None:
+        raise InternalError(
+            f"{foreign(node.inputs[index])}: the number of its entries is not known"
+        )
+    return len(made)
 
 
 def operand_dtype(node: OpNode, index: int) -> np.dtype[Any]:

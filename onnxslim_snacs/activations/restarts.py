@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from onnxslim_snacs.activations.masked import MaskedModel, masked_model
-from onnxslim_snacs.activations.run import comparable
+from onnxslim_snacs.activations.run import comparable, execute, open_session
 from onnxslim_snacs.activations.sources import Batch
 from onnxslim_snacs.activations.tails import Opening, find_cuts, tail
+from onnxslim_snacs.errors import InputRefused
 from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.model.external import is_external
-from onnxslim_snacs.model.session import SessionConfig, create_session
+from onnxslim_snacs.model.session import SessionConfig
 from onnxslim_snacs.model.tensors import stored_bytes
 from onnxslim_snacs.ops.analyse import Analysis
 
@@ -64,7 +64,11 @@ class Restarts:
     reference: tuple[list[NDArray[Any]], ...]
 
     def run(self, number: int, keep: KeepMap) -> list[NDArray[Any]]:
-        """The outputs that are compared for batch `number` with what `keep` drops switched off."""
+        """The outputs that are compared for batch `number` with what `keep` drops switched off.
+
+        Raises:
+            InputRefused: the model fails without what is dropped.
+        """
         changed = [p for axis, p in self.model.places.items() if keep.index(axis) is not None]
         first = min(changed, default=0)
         part = [p for p in self.parts if p.start <= first][-1]
@@ -74,7 +78,7 @@ class Restarts:
             **part.crossing[number],
         }
         wanted = {name: value for name, value in feeds.items() if name in part.wants}
-        return comparable(part.session.run(self.outputs, wanted))
+        return comparable(execute(part.session, self.outputs, wanted))
 
 
 def open_restarts(
@@ -97,22 +101,30 @@ def open_restarts(
     cuts = find_cuts(model.proto, analysis.facts, places, count) if is_light else ()
     crossing = tuple(dict.fromkeys(name for cut in cuts for name in cut.crossing))
     watched = tuple(name for name in crossing if name not in outputs)
-    whole = create_session(model.proto, config, base_dir, watched)
+    whole = open_session(model.proto, config, base_dir, watched)
     masks = model.feeds(KeepMap({}))
     wants = frozenset(value.name for value in whole.get_inputs())
     reference, seen = [], []
     for batch in batches:
         feeds = {n: v for n, v in {**batch.inputs, **masks}.items() if n in wants}
-        found = dict(zip((*outputs, *watched), whole.run([*outputs, *watched], feeds), strict=True))
+        names = (*outputs, *watched)
+        found = dict(zip(names, execute(whole, names, feeds), strict=True))
         reference.append(comparable([found[name] for name in outputs]))
-        seen.append({name: np.asarray(found[name]) for name in crossing})
+        seen.append({name: found[name] for name in crossing})
     parts = [_Part(0, whole, wants, ({},) * len(batches))]
-    parts += [_part(model, cut, config, seen) for cut in cuts]
+    found_parts = (_part(model, cut, config, seen) for cut in cuts)
+    parts += [part for part in found_parts if part is not None]
     return Restarts(model, tuple(batches), outputs, tuple(parts), tuple(reference))
 
 
-def _part(model: MaskedModel, cut: Opening, config: SessionConfig, seen: Sequence[Arrays]) -> _Part:
+def _part(
+    model: MaskedModel, cut: Opening, config: SessionConfig, seen: Sequence[Arrays]
+) -> _Part | None:
+    """The model from a place on; None where that cannot be loaded alone, which only costs time."""
     crossing = tuple({name: found[name] for name in cut.crossing} for found in seen)
-    session = create_session(tail(model.proto, cut, crossing), config)
+    try:
+        session = open_session(tail(model.proto, cut, crossing), config)
+    except InputRefused:
+        return None
     wants = frozenset(value.name for value in session.get_inputs())
     return _Part(cut.start, session, wants, crossing)

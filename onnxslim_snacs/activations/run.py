@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import ModelProto
 
 from onnxslim_snacs.activations.sources import BATCH, Batch, CalibrationSource
-from onnxslim_snacs.errors import InputRefused, foreign
+from onnxslim_snacs.errors import InputRefused, SnacsError, foreign
 from onnxslim_snacs.model.facts import ModelFacts
-from onnxslim_snacs.model.session import import_onnxruntime
+from onnxslim_snacs.model.session import SessionConfig, create_session, import_onnxruntime
 
 #: Bytes that the activations of one run may take.
 MEMORY = 1 << 30
@@ -62,6 +65,39 @@ def is_quantity(values: NDArray[Any]) -> bool:
     return values.dtype.kind == "f" or (values.dtype.kind in "iu" and values.itemsize == 1)
 
 
+@contextmanager
+def refusing(what: str) -> Iterator[None]:
+    """Turn what ONNX Runtime raises into a refusal; its own errors share no class.
+
+    Args:
+        what: what it was asked for, as the beginning of a sentence.
+
+    Raises:
+        InputRefused: with its message.
+    """
+    try:
+        yield
+    except (SnacsError, MemoryError):
+        raise
+    except Exception as error:
+        raise InputRefused(f"{what}: {foreign(error)}") from error
+
+
+def open_session(
+    model: ModelProto,
+    config: SessionConfig,
+    base_dir: Path | None = None,
+    watched: Iterable[str] = (),
+) -> Any:
+    """A session for samples, see `create_session`.
+
+    Raises:
+        InputRefused: ONNX Runtime does not take the model, or external data cannot be read.
+    """
+    with refusing("ONNX Runtime cannot load the model"):
+        return create_session(model, config, base_dir, watched)
+
+
 def execute(
     session: Any, names: Sequence[str], inputs: Mapping[str, NDArray[Any]]
 ) -> list[NDArray[Any]]:
@@ -70,14 +106,21 @@ def execute(
     Raises:
         InputRefused: the model fails on the inputs.
     """
-    try:
+    with refusing("the model fails on the samples"):
         if session.get_providers()[0] == "CUDAExecutionProvider":
             outputs = _execute_on_cuda(session, names, inputs)
         else:
             outputs = session.run(list(names), dict(inputs))
-    except Exception as error:  # ONNX Runtime's own errors share no class
-        raise InputRefused(f"the model fails on the samples: {foreign(error)}") from error
-    return [np.asarray(output) for output in outputs]
+    return [_as_array(output) for output in outputs]
+
+
+def _as_array(output: Any) -> NDArray[Any]:
+    """An output as an array; the numbers of a sequence of tensors follow each other."""
+    if not isinstance(output, list):
+        return np.asarray(output)
+    if output and all(isinstance(part, np.ndarray) for part in output):
+        return np.concatenate([part.reshape(-1) for part in output])
+    return np.array(output, dtype=object)
 
 
 def _execute_on_cuda(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnxslim_snacs.activations.instrument import Instrumented, instrument
 from onnxslim_snacs.activations.requests import PooledRequest, Request, Statistics
 from onnxslim_snacs.activations.reservoir import Reservoir, row_keys, smallest
-from onnxslim_snacs.activations.run import batch_size, execute
+from onnxslim_snacs.activations.run import batch_size, execute, open_session
 from onnxslim_snacs.activations.sources import Batch, CalibrationSource
 from onnxslim_snacs.activations.sums import (
     Results,
@@ -27,7 +27,7 @@ from onnxslim_snacs.activations.sums import (
 )
 from onnxslim_snacs.errors import InputRefused, InternalError, LimitExceeded, foreign
 from onnxslim_snacs.model.facts import ModelFacts
-from onnxslim_snacs.model.session import SessionConfig, create_session
+from onnxslim_snacs.model.session import SessionConfig
 
 #: Rows that are kept of pooled activations.
 ROWS = 2048
@@ -82,7 +82,7 @@ def collect(
         # ONNX Runtime's blocked layout rewrites the graph, and numbers its new nodes in the order
         # in which they are to run; the default order would turn that round
         config = replace(config, order="priority")
-    session = create_session(model.proto, config, facts.graph.base_dir)
+    session = open_session(model.proto, config, facts.graph.base_dir)
     alone = any(isinstance(r, PooledRequest) and r.sample_dim is None for r in wanted)
     if size is None:
         size = 1 if alone else batch_size(facts, source, list({r.tensor for r in wanted}))

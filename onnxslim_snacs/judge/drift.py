@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from onnxslim_snacs.activations.inputs import ranks_classes
-from onnxslim_snacs.activations.run import comparable, execute, is_quantity, trimmed
+from onnxslim_snacs.activations.run import comparable, execute, is_quantity, open_session, trimmed
 from onnxslim_snacs.activations.sources import Batch
-from onnxslim_snacs.model.session import SessionConfig, create_session
+from onnxslim_snacs.model.session import SessionConfig
 
 #: Samples with similar margins that are looked at, at the least.
 _NEAR = 20
@@ -101,7 +101,7 @@ def answers(
     Raises:
         InputRefused: it cannot be run on them.
     """
-    session = create_session(model, config, base_dir)
+    session = open_session(model, config, base_dir)
     names = [output.name for output in session.get_outputs()]
     runs: list[list[NDArray[Any]]] = []
     sizes, labels = [], []

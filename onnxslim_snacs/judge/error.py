@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from onnxslim_snacs.activations.restarts import Restarts, open_restarts
 from onnxslim_snacs.activations.sources import Batch
+from onnxslim_snacs.errors import InputRefused
 from onnxslim_snacs.ir.keep import keep_map
 from onnxslim_snacs.model.session import SessionConfig
 from onnxslim_snacs.ops.analyse import Analysis
@@ -32,11 +33,18 @@ class ErrorJudge:
     spread: tuple[float, ...]
 
     def error(self, kept: Kept) -> float:
-        """The mean over the outputs of |difference|^2 / |output - mean|^2; inf if not finite."""
+        """The mean over the outputs of |difference|^2 / |output - mean|^2.
+
+        It is infinite if anything is not finite, and where the model fails without what is dropped:
+        a value that it computes may be a size of something else.
+        """
         keep = keep_map(self.analysis.ir, kept)
         total = np.zeros(len(self.spread))
         for number, wanted in enumerate(self.runs.reference):
-            got = self.runs.run(number, keep)
+            try:
+                got = self.runs.run(number, keep)
+            except InputRefused:
+                return float("inf")
             total += [_squared(a, b) for a, b in zip(wanted, got, strict=True)]
         error = float(np.mean(total / np.array(self.spread)))
         return error if np.isfinite(error) else float("inf")

@@ -12,9 +12,10 @@ from typing import Any
 from numpy.typing import NDArray
 from onnx import ModelProto
 
+from onnxslim_snacs.activations.run import open_session, refusing
 from onnxslim_snacs.activations.sources import CalibrationSource
 from onnxslim_snacs.ir.keep import keep_map
-from onnxslim_snacs.model.session import SessionConfig, create_session
+from onnxslim_snacs.model.session import SessionConfig
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.passes.prune import prune
 from onnxslim_snacs.plan.kept import Kept
@@ -60,10 +61,23 @@ def compare_latency(
     """
     config = replace(config, prepack=True)  # the same for both, whatever their sizes
     sessions = [
-        create_session(model, config, base_dir)
+        open_session(model, config, base_dir)
         for model, base_dir in zip((before, after), base_dirs, strict=True)
     ]
-    inputs = dict(feeds)
+    with refusing("a model fails on the samples"):
+        pairs = _timed_pairs(sessions, dict(feeds), seconds, least_runs)
+    return Latency(
+        median(p[0] for p in pairs),
+        median(p[1] for p in pairs),
+        median(p[1] / p[0] for p in pairs),
+        len(pairs),
+    )
+
+
+def _timed_pairs(
+    sessions: list[Any], inputs: dict[str, NDArray[Any]], seconds: float, least_runs: int
+) -> list[tuple[float, float]]:
+    """Seconds of the first and of the second model, run in turns."""
     for session in sessions * 2:
         session.run(None, inputs)
     pairs: list[tuple[float, float]] = []
@@ -74,12 +88,7 @@ def compare_latency(
         sessions.reverse()
         if len(pairs) % 2 == 0:
             pairs[-1] = (second, first)
-    return Latency(
-        median(p[0] for p in pairs),
-        median(p[1] for p in pairs),
-        median(p[1] / p[0] for p in pairs),
-        len(pairs),
-    )
+    return pairs
 
 
 def _timed(session: Any, inputs: dict[str, NDArray[Any]]) -> float:

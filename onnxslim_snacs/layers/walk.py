@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, ValueInfoProto
 
-from onnxslim_snacs.activations.run import execute
+from onnxslim_snacs.activations.run import execute, open_session
 from onnxslim_snacs.layers.live import LiveTensors
+from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.mapped import tensor_array
 from onnxslim_snacs.model.pieces import constant_nodes, fed_input, reads, with_constants
-from onnxslim_snacs.model.session import SessionConfig, create_session
+from onnxslim_snacs.model.session import SessionConfig, not_tensors
 from onnxslim_snacs.model.shell import shell
 
 
@@ -39,6 +40,7 @@ class Walk:
         constant: positions of nodes that follow from constants; they are computed in every piece.
         pending: tensor -> reads still to come, by nodes and by the caller.
         done: positions of the nodes that have run.
+        handed: sequences and the like, which cannot be fed: their readers run with their writers.
         batches: number of batches.
     """
 
@@ -50,6 +52,7 @@ class Walk:
     constant: frozenset[int]
     pending: Counter[str]
     done: set[int]
+    handed: frozenset[str] = frozenset()
     batches: int = 0
 
     def feed(self, inputs: Mapping[str, NDArray[Any]]) -> None:
@@ -90,13 +93,14 @@ class Walk:
                     self.live.append(name, value)
 
     def _require_computed(self, names: Sequence[str]) -> None:
-        nodes = self._missing(names)
+        nodes = self._with_readers(self._missing(names))
         if not nodes:
             return
         for position in nodes:
             self.pending.subtract(reads(self.model.graph.node[position]))
         self.done.update(nodes)
-        made = [o for p in nodes for o in self.model.graph.node[p].output if self.pending[o] > 0]
+        written = (o for p in nodes for o in self.model.graph.node[p].output)
+        made = [name for name in written if self.pending[name] > 0 and name not in self.handed]
         for values in self._run(nodes, made):
             for name, value in zip(made, values, strict=True):
                 self.live.append(name, value)
@@ -110,7 +114,7 @@ class Walk:
             return tensor_array(tensor, self.base_dir)
         position = self.producer[name]
         piece, _ = self._piece([position], [name])
-        session = create_session(piece, self.config, self.base_dir)
+        session = open_session(piece, self.config, self.base_dir)
         return execute(session, [name], {})[0]
 
     def peek(self, name: str) -> Iterator[NDArray[Any]]:
@@ -144,11 +148,26 @@ class Walk:
             stack.extend(name for name in read if name not in self.live)
         return sorted(found)
 
+    def _with_readers(self, nodes: list[int]) -> list[int]:
+        """The nodes, and those that have to run together with them."""
+        found, more = set(nodes), set(nodes) if self.handed else set[int]()
+        while more:
+            written = {o for p in more for o in self.model.graph.node[p].output} & self.handed
+            readers = {
+                p
+                for p, node in enumerate(self.model.graph.node)
+                if not written.isdisjoint(reads(node))
+            } - found
+            missing = self._missing(n for p in readers for n in reads(self.model.graph.node[p]))
+            more = (readers | set(missing)) - found - self.done
+            found |= more
+        return sorted(found)
+
     def _run(self, nodes: Sequence[int], outputs: Sequence[str]) -> Iterator[list[NDArray[Any]]]:
         if not outputs:
             return
         piece, inputs = self._piece(nodes, outputs)
-        session = create_session(piece, self.config, self.base_dir)
+        session = open_session(piece, self.config, self.base_dir)
         for number in range(self.batches):
             feeds = {name: np.asarray(self.live[name][number]) for name in inputs}
             yield execute(session, outputs, feeds)
@@ -189,7 +208,8 @@ def start_walk(
     constant = constant_nodes(model)
     needed = _ancestors(model, producer, wishes) - constant
     pending = Counter(name for p in needed for name in reads(graph.node[p])) + wishes
-    return Walk(model, base_dir, config, LiveTensors(), producer, constant, pending, set())
+    handed = not_tensors(ModelGraph(model, base_dir))
+    return Walk(model, base_dir, config, LiveTensors(), producer, constant, pending, set(), handed)
 
 
 def producers(model: ModelProto) -> dict[str, int]:

@@ -86,7 +86,10 @@ def _as_input(tensor: TensorProto) -> ValueInfoProto:
 
 
 def _hide_unknown(model: ModelProto) -> None:
-    """Move operators that ONNX does not define into a domain that the checker leaves alone."""
+    """Move operators that ONNX does not define into a domain that the checker leaves alone.
+
+    So are deprecated ones: exporters write GroupNormalization of operator set 18, and it runs.
+    """
     functions = {(f.domain, f.name) for f in model.functions}
     owners = [(model, model.graph.node), *((f, f.node) for f in model.functions)]
     for owner, nodes in owners:
@@ -106,4 +109,8 @@ def _is_unknown(node: NodeProto, versions: dict[str, int]) -> bool:
     domain = plain_domain(node.domain)
     if domain not in versions:
         return domain != ""
-    return domain in _ONNX_DOMAINS and not onnx.defs.has(node.op_type, versions[domain], domain)
+    if domain not in _ONNX_DOMAINS:
+        return False
+    if not onnx.defs.has(node.op_type, versions[domain], domain):
+        return True
+    return bool(onnx.defs.get_schema(node.op_type, versions[domain], domain).deprecated)

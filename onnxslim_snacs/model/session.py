@@ -18,7 +18,8 @@ from onnxslim_snacs.model.handover import hand_over
 _SMALL = 4096
 #: ONNX Runtime's option for the folder of external data of a model that is given as bytes.
 _FOLDER = "session.model_external_initializers_file_folder_path"
-_NOT_TENSORS = ("Sequence", "Optional", "SplitToSequence", "ConcatFromSequence", "ZipMap")
+#: Operators that write no tensors, or may: what a body hands on is what it makes of it.
+_HANDLES = ("Sequence", "Optional", "SplitToSequence", "ZipMap", "Loop", "Scan", "If")
 
 
 def import_onnxruntime() -> Any:
@@ -142,6 +143,25 @@ def create_session(
     return ort.InferenceSession(data, options, providers=providers)
 
 
+def not_tensors(graph: ModelGraph) -> frozenset[str]:
+    """What is no tensor (sequences, optional values, maps), of what nodes write.
+
+    ONNX Runtime is asked, for static inference stops at operators that ONNX does not know.
+
+    Args:
+        graph: the model.
+    """
+    handled = any(node.op_type.startswith(_HANDLES) for node in graph.nodes)
+    if not handled and not graph.proto.functions:
+        return frozenset()
+    made = [name for node in graph.nodes for name in node.output if name]
+    watched = [name for name in made if name not in graph.outputs]
+    config = SessionConfig(level=0, plan_memory=False)
+    session = create_session(graph.proto, config, graph.base_dir, watched)
+    kinds = {output.name: output.type for output in session.get_outputs()}
+    return frozenset(name for name in made if not kinds[name].startswith("tensor("))
+
+
 @dataclass(frozen=True)
 class ProbeSession:
     """A session that answers with the shape of every tensor and the value of constant ones.
@@ -186,10 +206,11 @@ def probe_session(graph: ModelGraph, valued: frozenset[str], threads: int) -> Pr
     """
     light = ModelProto()
     light.CopyFrom(graph.proto)
-    shaped, asked = list(graph.inputs), [n for n in valued if n not in graph.initializers]
-    for node in graph.nodes:
-        if not node.op_type.startswith(_NOT_TENSORS):
-            shaped.extend(name for name in node.output if name and name not in valued)
+    others = not_tensors(graph)
+    asked = [name for name in valued if name not in graph.initializers and name not in others]
+    made = [name for node in graph.nodes for name in node.output if name]
+    told = (*graph.inputs, *(n for n in made if n not in valued and n not in others))
+    shaped = tuple(dict.fromkeys(told))
     light.graph.node.extend(
         helper.make_node("Shape", [name], [_shape_name(name)]) for name in shaped
     )
@@ -199,4 +220,4 @@ def probe_session(graph: ModelGraph, valued: frozenset[str], threads: int) -> Pr
     )
     config = SessionConfig(threads=threads, level=0, plan_memory=False)
     session = create_session(light, config, graph.base_dir)
-    return ProbeSession(session, tuple(shaped), tuple(sorted(asked)))
+    return ProbeSession(session, shaped, tuple(sorted(asked)))

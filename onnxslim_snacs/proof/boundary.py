@@ -7,6 +7,7 @@ fed the same numbers on both sides.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +37,8 @@ _RANDOM = frozenset(
         "Multinomial",
     )
 )
+#: What ONNX Runtime says of an operator that it knows, but not for the types that it gets.
+_NO_KERNEL = re.compile(r"Could not find an implementation for (\w+)\(")
 #: Domains of operators that come with ONNX Runtime.
 _RUNTIME_DOMAINS = ("com.microsoft", "com.microsoft.nchwc", "com.microsoft.experimental")
 
@@ -68,8 +71,20 @@ def boundaries(analysis: Analysis) -> list[frozenset[int]]:
     if analysis.facts.ran:
         return [random]
     foreign_ones = random | {k for k in range(len(nodes)) if _unknown(analysis, nodes[k].proto)}
+    foreign_ones |= without_kernel(analysis, analysis.facts.note)
     ruleless = foreign_ones | {k for k, node in enumerate(nodes) if node.op not in OPERATORS}
     return list(dict.fromkeys((foreign_ones, ruleless)))
+
+
+def without_kernel(analysis: Analysis, said: str) -> frozenset[int]:
+    """Nodes of the operators of which ONNX Runtime says that it has them, but not for these types.
+
+    Args:
+        analysis: the original.
+        said: its message, which names the first of them.
+    """
+    named = {match.group(1) for match in _NO_KERNEL.finditer(said)}
+    return frozenset(k for k, node in enumerate(analysis.nodes) if node.proto.op_type in named)
 
 
 def _unknown(analysis: Analysis, node: NodeProto) -> bool:

@@ -29,6 +29,7 @@ from onnxslim_snacs.proof.boundary import (
     make_boundary,
     recorded,
     without,
+    without_kernel,
 )
 from onnxslim_snacs.proof.difference import worst_difference
 from onnxslim_snacs.proof.inexact import oracle_name
@@ -240,7 +241,8 @@ def runnable(
         InputRefused: there is none, or too little is known of what would have to be fed.
     """
     reason, sizes = "", input_sizes(analysis)
-    for nodes in boundaries(analysis):
+    pending = boundaries(analysis)
+    for nodes in pending:
         boundary = make_boundary(analysis, keep, nodes, sizes)
         sets = _feeds(analysis, boundary, feeds, sizes, config)
         try:
@@ -249,6 +251,9 @@ def runnable(
                 _outputs(rest, boundary.reads, config, analysis.graph.base_dir, sets[:1])
         except Exception as error:  # another operator that ONNX Runtime does not know, perhaps
             reason = foreign(error)
+            more = nodes | without_kernel(analysis, reason)
+            if more not in pending:
+                pending.append(more)
             continue
         return Runnable(boundary, sets)
     raise InputRefused(f"the model cannot be run, so that nothing can be proved: {reason}")

@@ -1,0 +1,171 @@
+"""The main command, `compress MODEL --data D --target macs=...`, on all that a ratio can cut."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import ModelProto
+
+from onnxslim_snacs.commands.compress import compress
+from onnxslim_snacs.config import CompressConfig, DataConfig
+from onnxslim_snacs.errors import NothingToPrune
+from onnxslim_snacs.ir.keep import KeepMap, keep_map
+from onnxslim_snacs.ops.analyse import Analysis
+from onnxslim_snacs.plan.cost import cost_model
+from onnxslim_snacs.report.report import Report
+from tests.harness import Fixture, fixtures, integer_feeds, model_from_text, read
+
+#: The least that the scores of SNACS are made from is eight; a quarter is held out.
+SAMPLES = 12
+
+
+def samples_for(model: ModelProto, path: Path) -> Path:
+    """A few samples as the fixture takes them, stacked along a new first dimension."""
+    analysis = read(model)
+    sets = [integer_feeds(analysis, seed) for seed in range(SAMPLES)]
+    stacked: Any = {name: np.stack([one[name] for one in sets]) for name in sets[0]}
+    np.savez(path, **stacked)
+    return path
+
+
+def main_command(path: Path, macs: float, **options: Any) -> Report:
+    """Cut a model whose samples lie beside it."""
+    data = DataConfig(str(path.with_suffix(".npz")))
+    return compress(path, CompressConfig(data=data, target={"macs": macs}, **options)).report
+
+
+def written(model: ModelProto, folder: Path) -> Path:
+    """The file of a model, with samples made for it."""
+    onnx.save(model, folder / "model.onnx")
+    samples_for(model, folder / "model.npz")
+    return folder / "model.onnx"
+
+
+def half_way(analysis: Analysis) -> float:
+    """Half way from all multiply-accumulates to the least that can be left; 1 if none can go."""
+    costs = cost_model(analysis)
+    one = {g.id: np.arange(g.units) == 0 for g in analysis.ir.groups}
+    whole = costs.cost(KeepMap({})).macs
+    return 1.0 if not whole else 0.5 + costs.cost(keep_map(analysis.ir, one)).macs / (2 * whole)
+
+
+@pytest.mark.parametrize("fixture", fixtures(), ids=lambda f: f.title)
+def test_every_fixture_goes_through(fixture: Fixture, tmp_path: Path) -> None:
+    """It is cut, or there is nothing to cut: nothing else that a rule lets through may stop it."""
+    share = half_way(read(fixture.model, allow_inexact=fixture.allow_inexact))
+    path = written(fixture.model, tmp_path)
+    if share == 1.0:
+        with pytest.raises(NothingToPrune):
+            main_command(path, 0.9, allow_inexact=fixture.allow_inexact)
+        return
+    report = main_command(path, share, allow_inexact=fixture.allow_inexact, tries=1)
+    assert report.proof is not None
+    assert report.proof.passed
+    assert report.after.macs <= share * report.before.macs
+    assert report.drift is not None
+
+
+HEAD = '<ir_version: 8, opset_import: ["" : 17]>\n'
+
+TABLE = """net (float[N,5] x, float[1,7] w_table, float[7,12] w_a, float[5,12] w_b, float[12,3] w_c)
+=> (float[N,3] y) {
+  a = MatMul(w_table, w_a)
+  b = MatMul(x, w_b)
+  s = Add(a, b)
+  r = Relu(s)
+  y = MatMul(r, w_c)
+}"""
+QUERIES = """net (float[N,4,6] x, float[5,6] w_q, float[6,12] w_a, float[6,12] w_b, float[12,6] w_c,
+  float[6,2] w_d) => (float[N,5,2] y) {
+  h = MatMul(w_q, w_a)
+  r = Relu(h)
+  q = MatMul(r, w_c)
+  k = Transpose<perm = [0, 2, 1]>(x)
+  p = MatMul(q, k)
+  t = Softmax<axis = 2>(p)
+  m = MatMul(t, x)
+  u = MatMul(m, w_b)
+  v = Relu(u)
+  o = MatMul(v, w_c)
+  y = MatMul(o, w_d)
+}"""
+SUMS = """net (float[N,5,6] x, float[6,4,3] w_a, float[4,3,7] w_b, float[7,2] w_c)
+=> (float[N,5,2] y) {
+  a = Einsum<equation = "bsd,dhe->bshe">(x, w_a)
+  b = Relu(a)
+  c = Einsum<equation = "bshe,heo->bso">(b, w_b)
+  d = Relu(c)
+  y = MatMul(d, w_c)
+}"""
+HALF = """net (float[N,5] x, float16[5,12] w_a, float16[12,8] w_b, float[8,3] w_c)
+=> (float[N,3] y) {
+  x16 = Cast<to = 10>(x)
+  a = MatMul(x16, w_a)
+  b = Relu(a)
+  c = MatMul(b, w_b)
+  d = Cast<to = 1>(c)
+  e = Relu(d)
+  y = MatMul(e, w_c)
+}"""
+BRAIN = """net (float[N,5] x, bfloat16[5,12] w_a, bfloat16[12,3] w_b) => (float[N,3] y) {
+  w32 = Cast<to = 1>(w_a)
+  v32 = Cast<to = 1>(w_b)
+  a = MatMul(x, w32)
+  b = Relu(a)
+  y = MatMul(b, v32)
+}"""
+SIZES = """net (float[N,3,8,8] x, float[16,3,3,3] w_a, float[16,16,3,3] w_b, float[4,16] w_c)
+=> (float[N,4] y) <int64[4] stored = {1, 16, 8, 8}, float[1,16,4,4] grid = {GRID}> {
+  to = Identity(stored)
+  a = Conv<pads = [1, 1, 1, 1]>(x, w_a)
+  r = Relu(a)
+  g = Resize<mode = "nearest">(grid, , , to)
+  s = Add(r, g)
+  b = Conv<pads = [1, 1, 1, 1]>(s, w_b)
+  h = Relu(b)
+  g2 = Resize<mode = "nearest">(grid, , , to)
+  t = Add(h, g2)
+  p = GlobalAveragePool(t)
+  f = Flatten(p)
+  wt = Transpose<perm = [1, 0]>(w_c)
+  y = MatMul(f, wt)
+}"""
+SEQUENCE = """net (float[N,6] x, float[6,16] w_a, float[8,5] w_b, float[8,5] w_c, float[5,2] w_d)
+=> (float[N,2] y) <int64[2] parts = {8, 8}, int64 zero = {0}, int64 one = {1}> {
+  a = MatMul(x, w_a)
+  r = Relu(a)
+  s = SplitToSequence<axis = 1>(r, parts)
+  b = SequenceAt(s, zero)
+  c = SequenceAt(s, one)
+  d = MatMul(b, w_b)
+  e = MatMul(c, w_c)
+  f = Add(d, e)
+  g = Relu(f)
+  y = MatMul(g, w_d)
+}"""
+KINDS = {
+    "a layer fed by a constant": TABLE,
+    "queries that are the same for every sample": QUERIES,
+    "a node that sums over two axes": SUMS,
+    "half precision inside": HALF,
+    "weights stored as bfloat16": BRAIN,
+    "a shape behind Identity": SIZES.replace("GRID", ", ".join(["0.5"] * 256)),
+    "sequences between layers": SEQUENCE,
+}
+
+
+@pytest.mark.parametrize("criterion", ["snacs", "refit", "l1"])
+@pytest.mark.parametrize("text", KINDS.values(), ids=list(KINDS))
+def test_kinds_of_models(text: str, criterion: str, tmp_path: Path) -> None:
+    model = model_from_text(HEAD + text, integers=False)
+    path = written(model, tmp_path)
+    share = half_way(read(model))
+    assert share < 0.9
+    report = main_command(path, share, criterion=criterion)
+    assert report.proof is not None
+    assert report.proof.passed
+    assert report.after.macs <= share * report.before.macs
