@@ -41,16 +41,17 @@ class KeepMap:
         kept = self.kept.get(axis)
         return None if kept is None or axis not in self.periods else (len(kept), self.periods[axis])
 
-    def cut(self, tensor: str, array: NDArray[Any]) -> NDArray[Any]:
+    def cut(self, tensor: str, array: NDArray[Any], whole: int | None = None) -> NDArray[Any]:
         """What is left of a tensor's values.
 
         Args:
             tensor: its name.
             array: its values, or those of a tensor with the same axes.
+            whole: a dimension that is left as it is.
         """
         for dim in range(array.ndim):
             index = self.kept.get(Axis(tensor, dim))
-            if index is not None:
+            if index is not None and dim != whole:
                 array = np.take(array, index, axis=dim)
         return array
 

@@ -124,11 +124,12 @@ def _heads(analysis: Analysis, keep: KeepMap, sink: Sink, layer: Layer) -> HeadL
     return HeadLayout(full[heads], kept, (index.size, len(lasting)))
 
 
-def mixing(partner: Partner, original: Walk, present: Walk) -> FloatArray:
+def mixing(partner: Partner, keep: KeepMap, original: Walk, present: Walk) -> FloatArray:
     """(channels before, channels after) the map b -> b P, head by head.
 
     Args:
         partner: what the layer's output is multiplied with.
+        keep: what the plan keeps.
         original: a run of the original in which the partner is alive.
         present: a run of the cut model in which it is.
     """
@@ -136,10 +137,9 @@ def mixing(partner: Partner, original: Walk, present: Walk) -> FloatArray:
     heads, kept = there.kept.shape
     across, within = np.zeros((heads, there.full.shape[1], kept)), np.zeros((heads, kept, kept))
     for number in range(original.batches):
-        a, b = (
-            np.moveaxis(np.asarray(walk.live[partner.tensor][number]), partner.dim, -1)
-            for walk in (original, present)
-        )
+        a, b = (np.asarray(walk.live[partner.tensor][number]) for walk in (original, present))
+        a = np.moveaxis(keep.cut(partner.tensor, a, partner.dim), partner.dim, -1)
+        b = np.moveaxis(b, partner.dim, -1)
         before = a.reshape(-1, there.outputs[0])[:, there.full].transpose(1, 0, 2)
         after = b.reshape(-1, there.outputs[1])[:, there.kept].transpose(1, 0, 2)
         across += before.transpose(0, 2, 1) @ after

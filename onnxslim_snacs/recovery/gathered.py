@@ -101,11 +101,12 @@ def _parts(
     scale, shift = (v.astype(np.float32).reshape(groups, 1, -1) for v in (tail.scale, tail.shift))
     mix = None
     if task.partner is not None:
-        mix = mixing(task.partner, original, present).astype(np.float32)
+        mix = mixing(task.partner, keep, original, present).astype(np.float32)
     outputs = iter(()) if task.wide else present.peek(layer.out)
     for number in range(original.batches):
         wanted = np.asarray(original.live[task.target][number])
-        wanted = wanted if mix is not None else keep.cut(task.target, wanted)
+        whole = None if mix is None else layer.out_dim  # mixed, not picked
+        wanted = keep.cut(task.target, wanted, whole)
         positions = wanted.size // wanted.shape[layer.out_dim]
         chosen = np.sort(rng.permutation(positions)[:cap])
         t = target_rows(wanted, layer.out_dim, groups, chosen)

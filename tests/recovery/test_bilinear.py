@@ -78,7 +78,7 @@ def test_the_mixture_is_the_best_for_the_scores(tmp_path: Path, heads: bool) -> 
         for batch in cut.source.batches():
             walk.feed(batch.inputs)
         walk.require(["q1"])
-    whole = mixing(partner, *walks)
+    whole = mixing(partner, cut.keep, *walks)
     before, after = (np.concatenate(list(walk.live["q1"])).astype(np.float64) for walk in walks)
     rows = 0
     for head in (1,) if heads else (0, 1):
