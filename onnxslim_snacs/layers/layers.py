@@ -13,12 +13,12 @@ from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.ir.types import Axis, Sink
 from onnxslim_snacs.model.graph import ModelGraph, node_constant
 from onnxslim_snacs.model.pieces import reads
+from onnxslim_snacs.ops import OPERATORS
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.ops.node import known, op_key
+from onnxslim_snacs.ops.products import LayerForm, Weight
 
 FloatArray = NDArray[np.float64]
-
-_LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,7 @@ class Layer:
         position: of its node in the cut model.
         name: of its node.
         op: its operator.
+        trained: what its rule says of its weights.
         data: the tensor that it reads.
         data_dim: the axis of that tensor that is summed over.
         out: the tensor that it writes.
@@ -46,6 +47,7 @@ class Layer:
     position: int
     name: str
     op: str
+    trained: Weight
     data: str
     data_dim: int
     out: str
@@ -58,6 +60,16 @@ class Layer:
     rank: int
     outputs: int
     kernel: tuple[int, ...]
+
+    @property
+    def is_matrix(self) -> bool:
+        """Whether it multiplies vectors with a matrix, or else patches with filters."""
+        return self.trained.form is LayerForm.MATRIX
+
+    @property
+    def transposed(self) -> bool:
+        """Whether it is a transposed convolution."""
+        return self.trained.form is LayerForm.TRANSPOSED
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +127,16 @@ def _layer(analysis: Analysis, sink: Sink, place: int, cut: ModelGraph) -> Layer
     assert sink.weight_input is not None
     assert sink.out is not None
     node, weight = cut.nodes[place], stored(cut, sink.weight.tensor)
+    trained = _trained(op_key(node))
     groups = next((int(a.i) for a in node.attribute if a.name == "group"), 1)
     assert weight is not None
+    assert trained is not None
     made = weight.shape[sink.weight_out.dim]
     return Layer(
         position=place,
         name=node.name or sink.out.tensor,
         op=node.op_type,
+        trained=trained,
         data=sink.axis.tensor,
         data_dim=sink.axis.dim,
         out=sink.out.tensor,
@@ -132,7 +147,7 @@ def _layer(analysis: Analysis, sink: Sink, place: int, cut: ModelGraph) -> Layer
         met=sink.weight.dim,
         groups=groups,
         rank=len(known(analysis.facts.shape(sink.out.tensor))),
-        outputs=made * groups if node.op_type == "ConvTranspose" else made,
+        outputs=made * groups if trained.form is LayerForm.TRANSPOSED else made,
         kernel=weight.shape[2:],
     )
 
@@ -149,6 +164,13 @@ def changed_tensors(analysis: Analysis, keep: KeepMap) -> set[str]:
     return changed
 
 
+def _trained(op: str) -> Weight | None:
+    """What is said of the weights of an operator that can be re-fitted."""
+    rule = OPERATORS.get(op)
+    weight = None if rule is None else rule.weight
+    return weight if weight is not None and weight.form is not None else None
+
+
 def _has_weight(analysis: Analysis, sink: Sink) -> bool:
     return sink.weight is not None and analysis.facts.is_weight(sink.weight.tensor)
 
@@ -159,7 +181,8 @@ def _refusal(
     """Why a layer cannot be re-fitted; "" if it can."""
     if sink.out is not None and analysis.facts.shape(sink.out.tensor) is None:
         return "the shape of its output is not known"
-    if op not in _LAYERS:
+    trained = _trained(op)
+    if trained is None:
         return f"operator {op} is not re-fitted"
     if sink.weight is None or sink.weight_out is None or sink.out is None:
         return "it has no axis of output channels of its own"
@@ -174,7 +197,7 @@ def _refusal(
         return "its weights are computed, not stored"
     if weight.dtype.kind != "f":
         return f"its weights are {weight.dtype}"
-    if op == "MatMul" and weight.ndim != 2:
+    if trained.form is LayerForm.MATRIX and weight.ndim != 2:
         return "its weights differ along a batch axis"
     if len(cut.consumers.get(sink.weight.tensor, ())) > 1 or sink.weight.tensor in cut.outputs:
         return "its weights are shared with other layers"
@@ -196,10 +219,10 @@ def stored(graph: ModelGraph, name: str) -> NDArray[Any] | None:
 def weight_blocks(layer: Layer, weight: NDArray[Any]) -> FloatArray:
     """Weights as (groups, features, outputs); the features of a convolution are (tap, channel)."""
     w = weight.astype(np.float64)
-    if w.ndim == 2 and layer.op in ("Gemm", "MatMul"):
+    if layer.is_matrix:
         return np.moveaxis(w, (layer.met, layer.made), (0, 1))[None]
     g, taps = layer.groups, w.shape[2:]
-    if layer.op == "Conv":  # (g o) c taps -> g (taps c) o
+    if not layer.transposed:  # (g o) c taps -> g (taps c) o
         o, c = w.shape[0] // g, w.shape[1]
         return w.reshape(g, o, c, -1).transpose(0, 3, 2, 1).reshape(g, -1, o)
     # ConvTranspose, as a convolution with mirrored taps: (g c) o taps -> g (taps c) o
@@ -210,12 +233,12 @@ def weight_blocks(layer: Layer, weight: NDArray[Any]) -> FloatArray:
 
 def weight_from_blocks(layer: Layer, blocks: FloatArray, like: NDArray[Any]) -> NDArray[Any]:
     """The inverse of `weight_blocks`, in the shape and type of `like`."""
-    if like.ndim == 2 and layer.op in ("Gemm", "MatMul"):
+    if layer.is_matrix:
         matrix: NDArray[Any] = np.moveaxis(blocks[0], (0, 1), (layer.met, layer.made))
         return matrix.astype(like.dtype)
     g, taps = layer.groups, like.shape[2:]
     size = int(np.prod(taps))
-    if layer.op == "Conv":
+    if not layer.transposed:
         o, c = like.shape[0] // g, like.shape[1]
         stacked: FloatArray = blocks.reshape(g, size, c, o).transpose(0, 3, 2, 1)
         w: NDArray[Any] = stacked.reshape(like.shape).astype(like.dtype)

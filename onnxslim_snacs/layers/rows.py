@@ -41,7 +41,9 @@ class Window:
     transposed: bool = False
 
 
-def read_window(node: NodeProto, kernel: Ints, size: Ints, out: Ints) -> Window:
+def read_window(
+    node: NodeProto, kernel: Ints, size: Ints, out: Ints, *, transposed: bool
+) -> Window:
     """The window of a Conv or ConvTranspose node.
 
     Args:
@@ -49,13 +51,13 @@ def read_window(node: NodeProto, kernel: Ints, size: Ints, out: Ints) -> Window:
         kernel: its taps.
         size: extents of the input's spatial axes.
         out: extents of the output's spatial axes, which settle every form of padding.
+        transposed: whether the convolution is a transposed one.
     """
     attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     rank = len(kernel)
     strides: Ints = tuple(attributes.get("strides", (1,) * rank))
     dilations: Ints = tuple(attributes.get("dilations", (1,) * rank))
     reach = [d * (k - 1) for k, d in zip(kernel, dilations, strict=True)]
-    transposed = node.op_type == "ConvTranspose"
     auto = attributes.get("auto_pad", b"NOTSET")
     auto = auto.decode() if isinstance(auto, bytes) else str(auto)
     if transposed:
@@ -156,10 +158,10 @@ def layer_rows(
     Returns:
         (groups, rows, features).
     """
-    if layer.op in ("Gemm", "MatMul"):
+    if layer.is_matrix:
         flat = np.moveaxis(x, layer.data_dim, -1).reshape(-1, x.shape[layer.data_dim])
         return flat[chosen].astype(np.float32, copy=False)[None]
-    window = read_window(node, layer.kernel, x.shape[2:], out[2:])
+    window = read_window(node, layer.kernel, x.shape[2:], out[2:], transposed=layer.transposed)
     rows = patches(x, window, out[2:], chosen)
     count, taps, channels = rows.shape
     if layer.groups == 1:

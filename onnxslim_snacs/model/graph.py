@@ -22,10 +22,12 @@ class ModelGraph:
     Attributes:
         proto: the model; not to be changed.
         base_dir: the folder against which external data is resolved.
+        infinite: stored tensors with infinite values, which are a fault in trained numbers.
     """
 
     proto: ModelProto
     base_dir: Path | None = None
+    infinite: frozenset[str] = frozenset()
 
     @property
     def graph(self) -> GraphProto:

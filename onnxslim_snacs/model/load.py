@@ -58,10 +58,10 @@ def load_model(
     path = Path(path)
     try:
         model = _parse(_read(path))
-        check_graph(model, path.parent, allow_nonfinite=allow_nonfinite, limits=limits)
+        infinite = check_graph(model, path.parent, allow_nonfinite=allow_nonfinite, limits=limits)
     except SnacsError as error:
         raise type(error)(f"{foreign(path)}: {error}") from error
-    return ModelGraph(model, path.parent)
+    return ModelGraph(model, path.parent, infinite)
 
 
 def check_graph(
@@ -70,19 +70,23 @@ def check_graph(
     *,
     allow_nonfinite: bool = False,
     limits: Limits = DEFAULT_LIMITS,
-) -> None:
+) -> frozenset[str]:
     """Check a parsed model; see `load_model`.
 
     Cheap checks of our own come first: onnx's checker and ONNX Runtime can be made to run for hours
     by a file of 2.5 kB.
+
+    Returns:
+        The stored tensors that hold infinite values, if those are not allowed.
     """
     check_names(model)
     check_size(model, limits)
     check_versions(model)
     check_wiring(model)
-    check_tensors(model, base_dir, allow_nonfinite=allow_nonfinite)
+    infinite = check_tensors(model, base_dir, allow_nonfinite=allow_nonfinite)
     check_shapes(model, base_dir, limits)
     check_schema(model)
+    return infinite
 
 
 def _read(path: Path) -> bytes:

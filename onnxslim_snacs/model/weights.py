@@ -11,53 +11,43 @@ from onnx import ModelProto, NodeProto, TensorProto
 from onnxslim_snacs.errors import InputRefused, LimitExceeded, foreign
 from onnxslim_snacs.model.bounds import Limits
 from onnxslim_snacs.model.mapped import tensor_array
-from onnxslim_snacs.model.stored import all_nodes, stored_tensors
-from onnxslim_snacs.model.tensors import NotFinite, check_tensor, element_count
+from onnxslim_snacs.model.stored import stored_tensors
+from onnxslim_snacs.model.tensors import check_tensor, element_count
 from onnxslim_snacs.model.wiring import describe
 
-#: Operator -> the inputs that hold trained numbers, in which infinity is a fault.  Elsewhere it is
-#: common: attention masks, the bounds of Clip, the value of Pad.
-_TRAINED = {
-    "Conv": (1, 2),
-    "ConvTranspose": (1, 2),
-    "Gemm": (0, 1, 2),
-    "MatMul": (0, 1),
-    "BatchNormalization": (1, 2, 3, 4),
-    "LSTM": (1, 2, 3),
-    "GRU": (1, 2, 3),
-    "RNN": (1, 2, 3),
-}
 
-
-def check_tensors(model: ModelProto, base_dir: Path, *, allow_nonfinite: bool) -> None:
+def check_tensors(model: ModelProto, base_dir: Path, *, allow_nonfinite: bool) -> frozenset[str]:
     """Check every stored tensor of a model.
+
+    Infinity is a fault in trained numbers alone, and which those are the operators' rules say:
+    elsewhere it is common (attention masks, the bounds of Clip, the value of Pad).
 
     Args:
         model: the model.
         base_dir: its folder.
         allow_nonfinite: let NaN and infinite weights pass.
 
+    Returns:
+        The tensors that hold infinite values, if those are not allowed.
+
     Raises:
-        InputRefused: a tensor's data do not fit its type and dimensions, or are not finite.
+        InputRefused: a tensor's data do not fit its type and dimensions, or hold NaN.
     """
-    broken: dict[str, NotFinite] = {}
+    infinite = set()
     for node, tensor in stored_tensors(model):
         found = check_tensor(tensor, base_dir)
         if not (found.nan or found.inf):
             continue
         name = next(iter(node.output), "") if node is not None else tensor.name
         if found.nan and not allow_nonfinite:
-            raise InputRefused(_not_finite(name, "NaN"))
-        broken[name] = found
-    if allow_nonfinite or not broken:
-        return
-    for reader in all_nodes(model.graph.node):
-        for index in _TRAINED.get(reader.op_type, ()):
-            if index < len(reader.input) and reader.input[index] in broken:
-                raise InputRefused(_not_finite(reader.input[index], "infinite values"))
+            raise InputRefused(not_finite(name, "NaN"))
+        if found.inf and not allow_nonfinite:
+            infinite.add(name)
+    return frozenset(infinite)
 
 
-def _not_finite(name: str, what: str) -> str:
+def not_finite(name: str, what: str) -> str:
+    """What to say of a tensor that holds them."""
     return (
         f"tensor {foreign(name)} holds {what}: the training has diverged or the file is damaged; "
         "go back to a checkpoint from before, or fetch the file again"

@@ -25,6 +25,7 @@ from onnxslim_snacs.ops.counts import count_facts
 from onnxslim_snacs.ops.loops import closed_loops
 from onnxslim_snacs.ops.node import OpNode, known
 from onnxslim_snacs.ops.periods import find_periods
+from onnxslim_snacs.ops.trained import check_trained
 
 #: Elements up to which a value that goes into a body may be known there.
 _SMALL = 4096
@@ -110,8 +111,12 @@ def analyse(
         graph: the model.
         allow_inexact: let normalisations lose channels, which changes what they compute.
         input_shapes: sizes for inputs whose dynamic dimensions cannot be guessed.
+
+    Raises:
+        InputRefused: trained numbers are infinite, or the model cannot be run.
     """
     given, graph = graph, inlined(graph)
+    check_trained(graph, given.infinite)
     found = _analyse(graph, lambda g: read_facts(g, input_shapes), "", allow_inexact)
     return found if graph is given else replace(found, given=given)
 

@@ -15,6 +15,8 @@ from onnxslim_snacs.ir.types import Axis, Extent, Fact, Pin, Sink, Split, Tie, v
 from onnxslim_snacs.model.sizes import Dim
 from onnxslim_snacs.ops.common import pin_structural
 from onnxslim_snacs.ops.node import Edit, Keep, OpNode, SetAttribute, arange, known
+from onnxslim_snacs.ops.products import Product, Weight, extents
+from onnxslim_snacs.ops.products import attention as attention_macs
 from onnxslim_snacs.ops.registry import Family, OpRule
 
 _TIME = "batch or time of attention"
@@ -203,4 +205,38 @@ def _scale(node: OpNode, keep: Keep, heads: Heads, width: int) -> Iterator[Edit]
         yield SetAttribute("scale", width**-0.5)
 
 
-RULES: Family = {op: OpRule(propagate, shrink) for op in _FORMS}
+def macs(node: OpNode) -> Iterable[Product]:
+    """Products of queries and keys, and of the scores and the values."""
+    form, counts = _FORMS[node.op], _counts(node)
+    if counts is None:
+        return packed_macs(node, int(node.attr(form.queries) or 0))
+    heads, (queries, _, width, value) = heads_of(node), counts
+    times = (time_of(node, 0), time_of(node, 1) + time_of(node, form.past[0]))
+    batch = extents(node, node.inputs[0])[0][1] if times[0] else 0
+    return attention_macs(
+        batch, times, (heads.queries, queries), (heads.width, width), (heads.value, value)
+    )
+
+
+def time_of(node: OpNode, index: int) -> int:
+    """Time steps of an input (batch, time, features) or (batch, heads, time, width)."""
+    around = extents(node, node.inputs[index]) if node.has_input(index) else ()
+    return around[len(around) - 2][1] if len(around) in (3, 4) else 0
+
+
+def packed_macs(node: OpNode, heads: int) -> Iterable[Product]:
+    """Queries, keys and values in one operand or two, none of which can lose anything.
+
+    The output (batch, time, heads x width) says how wide they are; packed keys and values are
+    (batch, time, heads, 2, width), and where there are none the keys lie beside the queries.
+    """
+    out = extents(node, node.outputs[0])
+    keys = extents(node, node.inputs[1]) if node.has_input(1) else ()
+    if len(out) != 3 or not heads:
+        return
+    (_, batch), (_, time), (_, wide) = out
+    yield Product(2.0 * batch * time * (keys[1][1] if len(keys) > 1 else time) * wide, ())
+
+
+_WEIGHTS = {"com.microsoft::MultiHeadAttention": Weight((3,))}
+RULES: Family = {op: OpRule(propagate, shrink, macs, _WEIGHTS.get(op)) for op in _FORMS}

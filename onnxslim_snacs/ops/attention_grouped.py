@@ -10,9 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from onnxslim_snacs.ir.types import Axis, Fact, Pin
-from onnxslim_snacs.ops.attention import all_pinned, declare_heads, heads_of, laid_out, scores_along
+from onnxslim_snacs.ops.attention import (
+    all_pinned,
+    declare_heads,
+    heads_of,
+    laid_out,
+    scores_along,
+    time_of,
+)
 from onnxslim_snacs.ops.common import pin_structural
 from onnxslim_snacs.ops.node import Edit, Keep, OpNode, SetAttribute, known
+from onnxslim_snacs.ops.products import Product, attention, extents
 from onnxslim_snacs.ops.registry import Family, OpRule
 
 _PAST, _BIAS, _SINK = (3, 4), 10, 11
@@ -87,4 +95,21 @@ def shrink(node: OpNode, keep: Keep) -> Iterable[Edit]:
             yield SetAttribute(name, left)
 
 
-RULES: Family = {"com.microsoft::GroupQueryAttention": OpRule(propagate, shrink)}
+def macs(node: OpNode) -> Iterable[Product]:
+    """Products of queries and keys, and of the scores and the values."""
+    out, heads = extents(node, node.outputs[0]), heads_of(node)
+    queries = int(node.attr("num_heads", 0))
+    if len(out) != 3 or not queries:
+        return ()
+    (_, batch), (_, time), (_, wide) = out
+    # the buffer of the past may hold the present already: what comes out is as long as both
+    present = node.outputs[1] if len(node.outputs) > 1 else ""
+    held = extents(node, present) if present else ()
+    keys = held[2][1] if len(held) == 4 else time + time_of(node, _PAST[0])
+    width = wide // queries
+    return attention(
+        batch, (time, keys), (heads.queries, queries), (heads.width, width), (heads.value, width)
+    )
+
+
+RULES: Family = {"com.microsoft::GroupQueryAttention": OpRule(propagate, shrink, macs)}

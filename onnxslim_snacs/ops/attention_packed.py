@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from onnxslim_snacs.ir.types import Axis, Extent, Fact, Pin, Sink, Split, Tie, virtual_axis
 from onnxslim_snacs.ops.common import pin_structural
 from onnxslim_snacs.ops.node import Edit, Keep, OpNode, SetAttribute, arange, known
+from onnxslim_snacs.ops.products import Product, Weight, extents
 from onnxslim_snacs.ops.registry import Family, OpRule
 
 
@@ -108,4 +109,20 @@ def shrink(node: OpNode, keep: Keep) -> Iterable[Edit]:
         yield SetAttribute("scale", width**-0.5)
 
 
-RULES: Family = {"com.microsoft::Attention": OpRule(propagate, shrink)}
+def macs(node: OpNode) -> Iterable[Product]:
+    """Products with the weight, of queries and keys, and of the scores and the values."""
+    data, weight = extents(node, node.inputs[0]), extents(node, node.inputs[1])
+    parts = _parts(node)
+    if len(data) != 3 or not weight or parts is None:
+        return
+    (_, batch), (_, time), feature = data
+    yield Product(float(batch * time), (feature, weight[1]))
+    past = extents(node, node.inputs[4]) if node.has_input(4) else ()
+    scores = float(batch * time * (time + (past[3][1] if len(past) == 5 else 0)))
+    yield Product(scores, ((_part(node, 0), parts[0]),))
+    yield Product(scores, ((_part(node, 2), parts[2]),))
+
+
+RULES: Family = {
+    "com.microsoft::Attention": OpRule(propagate, shrink, macs, Weight((1, 2))),
+}

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from onnxslim_snacs.ir.types import Axis, Extent, Fact, Pin, Sink, Split, Tie, virtual_axis
 from onnxslim_snacs.ops.common import pin_structural
 from onnxslim_snacs.ops.node import Edit, Keep, OpNode, SetAttribute, known
+from onnxslim_snacs.ops.products import LayerForm, Weight, convolution, transposed_convolution
 from onnxslim_snacs.ops.registry import Family, OpRule
 
 
@@ -78,6 +79,13 @@ def shrink(node: OpNode, keep: Keep) -> Iterable[Edit]:
 
 
 RULES: Family = {
-    "Conv": OpRule(propagate_conv, shrink),
-    "ConvTranspose": OpRule(propagate_conv_transpose, shrink),
+    "Conv": OpRule(
+        propagate_conv, shrink, convolution, Weight((1, 2), LayerForm.CONVOLUTION, bias=2)
+    ),
+    "ConvTranspose": OpRule(
+        propagate_conv_transpose,
+        shrink,
+        transposed_convolution,
+        Weight((1, 2), LayerForm.TRANSPOSED, bias=2),
+    ),
 }

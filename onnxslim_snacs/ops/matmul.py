@@ -14,6 +14,7 @@ from onnxslim_snacs.ir.types import Axis, Fact, Pin, Sink, Tie
 from onnxslim_snacs.model.sizes import Shape
 from onnxslim_snacs.ops.common import broadcast_one
 from onnxslim_snacs.ops.node import OpNode, known
+from onnxslim_snacs.ops.products import LayerForm, Product, Weight, contraction
 from onnxslim_snacs.ops.registry import Family, OpRule
 
 Labels = Sequence[str]
@@ -83,18 +84,31 @@ def _sink(
 
 def propagate_gemm(node: OpNode) -> Iterable[Fact]:
     """Gemm: A (m, k) or transposed, B (k, n) or transposed, C broadcast to (m, n)."""
-    yield from contract(
-        node,
-        {0: "km" if node.attr("transA", 0) else "mk", 1: "nk" if node.attr("transB", 0) else "kn"},
-        "mn",
-    )
+    yield from contract(node, *gemm_labels(node))
     if node.has_input(2):
         yield from broadcast_one(node, 2, known(node.out_shape()))
+
+
+def gemm_labels(node: OpNode) -> tuple[dict[int, Labels], Labels]:
+    """Labels of Gemm's operands and of its output."""
+    left, right = node.attr("transA", 0), node.attr("transB", 0)
+    return {0: "km" if left else "mk", 1: "nk" if right else "kn"}, "mn"
+
+
+def macs_gemm(node: OpNode) -> Iterable[Product]:
+    """Products of Gemm."""
+    return contraction(node, *gemm_labels(node))
 
 
 def propagate_matmul(node: OpNode) -> Iterable[Fact]:
     """MatMul: A (batch..., m, k), B (batch..., k, n); a 1-D operand has only k."""
     yield from contract(node, *matmul_labels(known(node.in_shape(0)), known(node.in_shape(1))))
+
+
+def macs_matmul(node: OpNode) -> Iterable[Product]:
+    """Products of MatMul."""
+    a, b = node.in_shape(0), node.in_shape(1)
+    return () if a is None or b is None else contraction(node, *matmul_labels(a, b))
 
 
 def matmul_labels(a: Shape, b: Shape) -> tuple[dict[int, Labels], Labels]:
@@ -123,6 +137,17 @@ def propagate_einsum(node: OpNode) -> Iterable[Fact]:
     yield from contract(node, *labels)
 
 
+def macs_einsum(node: OpNode) -> Iterable[Product]:
+    """Products of Einsum, which multiplies its operands from the left to the right."""
+    shapes = [node.in_shape(k) for k in range(len(node.inputs))]
+    ranks = [len(shape) for shape in shapes if shape is not None]
+    labels = einsum_labels(node.attr("equation", ""), ranks)
+    out = node.out_shape()
+    if labels is None or out is None or len(labels[1]) != len(out):
+        return ()
+    return contraction(node, *labels)
+
+
 def einsum_labels(equation: str, ranks: Sequence[int]) -> tuple[dict[int, Labels], Labels] | None:
     """Labels of the operands and of the output; None if the equation does not fit the ranks.
 
@@ -148,7 +173,11 @@ def _term(term: str, batch: int) -> list[str]:
 
 
 RULES: Family = {
-    "Gemm": OpRule(propagate_gemm),
-    "MatMul": OpRule(propagate_matmul),
-    "Einsum": OpRule(propagate_einsum),
+    "Gemm": OpRule(
+        propagate_gemm,
+        macs=macs_gemm,
+        weight=Weight((0, 1, 2), LayerForm.MATRIX, bias=2, gain="alpha", bias_gain="beta"),
+    ),
+    "MatMul": OpRule(propagate_matmul, macs=macs_matmul, weight=Weight((0, 1), LayerForm.MATRIX)),
+    "Einsum": OpRule(propagate_einsum, macs=macs_einsum, weight=Weight(None)),
 }

@@ -21,6 +21,7 @@ from onnxslim_snacs.ops.common import (
     statistics,
 )
 from onnxslim_snacs.ops.node import Edit, Keep, OpNode, SetAttribute, known
+from onnxslim_snacs.ops.products import Weight
 from onnxslim_snacs.ops.registry import Family, OpRule
 
 
@@ -168,7 +169,7 @@ def propagate_embed_layer(node: OpNode) -> Iterable[Fact]:
 
 
 RULES: Family = {
-    "BatchNormalization": OpRule(propagate_batch),
+    "BatchNormalization": OpRule(propagate_batch, weight=Weight((1, 2, 3, 4))),
     "InstanceNormalization": OpRule(propagate_instance),
     "GroupNormalization": OpRule(propagate_group, shrink_group),
     "LayerNormalization": OpRule(propagate_layer),

@@ -19,7 +19,8 @@ from onnxslim_snacs.ir.types import Axis, Fact, Pin, Sink, Tie
 from onnxslim_snacs.ops import conv, matmul
 from onnxslim_snacs.ops.common import broadcast, same_axes
 from onnxslim_snacs.ops.node import OpNode, known
-from onnxslim_snacs.ops.registry import Family, OpRule
+from onnxslim_snacs.ops.products import Product, Weight, convolution
+from onnxslim_snacs.ops.registry import Family, Macs, OpRule
 
 
 def propagate_linear(node: OpNode) -> Iterable[Fact]:
@@ -82,6 +83,7 @@ class Layout:
 
     Attributes:
         read: the rule of the float operator that it is read as.
+        macs: the products of that operator.
         operands: positions of data, weight and bias.
         data: positions of the data's scale and zero point, -1 where there is none.
         weight: the same for the weight.
@@ -89,6 +91,7 @@ class Layout:
     """
 
     read: Callable[[OpNode], Iterable[Fact]]
+    macs: Macs
     operands: tuple[int, ...]
     data: tuple[int, int]
     weight: tuple[int, int]
@@ -96,13 +99,17 @@ class Layout:
 
 
 _LAYOUTS = {
-    "ConvInteger": Layout(conv.propagate_conv, (0, 1), (-1, 2), (-1, 3)),
-    "MatMulInteger": Layout(matmul.propagate_matmul, (0, 1), (-1, 2), (-1, 3)),
-    "QLinearConv": Layout(conv.propagate_conv, (0, 3, 8), (1, 2), (4, 5), (6, 7)),
-    "QLinearMatMul": Layout(matmul.propagate_matmul, (0, 3), (1, 2), (4, 5), (6, 7)),
-    "com.microsoft::QGemm": Layout(matmul.propagate_gemm, (0, 3, 6), (1, 2), (4, 5), (7, 8)),
+    "ConvInteger": Layout(conv.propagate_conv, convolution, (0, 1), (-1, 2), (-1, 3)),
+    "MatMulInteger": Layout(matmul.propagate_matmul, matmul.macs_matmul, (0, 1), (-1, 2), (-1, 3)),
+    "QLinearConv": Layout(conv.propagate_conv, convolution, (0, 3, 8), (1, 2), (4, 5), (6, 7)),
+    "QLinearMatMul": Layout(
+        matmul.propagate_matmul, matmul.macs_matmul, (0, 3), (1, 2), (4, 5), (6, 7)
+    ),
+    "com.microsoft::QGemm": Layout(
+        matmul.propagate_gemm, matmul.macs_gemm, (0, 3, 6), (1, 2), (4, 5), (7, 8)
+    ),
     "com.microsoft::MatMulIntegerToFloat": Layout(
-        matmul.propagate_matmul, (0, 1, 6), (2, 4), (3, 5)
+        matmul.propagate_matmul, matmul.macs_matmul, (0, 1, 6), (2, 4), (3, 5)
     ),
 }
 
@@ -120,6 +127,12 @@ def propagate_product(node: OpNode) -> Iterable[Fact]:
     for sink in sinks:
         yield from _summed(node, sink, layout)
     yield from _scales(node, layout)
+
+
+def macs_product(node: OpNode) -> Iterable[Product]:
+    """Products of the float operator that it is read as."""
+    layout = _LAYOUTS[node.op]
+    return layout.macs(_as_float(node, layout.operands))
 
 
 def _as_float(node: OpNode, operands: Sequence[int]) -> OpNode:
@@ -191,6 +204,11 @@ def propagate_dynamic_matmul(node: OpNode) -> Iterable[Fact]:
         yield from _along(node, index, node.in_axis(1, -1))
 
 
+def macs_dynamic_matmul(node: OpNode) -> Iterable[Product]:
+    """Products of DynamicQuantizeMatMul."""
+    return matmul.macs_matmul(_as_float(node, (0, 1)))
+
+
 def propagate_binary(node: OpNode) -> Iterable[Fact]:
     """QLinearAdd and QLinearMul: two operands with a scale and a zero point each."""
     yield from broadcast(node, (0, 3))
@@ -202,16 +220,22 @@ def propagate_unary(node: OpNode) -> Iterable[Fact]:
 
 
 RULES: Family = {
-    "QuantizeLinear": OpRule(propagate_linear),
-    "DequantizeLinear": OpRule(propagate_linear),
+    "QuantizeLinear": OpRule(propagate_linear, weight=Weight((1,))),
+    "DequantizeLinear": OpRule(propagate_linear, weight=Weight((0, 1))),
     "DynamicQuantizeLinear": OpRule(propagate_dynamic),
-    "ConvInteger": OpRule(propagate_product, conv.shrink),
-    "QLinearConv": OpRule(propagate_product, conv.shrink),
-    "MatMulInteger": OpRule(propagate_product),
-    "QLinearMatMul": OpRule(propagate_product),
-    "com.microsoft::QGemm": OpRule(propagate_product),
-    "com.microsoft::MatMulIntegerToFloat": OpRule(propagate_product),
-    "com.microsoft::DynamicQuantizeMatMul": OpRule(propagate_dynamic_matmul),
+    "ConvInteger": OpRule(propagate_product, conv.shrink, macs_product, Weight((1,))),
+    "QLinearConv": OpRule(propagate_product, conv.shrink, macs_product, Weight((1, 3, 4, 6, 8))),
+    "MatMulInteger": OpRule(propagate_product, macs=macs_product, weight=Weight((0, 1))),
+    "QLinearMatMul": OpRule(propagate_product, macs=macs_product, weight=Weight((0, 1, 3, 4, 6))),
+    "com.microsoft::QGemm": OpRule(
+        propagate_product, macs=macs_product, weight=Weight((0, 1, 3, 4, 6, 7))
+    ),
+    "com.microsoft::MatMulIntegerToFloat": OpRule(
+        propagate_product, macs=macs_product, weight=Weight((0, 1, 2, 3, 6))
+    ),
+    "com.microsoft::DynamicQuantizeMatMul": OpRule(
+        propagate_dynamic_matmul, macs=macs_dynamic_matmul, weight=Weight((1, 2, 4))
+    ),
     "com.microsoft::QLinearAdd": OpRule(propagate_binary),
     "com.microsoft::QLinearMul": OpRule(propagate_binary),
     "com.microsoft::QLinearSigmoid": OpRule(propagate_unary),

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from onnxslim_snacs.ir.types import Axis, Blank, Extent, Fact, Pin, Sink, Tie, virtual_axis
 from onnxslim_snacs.ops.common import pin_structural
 from onnxslim_snacs.ops.node import Edit, Keep, OpNode, SetAttribute, SetInput, arange, known
+from onnxslim_snacs.ops.products import Weight, recurrence
 from onnxslim_snacs.ops.registry import Family, OpRule
 from onnxslim_snacs.ops.states import fed, with_states
 
@@ -129,4 +130,6 @@ def shrink(node: OpNode, keep: Keep) -> Iterable[Edit]:
         yield SetInput(position, state)
 
 
-RULES: Family = {op: OpRule(propagate, shrink) for op in ("LSTM", "GRU", "RNN")}
+RULES: Family = {
+    op: OpRule(propagate, shrink, recurrence, Weight((1, 2, 3))) for op in ("LSTM", "GRU", "RNN")
+}

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from onnxslim_snacs.errors import InternalError
 from onnxslim_snacs.ir.types import Fact
 from onnxslim_snacs.ops.node import Edit, Keep, OpNode
+from onnxslim_snacs.ops.products import Product, Weight, no_products
 
 Propagate = Callable[[OpNode], Iterable[Fact]]
 Shrink = Callable[[OpNode, Keep], Iterable[Edit]]
+Macs = Callable[[OpNode], Iterable[Product]]
 
 
 def nothing_to_shrink(node: OpNode, keep: Keep) -> Iterable[Edit]:
@@ -25,15 +27,19 @@ def nothing_to_shrink(node: OpNode, keep: Keep) -> Iterable[Edit]:
 
 @dataclass(frozen=True, slots=True)
 class OpRule:
-    """How slots travel through an operator, and how its node shrinks.
+    """How slots travel through an operator, how its node shrinks, and what it multiplies.
 
     Attributes:
         propagate: the ties, pins, splits and sinks of a node.
         shrink: the edits of a node for what is kept; asked only if something is cut around it.
+        macs: the products of a node that are summed up, as their number.
+        weight: its trained numbers; None if it has none.
     """
 
     propagate: Propagate
     shrink: Shrink = nothing_to_shrink
+    macs: Macs = no_products
+    weight: Weight | None = None
 
 
 #: A family's contribution: operator key ("Conv", "com.microsoft::Attention") -> rule.

@@ -5,26 +5,36 @@ Every cost is a sum of products of extents, so that a plan is priced without bui
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 
-import numpy as np
-from onnx import GraphProto, ModelProto, TensorProto, helper
+from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, helper
 
 from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.ir.types import Axis
 from onnxslim_snacs.model.body import bodies_of
+from onnxslim_snacs.ops import OPERATORS
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.ops.node import OpNode
+from onnxslim_snacs.ops.trained import trained_inputs
 
+_HALF_BYTE = (TensorProto.INT4, TensorProto.UINT4, TensorProto.FLOAT4E2M1)
+#: Element types of weights, whoever reads them.
 _REAL = (
     TensorProto.FLOAT,
     TensorProto.FLOAT16,
     TensorProto.BFLOAT16,
     TensorProto.DOUBLE,
+    TensorProto.FLOAT8E4M3FN,
+    TensorProto.FLOAT8E4M3FNUZ,
+    TensorProto.FLOAT8E5M2,
+    TensorProto.FLOAT8E5M2FNUZ,
     TensorProto.INT8,
     TensorProto.UINT8,
+    TensorProto.INT16,
+    TensorProto.UINT16,
+    *_HALF_BYTE,
 )
 
 
@@ -33,7 +43,7 @@ class Cost:
     """The price of a model.
 
     Attributes:
-        params: stored numbers of its weights (int64 shape constants are none).
+        params: stored numbers of its weights; extents, indices and single numbers are none.
         macs: multiply-accumulates for one sample.
         bytes: size of its weights.
     """
@@ -72,7 +82,7 @@ class CostModel:
     Attributes:
         params: one term for each stored weight.
         macs: one term for each product that a node computes.
-        bytes: one term for each stored tensor.
+        bytes: one term for each stored weight.
     """
 
     params: tuple[Term, ...]
@@ -88,31 +98,19 @@ class CostModel:
 
 def cost_model(analysis: Analysis) -> CostModel:
     """Read the cost terms off a model."""
-    params, size = [], []
     parts = tuple(analysis.parts())
     copies = {name for part in parts for name in part.copies}
-    for tensor in (t for part in parts for t in part.graph.graph.initializer):
-        if tensor.name in copies:  # stored once as long as the copies are equal
-            continue
-        dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
-        term = _stored(tensor.name, tuple(tensor.dims), 1.0)
-        if tensor.data_type in _REAL:
-            params.append(term)
-        size.append(Term(term.factor * _width(tensor.data_type, dtype), term.axes))
-    for node in (n for part in parts for n in part.nodes):
-        value = node.facts.value(node.outputs[0]) if node.op == "Constant" else None
-        if value is None or value.dtype.kind not in "fiu":
-            continue
-        term = _stored(node.outputs[0], value.shape, 1.0)
-        if value.dtype.kind == "f" or value.itemsize == 1:
-            params.append(term)
-        size.append(Term(term.factor * value.itemsize, term.axes))
-    for tensor in _untouched(parts):  # no slot of these can go
-        term = _stored(tensor.name, tuple(tensor.dims), 1.0)
-        if tensor.data_type in _REAL:
-            params.append(Term(term.value(KeepMap({})), ()))
-        width = _width(tensor.data_type, helper.tensor_dtype_to_np_dtype(tensor.data_type))
-        size.append(Term(term.value(KeepMap({})) * width, ()))
+    wide = {name for part in parts for node in part.nodes for name in trained_inputs(node.proto)}
+    stored = [
+        (Term(1.0, tuple((Axis(s.name, dim), e) for dim, e in enumerate(s.dims))), s.kind)
+        for s in (s for part in parts for s in _stored_in(part.graph.graph, deep=False))
+        if s.name not in copies and s.is_parameter(wide)  # copies lie in the file once
+    ]
+    for s in _untouched(parts):  # no slot of these can go
+        if s.is_parameter(wide):
+            stored.append((Term(float(prod(s.dims)), ()), s.kind))
+    params = [term for term, _ in stored]
+    size = [Term(term.factor * _width(kind), term.axes) for term, kind in stored]
     macs = [
         Term(term.factor / _batch(analysis), term.axes, position if part is analysis else -1)
         for part in parts
@@ -122,30 +120,59 @@ def cost_model(analysis: Analysis) -> CostModel:
     return CostModel(tuple(params), tuple(macs), tuple(size))
 
 
-def _untouched(parts: Sequence[Analysis]) -> Iterator[TensorProto]:
+@dataclass(frozen=True, slots=True)
+class _Tensor:
+    """A stored tensor: its name, its element type, its dimensions."""
+
+    name: str
+    kind: int
+    dims: tuple[int, ...]
+
+    def is_parameter(self, trained: Collection[str]) -> bool:
+        """Whether it holds numbers of a weight.
+
+        Those without an axis are settings: scales, bounds, zero points.  Wide integers are extents
+        and indices, but for the biases of integer products.
+
+        Args:
+            trained: tensors that a node reads as its trained numbers.
+        """
+        wide = self.kind in (TensorProto.INT32, TensorProto.INT64)
+        return len(self.dims) > 0 and (self.kind in _REAL or (wide and self.name in trained))
+
+
+def _untouched(parts: Sequence[Analysis]) -> Iterator[_Tensor]:
     """The tensors stored in bodies of control flow that are no parts of the analysis."""
     for part in parts:
         known = {(body.position, body.attribute) for body in part.bodies}
         for position, node in enumerate(part.graph.nodes):
             for attribute, body in bodies_of(node):
                 if (position, attribute) not in known:
-                    yield from _stored_in(body)
+                    yield from _stored_in(body, deep=True)
 
 
-def _stored_in(graph: GraphProto) -> Iterator[TensorProto]:
-    yield from graph.initializer
+def _stored_in(graph: GraphProto, *, deep: bool) -> Iterator[_Tensor]:
+    """Initializers and Constant nodes, with `deep` those of the bodies inside as well."""
+    for tensor in graph.initializer:
+        yield _Tensor(tensor.name, tensor.data_type, tuple(tensor.dims))
     for node in graph.node:
-        yield from (a.t for a in node.attribute if node.op_type == "Constant" and a.name == "value")
-        for _, body in bodies_of(node):
-            yield from _stored_in(body)
+        if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
+            yield from (_constant(node.output[0], a) for a in node.attribute)
+        for _, body in bodies_of(node) if deep else ():
+            yield from _stored_in(body, deep=True)
 
 
-def _width(kind: int, dtype: np.dtype) -> float:
-    return 0.5 if kind in (TensorProto.INT4, TensorProto.UINT4) else float(dtype.itemsize)
+def _constant(name: str, value: AttributeProto) -> _Tensor:
+    if value.HasField("t"):
+        return _Tensor(name, value.t.data_type, tuple(value.t.dims))
+    return _Tensor(name, TensorProto.FLOAT, (len(value.floats),) if value.floats else ())
 
 
-def _stored(name: str, shape: tuple[int, ...], factor: float) -> Term:
-    return Term(factor, tuple((Axis(name, dim), extent) for dim, extent in enumerate(shape)))
+def _width(kind: int) -> float:
+    """Bytes of one number."""
+    if kind in _HALF_BYTE:
+        return 0.5
+    return float(helper.tensor_dtype_to_np_dtype(kind).itemsize)
 
 
 def _batch(analysis: Analysis) -> int:
@@ -159,55 +186,9 @@ def _batch(analysis: Analysis) -> int:
 
 def node_macs(node: OpNode) -> Iterator[Term]:
     """The products that one node computes; nothing for operators that multiply no weights."""
-    count = _COUNTERS.get(node.op)
-    around = [n for n in (*node.inputs[:2], *node.outputs[:1]) if n]
-    if count is None or not all(node.facts.samples(name) for name in around):
-        return
-    yield from count(node)
-
-
-def _extents(node: OpNode, tensor: str) -> tuple[tuple[Axis, int], ...]:
-    shape = node.facts.samples(tensor)[0]
-    return tuple((Axis(tensor, dim), extent) for dim, extent in enumerate(shape))
-
-
-def _conv(node: OpNode) -> Iterator[Term]:
-    """Every output element takes (channels of its group) x taps products."""
-    weight = _extents(node, node.inputs[1])
-    yield Term(1.0, (*_extents(node, node.outputs[0]), *weight[1:]))
-
-
-def _conv_transpose(node: OpNode) -> Iterator[Term]:
-    """Every input element is spread to (filters of its group) x taps."""
-    weight = _extents(node, node.inputs[1])
-    yield Term(1.0, (*_extents(node, node.inputs[0]), *weight[1:]))
-
-
-def _matmul(node: OpNode) -> Iterator[Term]:
-    """Every output element takes one product for each contracted slot."""
-    left = _extents(node, node.inputs[0])
-    contracted = left[0] if node.op == "Gemm" and node.attr("transA", 0) else left[-1]
-    yield Term(1.0, (*_extents(node, node.outputs[0]), contracted))
-
-
-def _recurrent(node: OpNode) -> Iterator[Term]:
-    """Every step takes the input weights and the recurrent weights once."""
-    data = node.facts.samples(node.inputs[0])[0]
-    for weight in node.inputs[1:3]:
-        yield Term(float(prod(data[:2])), _extents(node, weight))
-
-
-_COUNTERS = {
-    "Conv": _conv,
-    "com.microsoft::FusedConv": _conv,
-    "ConvTranspose": _conv_transpose,
-    "Gemm": _matmul,
-    "MatMul": _matmul,
-    "com.microsoft::FusedMatMul": _matmul,
-    "LSTM": _recurrent,
-    "GRU": _recurrent,
-    "RNN": _recurrent,
-}
+    rule = OPERATORS.get(node.op)
+    if rule is not None:
+        yield from (Term(product.factor, product.axes) for product in rule.macs(node))
 
 
 def with_added(cost: Cost, cut: ModelProto, recovered: ModelProto) -> Cost:

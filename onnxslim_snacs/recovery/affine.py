@@ -20,36 +20,42 @@ def read_affine(cut: ModelGraph, layer: Layer) -> Affine | None:
     """
     node, weight = cut.nodes[layer.position], stored(cut, layer.weight)
     assert weight is not None
-    blocks = weight_blocks(layer, weight) * alpha(node)
+    blocks = weight_blocks(layer, weight) * alpha(layer, node)
     bias: FloatArray | None = np.zeros(layer.outputs)
-    if layer.op != "MatMul" and has_bias(node):
-        value = stored(cut, node.input[2])
-        if layer.op == "Gemm":
+    if has_bias(layer, node):
+        value = stored(cut, bias_of(layer, node))
+        if layer.is_matrix:  # spread over the output; that of a convolution lies along its channels
             bias = channel_vector(value, layer)
         else:
             bias = None if value is None else value.astype(np.float64)
     if bias is None:
         return None
-    return Affine(blocks, (bias * beta(node)).reshape(blocks.shape[0], -1))
+    return Affine(blocks, (bias * beta(layer, node)).reshape(blocks.shape[0], -1))
 
 
-def alpha(node: NodeProto) -> float:
-    """By what Gemm multiplies its product."""
-    return _attribute(node, "alpha") if node.op_type == "Gemm" else 1.0
+def alpha(layer: Layer, node: NodeProto) -> float:
+    """By what a layer multiplies its product (Gemm's alpha)."""
+    return _attribute(node, layer.trained.gain)
 
 
-def beta(node: NodeProto) -> float:
-    """By what Gemm multiplies its bias."""
-    return _attribute(node, "beta") if node.op_type == "Gemm" else 1.0
+def beta(layer: Layer, node: NodeProto) -> float:
+    """By what a layer multiplies its bias (Gemm's beta)."""
+    return _attribute(node, layer.trained.bias_gain)
 
 
 def _attribute(node: NodeProto, name: str) -> float:
     return next((float(a.f) for a in node.attribute if a.name == name), 1.0)
 
 
-def has_bias(node: NodeProto) -> bool:
-    """Whether a Conv, ConvTranspose or Gemm adds its third input."""
-    return len(node.input) > 2 and node.input[2] != "" and beta(node) != 0
+def bias_of(layer: Layer, node: NodeProto) -> str:
+    """The vector that a layer adds; "" if there is none."""
+    place = layer.trained.bias
+    return node.input[place] if place is not None and place < len(node.input) else ""
+
+
+def has_bias(layer: Layer, node: NodeProto) -> bool:
+    """Whether a layer adds a vector to its product."""
+    return bias_of(layer, node) != "" and beta(layer, node) != 0
 
 
 def scaled(fit: Affine, scale: FloatArray) -> Affine:

@@ -95,7 +95,7 @@ def make_tasks(
             tasks.append(layer)
             continue
         now = read_affine(cut, layer)
-        if now is None or alpha(cut.nodes[layer.position]) == 0:
+        if now is None or alpha(layer, cut.nodes[layer.position]) == 0:
             reason = "its bias is computed, or differs along more than its channels"
             tasks.append(NotFitted(layer.name, layer.op, reason))
             continue

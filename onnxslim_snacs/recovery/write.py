@@ -11,7 +11,7 @@ from onnxslim_snacs.layers.tail import Tail
 from onnxslim_snacs.layers.walk import Walk
 from onnxslim_snacs.model.edit import add_initializer, get_value, set_input, set_value
 from onnxslim_snacs.model.graph import ModelGraph
-from onnxslim_snacs.recovery.affine import alpha, beta, has_bias
+from onnxslim_snacs.recovery.affine import alpha, beta, bias_of, has_bias
 from onnxslim_snacs.recovery.gates import GateTask
 from onnxslim_snacs.recovery.solve import Affine
 
@@ -36,7 +36,9 @@ def write_affine(
     if not np.array_equal(now.weight, then.weight):
         old = get_value(walk.model, layer.weight, walk.base_dir)
         set_value(
-            walk.model, layer.weight, weight_from_blocks(layer, then.weight / alpha(node), old)
+            walk.model,
+            layer.weight,
+            weight_from_blocks(layer, then.weight / alpha(layer, node), old),
         )
     change = (then.bias - now.bias).reshape(-1)
     if np.any(change != 0):
@@ -68,17 +70,19 @@ def _add_bias(
 ) -> None:
     node = walk.node(layer.out)
     dtype = get_value(walk.model, layer.weight, walk.base_dir).dtype
-    if layer.op != "MatMul" and has_bias(node):
-        value = (whole / beta(node)).astype(dtype)
-        set_input(walk.model, node, 2, value, alone=_is_alone(cut, node.input[2]), suffix=SUFFIX)
+    place = layer.trained.bias
+    if place is not None and has_bias(layer, node):
+        value = (whole / beta(layer, node)).astype(dtype)
+        alone = _is_alone(cut, bias_of(layer, node))
+        set_input(walk.model, node, place, value, alone=alone, suffix=SUFFIX)
     elif tail.bias is not None:
         _add_behind(walk, cut, layer, tail, change)
-    elif layer.op != "MatMul":
-        if beta(node) == 0:
-            kept = [a for a in node.attribute if a.name != "beta"]
+    elif place is not None:
+        if beta(layer, node) == 0:
+            kept = [a for a in node.attribute if a.name != layer.trained.bias_gain]
             del node.attribute[:]
             node.attribute.extend(kept)
-        set_input(walk.model, node, 2, whole.astype(dtype), alone=False, suffix=SUFFIX)
+        set_input(walk.model, node, place, whole.astype(dtype), alone=False, suffix=SUFFIX)
     else:
         inner, name = f"{layer.out}_product", f"{layer.out}_bias"
         add_initializer(walk.model, name, _along(layer, change).astype(dtype))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from onnxslim_snacs.ir.keep import keep_map
+from onnxslim_snacs.ir.keep import KeepMap, keep_map
 from onnxslim_snacs.model.graph import subgraphs
 from onnxslim_snacs.ops import OPERATORS
 from onnxslim_snacs.ops.node import op_key
+from onnxslim_snacs.ops.products import no_products
+from onnxslim_snacs.ops.trained import trained_inputs
 from onnxslim_snacs.passes.prune import prune
 from onnxslim_snacs.plan.cost import cost_model
 from onnxslim_snacs.report.by_group import group_reports
@@ -64,6 +66,39 @@ def test_nothing_cut_is_nothing_changed(fixture: Fixture) -> None:
     analysis = read(fixture.model)
     pruned = prune(analysis, keep_map(analysis.ir, {}))
     assert pruned.SerializeToString() == fixture.model.SerializeToString()
+
+
+@pytest.mark.parametrize("fixture", [f for f in ALL if f.groups], ids=lambda f: f.title)
+@pytest.mark.parametrize("ratio", [0.01, 0.5, 0.9])
+def test_the_plan_costs_what_the_cut_model_costs(fixture: Fixture, ratio: float) -> None:
+    analysis = read(fixture.model, allow_inexact=fixture.allow_inexact)
+    keep = random_keep(analysis, ratio, 1)
+    cut = read(prune(analysis, keep), allow_inexact=fixture.allow_inexact)
+    assert cost_model(analysis).cost(keep) == cost_model(cut).cost(KeepMap({}))
+
+
+@pytest.mark.parametrize("fixture", ALL, ids=lambda f: f.title)
+def test_who_sums_over_a_weight_counts_its_products_and_owns_it(fixture: Fixture) -> None:
+    analysis = read(fixture.model, allow_inexact=fixture.allow_inexact)
+    for position, sink in analysis.ir.sinks:
+        node = analysis.nodes[position]
+        summed = {sink.axis.tensor, sink.weight.tensor if sink.weight else ""}
+        trained = {name for name in summed if analysis.facts.is_weight(name)}
+        if sink.weight is not None:
+            assert list(OPERATORS[node.op].macs(node)), f"{node.op} counts no products"
+            assert trained <= set(trained_inputs(node.proto)), f"{node.op} does not own {trained}"
+
+
+@pytest.mark.parametrize("fixture", [f for f in ALL if "macs" in f.options], ids=lambda f: f.title)
+def test_products_are_as_stated(fixture: Fixture) -> None:
+    costs = cost_model(read(fixture.model, allow_inexact=fixture.allow_inexact))
+    assert costs.cost(KeepMap({})).macs == int(fixture.options["macs"])
+
+
+@pytest.mark.parametrize("op", sorted(k for k, r in OPERATORS.items() if r.macs is not no_products))
+def test_every_count_of_products_has_a_number_to_be_held_to(op: str) -> None:
+    stated = (f.model.graph.node for f in ALL if "macs" in f.options)
+    assert op in {op_key(node) for nodes in stated for node in nodes}
 
 
 @pytest.mark.parametrize("op", sorted(OPERATORS))

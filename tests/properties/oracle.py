@@ -18,6 +18,9 @@ from onnx import ModelProto, NodeProto, helper, numpy_helper
 
 from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.ir.types import Axis
+from onnxslim_snacs.ops import OPERATORS
+from onnxslim_snacs.ops.node import op_key
+from onnxslim_snacs.ops.products import no_products
 
 Index = NDArray[np.int64]
 #: What stands at removed slots behind an operator that must not see them.
@@ -103,6 +106,10 @@ def gathered(model: ModelProto, keep: KeepMap, shapes: dict[str, tuple[int, ...]
 
 
 def _rewritten(r: _Rewrite, node: NodeProto) -> None:
+    multiplies = OPERATORS[op_key(node)].macs is not no_products
+    assert node.op_type in _MULTIPLYING or not multiplies, (
+        f"{node.op_type} is not written down here"
+    )
     attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     if node.op_type in _NORMALISING:
         _normalised(r, node, attributes)
@@ -160,6 +167,9 @@ def _summed(equation: str) -> Iterator[list[tuple[int, int]]]:
     for letter in sorted(set(left) - set(right) - {","}):
         yield [(k, term.index(letter)) for k, term in enumerate(terms) if letter in term]
 
+
+#: Operators that sum over slots of two operands, all of which `_rewritten` knows.
+_MULTIPLYING = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum", "LSTM", "GRU", "RNN")
 
 #: Operators whose result at one slot depends on the others, with the vectors that run along.
 _NORMALISING: dict[str, tuple[int, ...]] = {
