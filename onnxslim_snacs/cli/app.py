@@ -19,7 +19,6 @@ from onnxslim_snacs.cli import options
 from onnxslim_snacs.cli.signals import begin, end_on_signals, ignore_signals, told_of_writing
 from onnxslim_snacs.cli.terminal import finish, guard_streams, progress_bars, screen, write_stdout
 from onnxslim_snacs.config import (
-    MAX_DROP,
     CompressConfig,
     DataConfig,
     ReleasedConfig,
@@ -37,6 +36,9 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+#: What options are if nobody gives them is said once, in `config`.
+_DEFAULT, _DATA, _RELEASED = CompressConfig(), DataConfig(), ReleasedConfig()
 
 Model = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="The model.")]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")]
@@ -99,7 +101,7 @@ def compress(
     mean: Mean = None,
     std: Std = None,
     size: Size = None,
-    layout: Layout = "NCHW",
+    layout: Layout = _DATA.layout,
     input_shape: InputShape = None,
     target: Annotated[
         list[str] | None,
@@ -120,14 +122,14 @@ def compress(
     allow_slower: Annotated[
         bool, typer.Option("--allow-slower", help="With --target latency: write it in any case.")
     ] = False,
-    criterion: Annotated[str, typer.Option(help="See `snacs-onnx criteria`.")] = "snacs",
+    criterion: Annotated[str, typer.Option(help="See `snacs-onnx criteria`.")] = _DEFAULT.criterion,
     allocation: Annotated[
         str,
         typer.Option(help="How groups share the cut: curves (measured), uniform or scores."),
-    ] = "curves",
+    ] = _DEFAULT.allocation,
     tries: Annotated[
         int, typer.Option(help="With --target: allocations that are recovered and compared.")
-    ] = 5,
+    ] = _DEFAULT.tries,
     option: Annotated[
         list[str] | None,
         typer.Option(
@@ -137,7 +139,7 @@ def compress(
     ] = None,
     recover: Annotated[
         str, typer.Option(help="Re-fit what is left: auto, none, bias, stats or least-squares.")
-    ] = "auto",
+    ] = _DEFAULT.recover,
     allow_inexact: Inexact = False,
     protect: Annotated[
         list[str] | None, typer.Option(metavar="GLOB", help="Nodes or tensors that keep all.")
@@ -149,9 +151,9 @@ def compress(
             help="Round kept channels up to multiples; auto: those that this machine runs fastest.",
         ),
     ] = "1",
-    seed: Seed = 0,
-    threads: Threads = 1,
-    provider: Provider = "auto",
+    seed: Seed = _DEFAULT.seed,
+    threads: Threads = _DEFAULT.threads,
+    provider: Provider = _DEFAULT.provider,
     plan_out: Annotated[Path | None, typer.Option(help="Write the plan here.")] = None,
     report: ReportOut = None,
     json: Json = False,
@@ -164,7 +166,7 @@ def compress(
         data=_data_config(data, samples, mean, std, size, layout, input_shape),
         target=options.targets(target),
         ratio=ratio,
-        max_drop=MAX_DROP if max_drop is None else max_drop,
+        max_drop=_DEFAULT.max_drop if max_drop is None else max_drop,
         allow_slower=allow_slower,
         criterion=criterion,
         allocation=allocation,
@@ -208,7 +210,7 @@ def released(
     mean: Mean = None,
     std: Std = None,
     size: Size = None,
-    layout: Layout = "NCHW",
+    layout: Layout = _DATA.layout,
     input_shape: InputShape = None,
     target: Annotated[
         list[str] | None,
@@ -220,9 +222,9 @@ def released(
     groups: Annotated[
         int | None, typer.Option(help="Filter groups per layer instead of single filters.")
     ] = None,
-    seed: Seed = 0,
-    threads: Threads = 1,
-    provider: Provider = "auto",
+    seed: Seed = _RELEASED.seed,
+    threads: Threads = _RELEASED.threads,
+    provider: Provider = _RELEASED.provider,
     report: ReportOut = None,
     json: Json = False,
     force: Force = False,
@@ -236,7 +238,7 @@ def released(
     config = ReleasedConfig(
         data=_data_config(data, samples, mean, std, size, layout, input_shape),
         params=wanted.get("params"),
-        max_drop=MAX_DROP if max_drop is None else max_drop,
+        max_drop=_RELEASED.max_drop if max_drop is None else max_drop,
         groups=groups,
         seed=seed,
         threads=threads,
@@ -272,8 +274,8 @@ def _data_config(
     return DataConfig(
         path=data,
         samples=samples,
-        mean=options.floats("--mean", mean, DataConfig().mean),
-        std=options.floats("--std", std, DataConfig().std),
+        mean=options.floats("--mean", mean, _DATA.mean),
+        std=options.floats("--std", std, _DATA.std),
         size=options.size("--size", size),
         layout=layout,
         input_shapes=options.shapes(input_shape),
@@ -313,7 +315,7 @@ def apply(
         Path | None, typer.Option("-o", "--out", help="Default: MODEL.slim.onnx.")
     ] = None,
     input_shape: InputShape = None,
-    threads: Threads = 1,
+    threads: Threads = _DEFAULT.threads,
     report: ReportOut = None,
     json: Json = False,
     force: Force = False,
@@ -341,7 +343,7 @@ def verify(
     out: Annotated[Path, typer.Argument(metavar="OUT.onnx", help="The cut model.")],
     plan: Annotated[Path, typer.Option("--plan", help="The plan that leads to it.")],
     input_shape: InputShape = None,
-    threads: Threads = 1,
+    threads: Threads = _DEFAULT.threads,
     json: Json = False,
 ) -> None:
     """Prove that a cut model computes what its plan says."""
@@ -369,8 +371,8 @@ def bench(
     data: Data = None,
     input_shape: InputShape = None,
     batch: Annotated[int, typer.Option(min=1, help="Samples in a run, if the model allows.")] = 1,
-    threads: Threads = 1,
-    provider: Provider = "auto",
+    threads: Threads = _DEFAULT.threads,
+    provider: Provider = _DEFAULT.provider,
     json: Json = False,
 ) -> None:
     """Size, work and time of two models side by side."""
