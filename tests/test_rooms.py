@@ -19,6 +19,7 @@ ROOMS = (
     "progress",
     "ir",
     "model",
+    "torch_graph",
     "ops",
     "activations",
     "layers",

@@ -26,7 +26,7 @@ from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.load import load_model
 from onnxslim_snacs.model.session import SessionConfig, create_session
 from onnxslim_snacs.model.sizes import candidate_sizes, random_inputs
-from onnxslim_snacs.model.walk import every_node, stored_tensors
+from onnxslim_snacs.model.stored import every_node, stored_tensors
 from onnxslim_snacs.torch_graph.late import torch
 from onnxslim_snacs.torch_graph.network import open_network, run
 

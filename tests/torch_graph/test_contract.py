@@ -11,7 +11,7 @@ import torch
 from onnxslim_snacs.model.facts import read_facts
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.session import SessionConfig, create_session
-from onnxslim_snacs.model.walk import every_node
+from onnxslim_snacs.model.stored import every_node
 from onnxslim_snacs.ops import OPERATORS as RULES
 from onnxslim_snacs.ops.node import op_key
 from onnxslim_snacs.torch_graph.network import open_network, run
