@@ -15,11 +15,11 @@ from onnxslim_snacs.errors import InputRefused, SnacsError, foreign
 from onnxslim_snacs.model.functions import inlined
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.torch_graph.call import Call, Value
+from onnxslim_snacs.torch_graph.holdings import Stored, stored_values, to_tensor
 from onnxslim_snacs.torch_graph.late import torch
 from onnxslim_snacs.torch_graph.operators.quantize import rounded
 from onnxslim_snacs.torch_graph.program import Program, Step, make_program
 from onnxslim_snacs.torch_graph.roles import trained_keys, whole_ranges
-from onnxslim_snacs.torch_graph.stored import Stored, stored_values, to_tensor
 
 if TYPE_CHECKING:
     from torch import Tensor

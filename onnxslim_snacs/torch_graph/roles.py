@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from onnx import TensorProto
 
+from onnxslim_snacs.torch_graph.holdings import Stored
 from onnxslim_snacs.torch_graph.late import torch
 from onnxslim_snacs.torch_graph.program import Program, Step
-from onnxslim_snacs.torch_graph.stored import Stored
 
 if TYPE_CHECKING:
     from torch import Tensor

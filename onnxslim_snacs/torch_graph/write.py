@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from onnx import ModelProto
 
+from onnxslim_snacs.torch_graph.holdings import stored_values, to_array
 from onnxslim_snacs.torch_graph.network import Network
-from onnxslim_snacs.torch_graph.stored import stored_values, to_array
 
 if TYPE_CHECKING:
     from torch import Tensor
