@@ -135,14 +135,14 @@ def run(
     missing = [name for name in program.inputs if name not in scope]
     if missing:
         raise InputRefused(f"input {foreign(missing[0])} of the model is not given")
-    state = _State(network, known, frozenset(watched), frozenset(edges))
+    state = _Running(network, known, frozenset(watched), frozenset(edges))
     outputs = _execute(state, program, scope, top=True)
     named = dict(zip(program.outputs, outputs, strict=True))
     return Run(named, {name: scope[name] for name in watched}, state.found)
 
 
 @dataclass(slots=True)
-class _State:
+class _Running:
     network: Network
     known: Mapping[str, Tensor]
     watched: frozenset[str]
@@ -157,7 +157,7 @@ def _fed(network: Network, value: Tensor | NDArray[Any]) -> Tensor:
 
 
 def _execute(
-    state: _State, program: Program, scope: MutableMapping[str, Value], *, top: bool = False
+    state: _Running, program: Program, scope: MutableMapping[str, Value], *, top: bool = False
 ) -> tuple[Value, ...]:
     for step in program.steps:
         inputs = [scope[name] if name else None for name in step.inputs]
@@ -178,7 +178,7 @@ def _edge(value: Tensor) -> Tensor:
 
 
 def _run_step(
-    state: _State, step: Step, inputs: tuple[Value, ...], scope: MutableMapping[str, Value]
+    state: _Running, step: Step, inputs: tuple[Value, ...], scope: MutableMapping[str, Value]
 ) -> Sequence[Value]:
     def body(program: Program, given: Sequence[Value]) -> tuple[Value, ...]:
         own = {name: state.known[key] for name, key in program.stored.items()}

@@ -11,9 +11,9 @@ from onnx import AttributeProto, GraphProto, NodeProto, helper, numpy_helper
 from onnxslim_snacs.errors import InputRefused, foreign
 from onnxslim_snacs.model.body import bodies_of
 from onnxslim_snacs.model.graph import captured
+from onnxslim_snacs.torch_graph.families import Operator
 from onnxslim_snacs.torch_graph.holdings import Stored, is_constant, to_tensor
 from onnxslim_snacs.torch_graph.operators import OPERATORS
-from onnxslim_snacs.torch_graph.registry import Operator
 
 #: Name of a stored value in its graph -> the value.
 _Local = Mapping[str, Stored]

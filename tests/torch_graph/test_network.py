@@ -16,7 +16,7 @@ from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.session import SessionConfig, create_session
 from onnxslim_snacs.torch_graph import late
 from onnxslim_snacs.torch_graph.network import open_network, run
-from onnxslim_snacs.torch_graph.write import with_weights
+from onnxslim_snacs.torch_graph.put_back import with_weights
 from tests.harness import model_from_text
 from tests.torch_graph.cases import Case
 

@@ -1,5 +1,6 @@
 """Operators in torch: one file for each family, one line for each family here."""
 
+from onnxslim_snacs.torch_graph.families import merge
 from onnxslim_snacs.torch_graph.operators import (
     activation,
     attention,
@@ -22,7 +23,6 @@ from onnxslim_snacs.torch_graph.operators import (
     sequence,
     source,
 )
-from onnxslim_snacs.torch_graph.registry import merge
 
 #: Every operator that torch can run.  To add a family: write its file, add its line.
 OPERATORS = merge(

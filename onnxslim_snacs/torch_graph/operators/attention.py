@@ -6,6 +6,7 @@ from math import sqrt
 from typing import TYPE_CHECKING, Any
 
 from onnxslim_snacs.torch_graph.call import Call
+from onnxslim_snacs.torch_graph.families import Family
 from onnxslim_snacs.torch_graph.late import torch
 from onnxslim_snacs.torch_graph.operators.heads import (
     capped,
@@ -14,7 +15,6 @@ from onnxslim_snacs.torch_graph.operators.heads import (
     repeat_heads,
     split_heads,
 )
-from onnxslim_snacs.torch_graph.registry import Family
 
 if TYPE_CHECKING:
     from torch import Tensor

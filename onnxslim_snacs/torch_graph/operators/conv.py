@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from onnxslim_snacs.torch_graph.call import Call, along
+from onnxslim_snacs.torch_graph.families import Family
 from onnxslim_snacs.torch_graph.late import functional
 from onnxslim_snacs.torch_graph.operators.fused import activated
 from onnxslim_snacs.torch_graph.operators.windows import pad_pixels, windows
-from onnxslim_snacs.torch_graph.registry import Family
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from onnxslim_snacs.torch_graph.call import Call, together
+from onnxslim_snacs.torch_graph.families import Family
 from onnxslim_snacs.torch_graph.late import torch
-from onnxslim_snacs.torch_graph.registry import Family
 
 if TYPE_CHECKING:
     from torch import Tensor

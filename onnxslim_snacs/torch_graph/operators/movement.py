@@ -6,7 +6,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from onnxslim_snacs.torch_graph.call import Call
-from onnxslim_snacs.torch_graph.registry import Family
+from onnxslim_snacs.torch_graph.families import Family
 
 if TYPE_CHECKING:
     from torch import Tensor

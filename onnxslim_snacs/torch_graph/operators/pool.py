@@ -6,9 +6,9 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from onnxslim_snacs.torch_graph.call import Call
+from onnxslim_snacs.torch_graph.families import Family
 from onnxslim_snacs.torch_graph.late import functional, torch
 from onnxslim_snacs.torch_graph.operators.windows import Windows, pad_pixels, windows
-from onnxslim_snacs.torch_graph.registry import Family
 
 if TYPE_CHECKING:
     from torch import Tensor

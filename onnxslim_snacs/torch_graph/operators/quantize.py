@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from onnx import TensorProto
 
 from onnxslim_snacs.torch_graph.call import Call, along
+from onnxslim_snacs.torch_graph.families import Family
 from onnxslim_snacs.torch_graph.late import torch
 from onnxslim_snacs.torch_graph.operators.conv import convolve
-from onnxslim_snacs.torch_graph.registry import Family
 
 if TYPE_CHECKING:
     from torch import Tensor

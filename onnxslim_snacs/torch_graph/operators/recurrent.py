@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from onnxslim_snacs.torch_graph.call import Call
+from onnxslim_snacs.torch_graph.families import Family
 from onnxslim_snacs.torch_graph.late import functional, torch
-from onnxslim_snacs.torch_graph.registry import Family
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,7 +23,7 @@ _Step = Callable[["Tensor", tuple["Tensor", ...]], tuple["Tensor", ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Way:
+class _Direction:
     """One direction of a node.
 
     Attributes:
@@ -56,7 +56,7 @@ def rnn(call: Call) -> Any:
     return _run(call, 1, ["Tanh"], _rnn_step)
 
 
-def _lstm_step(call: Call, way: _Way) -> _Step:
+def _lstm_step(call: Call, way: _Direction) -> _Step:
     f, g, h = way.functions
     bias = way.bias.reshape(2, -1).sum(0)
     peep = [None] * 3 if way.peephole is None else way.peephole.chunk(3)
@@ -76,7 +76,7 @@ def _lstm_step(call: Call, way: _Way) -> _Step:
     return step
 
 
-def _gru_step(call: Call, way: _Way) -> _Step:
+def _gru_step(call: Call, way: _Direction) -> _Step:
     f, g = way.functions
     size = way.recurrence.shape[1]
     wb, rb = way.bias.reshape(2, -1)
@@ -97,7 +97,7 @@ def _gru_step(call: Call, way: _Way) -> _Step:
     return step
 
 
-def _rnn_step(call: Call, way: _Way) -> _Step:
+def _rnn_step(call: Call, way: _Direction) -> _Step:
     (f,) = way.functions
     bias, bounded = way.bias.reshape(2, -1).sum(0), _clip(call)
 
@@ -113,7 +113,7 @@ def _clip(call: Call) -> _Function:
 
 
 def _run(
-    call: Call, states: int, functions: list[str], cell: Callable[[Call, _Way], _Step]
+    call: Call, states: int, functions: list[str], cell: Callable[[Call, _Direction], _Step]
 ) -> tuple[Tensor, ...]:
     """All directions; Y, then the last of each state."""
     by_batch = call.attr("layout", 0)
@@ -130,7 +130,7 @@ def _run(
     direction = call.attr("direction", "forward")
     made, last = [], []
     for k in range(len(weights)):
-        way = _Way(
+        way = _Direction(
             weights[k],
             again[k],
             bias[k],

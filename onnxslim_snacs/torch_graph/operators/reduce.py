@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from onnxslim_snacs.torch_graph.call import Call
+from onnxslim_snacs.torch_graph.families import Family, Operator
 from onnxslim_snacs.torch_graph.late import torch
-from onnxslim_snacs.torch_graph.registry import Family, Operator
 
 if TYPE_CHECKING:
     from torch import Tensor

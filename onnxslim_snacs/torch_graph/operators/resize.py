@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxslim_snacs.torch_graph.call import Call, along
+from onnxslim_snacs.torch_graph.families import Family
 from onnxslim_snacs.torch_graph.late import torch
-from onnxslim_snacs.torch_graph.registry import Family
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,7 +19,7 @@ _Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class _Way:
+class _Resampling:
     """How a dimension is resized.
 
     Attributes:
@@ -47,7 +47,7 @@ def resize(call: Call) -> Tensor:
     axes = [a % x.ndim for a in call.attr("axes") or range(x.ndim)]
     old = [x.shape[a] for a in axes]
     new, scales = _sizes(call, old)
-    way = _Way(
+    way = _Resampling(
         call.attr("mode", "nearest"),
         call.attr("coordinate_transformation_mode", "half_pixel"),
         call.attr("nearest_mode", "round_prefer_floor"),
@@ -78,7 +78,7 @@ def upsample(call: Call) -> Tensor:
     """Upsample (and Resize of opset 10): no pixel centres, nearest takes the lower one."""
     x = call[0]
     given = call.attr("scales") if call.get(1) is None else call[1].tolist()
-    way = _Way(call.attr("mode", "nearest"), "asymmetric", "floor")
+    way = _Resampling(call.attr("mode", "nearest"), "asymmetric", "floor")
     for axis, scale in enumerate(given):
         old = x.shape[axis]
         new = int(np.floor(old * np.float32(scale)))
@@ -131,7 +131,7 @@ def _coordinates(
     return np.asarray(at, dtype=np.float64)
 
 
-def _matrix(way: _Way, at: _Array, old: int, scale: float) -> _Array:
+def _matrix(way: _Resampling, at: _Array, old: int, scale: float) -> _Array:
     """(new, old) how much each old pixel counts for each new one."""
     matrix = np.zeros((len(at), old))
     rows = np.arange(len(at))

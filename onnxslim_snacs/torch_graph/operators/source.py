@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from onnx import TensorProto
 
 from onnxslim_snacs.torch_graph.call import Call
+from onnxslim_snacs.torch_graph.families import Family
 from onnxslim_snacs.torch_graph.late import torch
-from onnxslim_snacs.torch_graph.registry import Family
 
 if TYPE_CHECKING:
     from torch import Tensor
