@@ -13,7 +13,7 @@ from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.passes.draft import Draft, Pass, open_draft
 from onnxslim_snacs.passes.nodes import edit_chains, edit_nodes, freeze_numbers, place_nodes
 from onnxslim_snacs.passes.slices import declare, declare_extents, slice_tensors
-from onnxslim_snacs.passes.tidy import rejoin_copies, remove_dead
+from onnxslim_snacs.passes.tidy import rejoin_copies, remove_dead, unfold_weights
 
 
 def prune(analysis: Analysis, keep: KeepMap) -> ModelProto:
@@ -57,4 +57,5 @@ PASSES: tuple[Pass, ...] = (
     declare_extents,
     remove_dead,
     rejoin_copies,
+    unfold_weights,
 )

@@ -7,6 +7,7 @@ from typing import Any
 
 from onnx import ModelProto, NodeProto
 
+from onnxslim_snacs.model.fold import unfold
 from onnxslim_snacs.model.graph import captured
 from onnxslim_snacs.model.share import rejoin
 from onnxslim_snacs.passes.draft import Draft
@@ -20,6 +21,12 @@ def remove_dead(draft: Draft) -> None:
 def rejoin_copies(draft: Draft) -> None:
     """Let readers share a vector again where their copies are equal."""
     rejoin(draft.model, draft.analysis.copies)
+
+
+def unfold_weights(draft: Draft) -> None:
+    """Let the nodes compute again what the cut has not reached."""
+    keep = draft.keep
+    unfold(draft.model, [f for f in draft.analysis.folds if not keep.touches((f.name, *f.source))])
 
 
 def remove_dead_nodes(model: ModelProto, suspects: set[str]) -> None:

@@ -14,12 +14,14 @@ from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.ir.types import Axis, Fact, Pin, Stated, axes_of
 from onnxslim_snacs.model.body import Feeds, bodies_of, body_model, feeds_of_body, read_around
 from onnxslim_snacs.model.facts import Fed, ModelFacts, read_body_facts, read_facts
+from onnxslim_snacs.model.fold import Fold, fold
 from onnxslim_snacs.model.functions import inlined
 from onnxslim_snacs.model.graph import ModelGraph, captured
 from onnxslim_snacs.model.share import separate
 from onnxslim_snacs.model.sizes import Sizes
 from onnxslim_snacs.ops import OPERATORS
 from onnxslim_snacs.ops.chains import Chain, find_chains, propagate
+from onnxslim_snacs.ops.computed import computed_weights
 from onnxslim_snacs.ops.control import border_facts, opens
 from onnxslim_snacs.ops.counts import count_facts
 from onnxslim_snacs.ops.loops import closed_loops
@@ -62,6 +64,7 @@ class Analysis:
         copies: the copies of shared vectors -> their originals.
         given: the model as it was given, if it has local functions; `graph` is without them.
         bodies: the bodies of control-flow nodes that could be analysed.
+        folds: weights that the file computes and `graph` has stored.
         prefix: begins the keys of its nodes, "" unless it is a body itself.
     """
 
@@ -74,6 +77,7 @@ class Analysis:
     given: ModelGraph | None = None
     bodies: tuple[Body, ...] = ()
     prefix: str = ""
+    folds: tuple[Fold, ...] = ()
 
     def parts(self) -> Iterator[Analysis]:
         """This analysis and those of all bodies, whatever their depth."""
@@ -118,6 +122,11 @@ def analyse(
     given, graph = graph, inlined(graph)
     check_trained(graph, given.infinite)
     found = _analyse(graph, lambda g: read_facts(g, input_shapes), "", allow_inexact)
+    weights = computed_weights(found.graph, found.facts, found.ir.stated)
+    if weights:
+        graph, folds = fold(graph, weights)
+        found = _analyse(graph, lambda g: read_facts(g, input_shapes), "", allow_inexact)
+        found = replace(found, folds=folds)
     return found if graph is given else replace(found, given=given)
 
 

@@ -24,6 +24,7 @@ from onnxslim_snacs.model.blank import blank
 from onnxslim_snacs.model.body import put_body
 from onnxslim_snacs.model.edit import put_nodes
 from onnxslim_snacs.model.element_types import element_types
+from onnxslim_snacs.model.fold import unfold
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.ops.node import known
 from onnxslim_snacs.proof.inexact import ranged
@@ -74,6 +75,7 @@ def _masked(
     _show_the_kept(work, analysis, keep)
     _blank_the_rest(work, analysis, keep, runnable or analysis.graph.proto, behind)
     put_nodes(model.graph, before=work.before, after=work.after)
+    unfold(model, analysis.folds)
     return model
 
 

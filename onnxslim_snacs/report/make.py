@@ -53,10 +53,15 @@ def warnings_of(source: CalibrationSource, analysis: Analysis) -> tuple[str, ...
     found = []
     if source.is_random:
         found.append(NO_DATA)
-    if analysis.given is not None:
+    if analysis.given is not None and analysis.given.proto.functions:
         found.append(
             "the model's local functions are expanded where they are called: each call can lose "
             "channels of its own"
+        )
+    if analysis.folds:
+        found.append(
+            f"the file computes {len(analysis.folds)} of its weights from others (weight norm and "
+            "the like): where the cut reaches one, it is stored as it comes out"
         )
     if not analysis.facts.ran:
         found.append(
