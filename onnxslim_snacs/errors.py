@@ -67,6 +67,10 @@ class LimitExceeded(SnacsError):
     exit_code = 7
 
 
+class Ended(SystemExit):
+    """A signal ends the run; the code is 128 and its number.  No part of somebody's sys.exit."""
+
+
 def foreign(text: object) -> str:
     """Make text that came out of a model fit to print.
 

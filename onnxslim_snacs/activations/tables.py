@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from onnxslim_snacs.activations.arrays import RowArray, Rows
 from onnxslim_snacs.activations.inputs import LABELS, InputSpec, batch_extent, is_whole
-from onnxslim_snacs.errors import InputRefused, UsageError, foreign
+from onnxslim_snacs.errors import Ended, InputRefused, UsageError, foreign
 
 Block = dict[str, NDArray[Any]]
 
@@ -229,13 +229,21 @@ def _is_bare(shapes: Mapping[str, tuple[int, ...]], specs: Sequence[InputSpec]) 
 
 def _find(name: str) -> Callable[[], Iterator[Mapping[str, Any]]]:
     module, _, function = name.partition(":")
+    if not all(part.isidentifier() for part in (*module.split("."), function)):
+        raise UsageError(f"--data {foreign(name)}: expected a file, a folder or module:function")
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
     try:
         found = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (Ended, MemoryError):
+        raise
+    except (ModuleNotFoundError, AttributeError, ValueError) as error:
         raise UsageError(f"--data {foreign(name)}: {foreign(error)}") from error
+    except (Exception, SystemExit) as error:  # whatever the user's code raises
+        raise InputRefused(
+            f"--data {foreign(name)} cannot be imported: {_raised(error)}"
+        ) from error
     if not callable(found):
         raise UsageError(f"--data {foreign(name)} is not a function")
     call: Callable[[], Iterator[Mapping[str, Any]]] = found
@@ -251,12 +259,16 @@ def _call(
                 raise InputRefused(
                     f"{foreign(name)} yielded {type(given).__name__}, expected dicts of arrays"
                 )
-            yield given
-    except InputRefused:
+            yield {str(key): np.asarray(values) for key, values in given.items()}
+    except (InputRefused, Ended, MemoryError):
         raise
-    except Exception as error:  # whatever the user's code raises
-        reason = f"{type(error).__name__}: {error}"
-        raise InputRefused(f"{foreign(name)} failed: {foreign(reason)}") from error
+    except (Exception, SystemExit) as error:  # whatever the user's code raises
+        raise InputRefused(f"{foreign(name)} failed: {_raised(error)}") from error
+
+
+def _raised(error: BaseException) -> str:
+    what = "sys.exit" if isinstance(error, SystemExit) else type(error).__name__
+    return foreign(f"{what}: {error}")
 
 
 def _as_block(name: str, given: Mapping[str, Any], *, bare: bool) -> Block:

@@ -1,5 +1,5 @@
 """The command line."""
 
-from onnxslim_snacs.cli.app import main
+from onnxslim_snacs.cli.start import main
 
 __all__ = ["main"]

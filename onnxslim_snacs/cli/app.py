@@ -5,6 +5,7 @@ Heavy imports happen inside the commands, so that `--help` answers at once.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from onnxslim_snacs import __version__
 from onnxslim_snacs.cli import options
 from onnxslim_snacs.cli.signals import begin, end_on_signals, ignore_signals, told_of_writing
 from onnxslim_snacs.cli.terminal import finish, guard_streams, progress_bars, screen, write_stdout
+from onnxslim_snacs.cli.worker import is_done, limit_memory, limit_seconds, watched_by
 from onnxslim_snacs.config import (
     CompressConfig,
     DataConfig,
@@ -69,6 +71,17 @@ InputShape = Annotated[
     ),
 ]
 ReportOut = Annotated[Path | None, typer.Option("--report", help="Write the report here as JSON.")]
+MaxMemory = Annotated[
+    str | None,
+    typer.Option(
+        "--max-memory",
+        metavar="SIZE",
+        help="Bytes that the run may take, e.g. 4G; three quarters of what is free if not given.",
+    ),
+]
+MaxTime = Annotated[
+    float | None, typer.Option("--max-time", metavar="SECONDS", help="End the run after so long.")
+]
 Inexact = Annotated[bool, typer.Option("--allow-inexact", help="Let normalisations lose channels.")]
 
 
@@ -156,10 +169,13 @@ def compress(
     provider: Provider = _DEFAULT.provider,
     plan_out: Annotated[Path | None, typer.Option(help="Write the plan here.")] = None,
     report: ReportOut = None,
+    max_memory: MaxMemory = None,
+    max_time: MaxTime = None,
     json: Json = False,
     force: Force = False,
 ) -> None:
     """Make a model smaller: score, plan, cut, prove, write."""
+    _keep_within(max_memory, max_time)
     if (target or ratio is not None) and (auto or max_drop is not None):
         raise UsageError("--auto and --max-drop exclude --target and --ratio")
     config = CompressConfig(
@@ -226,10 +242,13 @@ def released(
     threads: Threads = _RELEASED.threads,
     provider: Provider = _RELEASED.provider,
     report: ReportOut = None,
+    max_memory: MaxMemory = None,
+    max_time: MaxTime = None,
     json: Json = False,
     force: Force = False,
 ) -> None:
     """SNACS by the formulas of its authors' code: connections become zero."""
+    _keep_within(max_memory, max_time)
     wanted = options.targets(target)
     if set(wanted) - {"params"}:
         raise UsageError(f"--target {' '.join(wanted)}: `released` knows params alone")
@@ -291,9 +310,12 @@ def inspect(
         str | None,
         typer.Option(metavar="TENSOR", help="Explain why a tensor (or a node's output) stays."),
     ] = None,
+    max_memory: MaxMemory = None,
+    max_time: MaxTime = None,
     json: Json = False,
 ) -> None:
     """What can be pruned, what cannot, and why."""
+    _keep_within(max_memory, max_time)
     from onnxslim_snacs.commands.inspect import inspect as look
     from onnxslim_snacs.report import to_json
     from onnxslim_snacs.report.console import print_inspection
@@ -317,10 +339,13 @@ def apply(
     input_shape: InputShape = None,
     threads: Threads = _DEFAULT.threads,
     report: ReportOut = None,
+    max_memory: MaxMemory = None,
+    max_time: MaxTime = None,
     json: Json = False,
     force: Force = False,
 ) -> None:
     """Replay a plan: the same file, byte for byte."""
+    _keep_within(max_memory, max_time)
     from onnxslim_snacs.commands.apply import apply_plan
     from onnxslim_snacs.plan.plan import load_plan
 
@@ -344,9 +369,12 @@ def verify(
     plan: Annotated[Path, typer.Option("--plan", help="The plan that leads to it.")],
     input_shape: InputShape = None,
     threads: Threads = _DEFAULT.threads,
+    max_memory: MaxMemory = None,
+    max_time: MaxTime = None,
     json: Json = False,
 ) -> None:
     """Prove that a cut model computes what its plan says."""
+    _keep_within(max_memory, max_time)
     from onnxslim_snacs.commands.verify import verify_files
     from onnxslim_snacs.plan.plan import load_plan
     from onnxslim_snacs.proof.prove import require
@@ -373,9 +401,12 @@ def bench(
     batch: Annotated[int, typer.Option(min=1, help="Samples in a run, if the model allows.")] = 1,
     threads: Threads = _DEFAULT.threads,
     provider: Provider = _DEFAULT.provider,
+    max_memory: MaxMemory = None,
+    max_time: MaxTime = None,
     json: Json = False,
 ) -> None:
     """Size, work and time of two models side by side."""
+    _keep_within(max_memory, max_time)
     from onnxslim_snacs.commands.bench import side_by_side
     from onnxslim_snacs.report import to_json
     from onnxslim_snacs.report.console import print_comparison
@@ -425,13 +456,30 @@ def _show(done: Compressed, *, json: bool) -> None:
         print_report(done.report, screen())
 
 
-def main() -> None:
-    """Run, and end with the exit code that belongs to what happened."""
-    end_on_signals()
+def _keep_within(max_memory: str | None, max_time: float | None) -> None:
+    if max_memory is not None:
+        limit_memory(options.memory(max_memory))
+    if max_time is None:
+        return
+    if not 0 < max_time < math.inf:
+        raise UsageError(f"--max-time {max_time:g}: expected a positive number of seconds")
+    limit_seconds(max_time)
+
+
+def main(wire: int | None = None) -> None:
+    """Run, and end with the exit code that belongs to what happened.
+
+    Args:
+        wire: the pipe to the process that watches over this one, if any does.
+    """
+    if wire is None:
+        end_on_signals()
     guard_streams()
+    watched_by(wire)
     code = run(sys.argv[1:])
     # A signal while Python shuts down would kill the process, although the model is written.
     ignore_signals()
+    is_done()
     sys.exit(code)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 
 from onnxslim_snacs.errors import UsageError
@@ -56,6 +57,14 @@ def size(option: str, text: str | None) -> tuple[int, int] | None:
     if len(numbers) > 2:
         raise UsageError(f"{option} {text}: expected H,W")
     return numbers[0], numbers[-1]
+
+
+def memory(text: str) -> int:
+    """`4G`, `512M` or bytes: units are powers of 1024."""
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(?:I?B)?", text.strip().upper())
+    if found is None or not float(found[1]):
+        raise UsageError(f"--max-memory {text}: expected a size, e.g. 512M or 4G")
+    return int(float(found[1]) * 1024 ** " KMGT".index(found[2] or " "))
 
 
 def _pairs(option: str, items: list[str] | None) -> Iterator[tuple[str, str]]:

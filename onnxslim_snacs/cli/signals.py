@@ -1,4 +1,7 @@
-"""How signals end a run: at once with their exit code, but never in the middle of writing."""
+"""How signals end a run that no other process watches over, and when none may.
+
+Where one does (see `start`), this process never sees them.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ from collections.abc import Callable
 from threading import Event, Timer
 from types import FrameType
 
+from onnxslim_snacs.cli.worker import writes
+from onnxslim_snacs.errors import Ended
 from onnxslim_snacs.progress import Progress
 
 Handler = Callable[[int, FrameType | None], None] | signal.Handlers
@@ -29,6 +34,7 @@ def told_of_writing(progress: Progress) -> Progress:
     def update(stage: str, done: int, total: int) -> None:
         if stage == "write":
             _writing.set()
+            writes()
         progress(stage, done, total)
 
     return update
@@ -53,13 +59,13 @@ def _handle(handler: Handler) -> None:
 
 def _terminated(number: int, frame: FrameType | None) -> None:
     if not _writing.is_set():
-        raise SystemExit(128 + number)
+        raise Ended(128 + number)
 
 
 def _unraisable(lost: sys.UnraisableHookArgs) -> None:
     """Send a signal again that came while an object was finalised, where its exception is lost."""
     ended = lost.exc_value
-    if isinstance(ended, SystemExit) and isinstance(ended.code, int) and ended.code > 128:
+    if isinstance(ended, Ended) and isinstance(ended.code, int):
         Timer(0.01, os.kill, (os.getpid(), ended.code - 128)).start()
     else:
         sys.__unraisablehook__(lost)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,3 +28,26 @@ class Limits:
 
 
 DEFAULT_LIMITS = Limits()
+
+#: Where control groups of version 2 and 1 say what they may take, and what they have taken.
+_GROUPS = (
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    (
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+    ),
+)
+
+
+def available_memory() -> int:
+    """Bytes of memory that can be had without swapping, in a container within its own bounds."""
+    free = [1 << 62]
+    if hasattr(os, "sysconf"):
+        free.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    with suppress(OSError):
+        said = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
+        free += [1024 * int(said[1])] if said else []
+    for most, taken in _GROUPS:
+        with suppress(OSError, ValueError):  # "max" is no number: no bound
+            free.append(int(Path(most).read_text()) - int(Path(taken).read_text()))
+    return max(0, min(free))

@@ -22,6 +22,7 @@ from onnx import NodeProto, ValueInfoProto
 from onnxslim_snacs.errors import InputRefused, SnacsError, foreign
 from onnxslim_snacs.model.evaluate import evaluate
 from onnxslim_snacs.model.graph import ModelGraph, captured, node_constant
+from onnxslim_snacs.model.patience import patience
 from onnxslim_snacs.model.session import (
     SessionConfig,
     create_session,
@@ -219,7 +220,8 @@ def read_body_facts(graph: ModelGraph, fed: Fed, threads: int = 0) -> ModelFacts
     try:
         valued = constant - _heavy(graph, weights) - frozenset(graph.inputs)
         session = probe_session(graph, valued, threads)
-        runs = [session.probe(feeds) for feeds in fed.feeds]
+        with patience():
+            runs = [session.probe(feeds) for feeds in fed.feeds]
     except Exception as error:  # whatever ONNX Runtime throws
         raise InputRefused(f"the body cannot be run on its own: {foreign(error)}") from error
     return ModelFacts(
@@ -324,7 +326,8 @@ def _probe(
     failure = None
     for sizes in candidate_sizes(graph, given):
         try:
-            runs = [session.probe(random_inputs(graph, one, seed=0)) for one in sizes]
+            with patience():
+                runs = [session.probe(random_inputs(graph, one, seed=0)) for one in sizes]
         except Exception as error:
             failure = failure or error  # the first sizes are the likeliest ones
             continue
@@ -338,7 +341,8 @@ def _runs(graph: ModelGraph, given: Sizes, threads: int) -> bool:
     for sizes in candidate_sizes(graph, given):
         try:
             session = create_session(graph.proto, config, graph.base_dir)
-            session.run(None, random_inputs(graph, sizes[0], seed=0))
+            with patience():
+                session.run(None, random_inputs(graph, sizes[0], seed=0))
         except (SnacsError, MemoryError):
             raise
         except Exception:  # the reason is known from the probe

@@ -1,0 +1,172 @@
+"""The process that watches: signals, limits and ends that nobody has asked for."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from tests.cli.conftest import untouched
+
+COMMAND = [sys.executable, "-c", "from onnxslim_snacs.cli import main; main()"]
+QUICK = ("--criterion", "l1", "--ratio", "0.5")
+
+#: Ends only where somebody ends it: the condition of the loop is always true.
+ENDLESS = """
+<ir_version: 8, opset_import: ["" : 17]>
+net (float[1,3,8,8] x, float[2,3,3,3] w) => (float[1,2,6,6] y)
+  <bool go = {1}, float[1] zero = {0}> {
+  turned = Loop("", go, zero) <body = turn (int64 i, bool c, float[1] s) => (bool d, float[1] t) {
+    d = Identity(c)
+    t = Identity(s)
+  }>
+  h = Conv(x, w)
+  y = Add(h, turned)
+}
+"""
+
+
+@pytest.fixture
+def endless(tmp_path: Path) -> Path:
+    model = onnx.parser.parse_model(ENDLESS)
+    weight = numpy_helper.from_array(np.ones((2, 3, 3, 3), np.float32), "w")
+    model.graph.initializer.append(weight)
+    path = tmp_path / "endless.onnx"
+    onnx.save(model, path)
+    return path
+
+
+def command(*arguments: object, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*COMMAND, *map(str, arguments)],
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_ends_a_run_that_sees_none(endless: Path, name: str) -> None:
+    with untouched(endless.parent):
+        process = command("compress", endless, *QUICK)
+        time.sleep(2.0)
+        process.send_signal(getattr(signal, name))
+        _, said = process.communicate(timeout=10)
+    assert process.returncode == 128 + getattr(signal, name)
+    assert said == ""
+
+
+def test_signals_while_the_libraries_are_imported(model: Path) -> None:
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        for seconds in (0.15, 0.3, 0.5):
+            process = command("inspect", model)
+            time.sleep(seconds)
+            process.send_signal(getattr(signal, name))
+            _, said = process.communicate(timeout=10)
+            # before Python runs any code of ours, the signal itself ends the process
+            number = getattr(signal, name)
+            assert process.returncode in (128 + number, -number, 0), said
+
+
+def test_time_is_limited(endless: Path) -> None:
+    with untouched(endless.parent):
+        process = command("compress", endless, *QUICK, "--max-time", 2)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 7
+    assert said == "error: --max-time is over; nothing was written\n"
+
+
+#: A function of the user's, and what comes of what it does.
+FUNCTION = """
+import os, signal, sys
+import numpy
+def samples():
+    {}
+    yield {{"image": numpy.zeros((8, 1, 8, 8), dtype=numpy.float32)}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("does", "code", "says"),
+    [
+        ("numpy.ones(1 << 32)", 7, "not enough memory"),
+        ("sys.exit(0)", 3, "sys.exit"),
+        ("os._exit(0)", 3, "ended from inside"),
+        ("os.kill(os.getpid(), signal.SIGSEGV)", 3, "SIGSEGV"),
+        ("os.abort()", 7, "memory"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", 7, "memory"),
+        ("raise KeyError('x')", 3, "KeyError"),
+    ],
+)
+def test_ends_from_inside(model: Path, tmp_path: Path, does: str, code: int, says: str) -> None:
+    folder = tmp_path / "own"
+    folder.mkdir()
+    (folder / "own_samples.py").write_text(FUNCTION.format(does))
+    with untouched(model.parent):
+        process = command(
+            *("compress", model, "--data", "own_samples:samples", *QUICK, "--max-memory", "4G"),
+            PYTHONPATH=f"{folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
+            PYTHONDONTWRITEBYTECODE="1",
+        )
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == code, said
+    assert says in said
+    assert "Traceback" not in said
+
+
+#: Work that says that it writes, and then takes a while.
+WRITER = """
+import os, sys, time
+from onnxslim_snacs.cli import start
+
+def work(wire):
+    os.write(wire, start.{} + b"\\n")
+    print("begun", flush=True)
+    time.sleep(1.0)
+    print("whole", flush=True)
+    os.write(wire, start.DONE + b"\\n")
+    sys.exit(0)
+
+start._work = work
+start.main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("stage", "code", "shown"), [("WRITING", 0, "whole\n"), ("SECONDS + b' 60'", 143, "")]
+)
+def test_writing_is_never_cut_off(stage: str, code: int, shown: str) -> None:
+    line = [sys.executable, "-c", WRITER.format(stage)]
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begun\n"
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=10)
+    assert (process.returncode, out) == (code, shown)
+
+
+def test_the_work_ends_with_the_process_that_watches(endless: Path) -> None:
+    if not sys.platform.startswith("linux"):
+        pytest.skip("Linux alone tells a process that its parent has ended")
+    process = command("inspect", endless)
+    time.sleep(1.5)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    assert len(children) == 1
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 5
+    while Path(f"/proc/{children[0]}/stat").exists() and time.monotonic() < deadline:
+        if Path(f"/proc/{children[0]}/stat").read_text().split()[2] == "Z":
+            break
+        time.sleep(0.01)
+    else:
+        assert not Path(f"/proc/{children[0]}").exists()
