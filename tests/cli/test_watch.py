@@ -126,18 +126,18 @@ def test_ends_from_inside(model: Path, tmp_path: Path, does: str, code: int, say
 #: Work that says that it writes, and then takes a while.
 WRITER = """
 import os, sys, time
-from onnxslim_snacs.cli import start
+from onnxslim_snacs.cli import watch
 
 def work(wire):
-    os.write(wire, start.{} + b"\\n")
+    os.write(wire, watch.{} + b"\\n")
     print("begun", flush=True)
     time.sleep(1.0)
     print("whole", flush=True)
-    os.write(wire, start.DONE + b"\\n")
+    os.write(wire, watch.DONE + b"\\n")
     sys.exit(0)
 
-start._work = work
-start.main()
+watch._work = work
+watch.main()
 """
 
 
