@@ -17,15 +17,23 @@ from onnxslim_snacs.ops.registry import Family, OpRule
 
 def propagate_conv(node: OpNode) -> Iterable[Fact]:
     """Conv: weight axis 0 makes output channels, weight axis 1 meets input channels."""
-    yield from _propagate(node, made=0, met=1)
+    yield from propagate_with(node, made=0, met=1)
 
 
 def propagate_conv_transpose(node: OpNode) -> Iterable[Fact]:
     """ConvTranspose: weight axis 0 meets input channels, weight axis 1 makes output channels."""
-    yield from _propagate(node, made=1, met=0)
+    yield from propagate_with(node, made=1, met=0)
 
 
-def _propagate(node: OpNode, made: int, met: int) -> Iterable[Fact]:
+def propagate_with(node: OpNode, *, made: int, met: int, bias: int = 2) -> Iterable[Fact]:
+    """A convolution.
+
+    Args:
+        node: the node.
+        made: the axis of its weight that makes output channels.
+        met: the axis of its weight that meets input channels.
+        bias: position of its bias.
+    """
     data, out = node.in_axis(0, 1), node.out_axis(1)
     w_made, w_met = node.in_axis(1, made), node.in_axis(1, met)
     groups = int(node.attr("group", 1))
@@ -35,8 +43,8 @@ def _propagate(node: OpNode, made: int, met: int) -> Iterable[Fact]:
         yield from pin_structural(
             (node.in_axis(0, dim), node.in_axis(1, dim), node.out_axis(dim)), "spatial axis"
         )
-    if node.has_input(2):
-        yield Tie(node.in_axis(2, 0), out)
+    if node.has_input(bias):
+        yield Tie(node.in_axis(bias, 0), out)
     yield Sink(data, 0, w_met, 1, w_made, out, groups)
     if groups == 1:
         yield Tie(data, w_met)

@@ -222,6 +222,8 @@ def propagate_unary(node: OpNode) -> Iterable[Fact]:
 RULES: Family = {
     "QuantizeLinear": OpRule(propagate_linear, weight=Weight((1,))),
     "DequantizeLinear": OpRule(propagate_linear, weight=Weight((0, 1))),
+    "com.microsoft::QuantizeLinear": OpRule(propagate_linear, weight=Weight((1,))),
+    "com.microsoft::DequantizeLinear": OpRule(propagate_linear, weight=Weight((0, 1))),
     "DynamicQuantizeLinear": OpRule(propagate_dynamic),
     "ConvInteger": OpRule(propagate_product, conv.shrink, macs_product, Weight((1,))),
     "QLinearConv": OpRule(propagate_product, conv.shrink, macs_product, Weight((1, 3, 4, 6, 8))),
