@@ -29,7 +29,7 @@ $(VENV)/.for-use: $(BIN)/python pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.for-development: $(BIN)/python pyproject.toml constraints.txt
-	$(PIP) install --quiet -c constraints.txt -e '.[cpu,dev,images,blocks]'
+	$(PIP) install --quiet -c constraints.txt -e '.[cpu,dev,images,blocks,train]'
 	@touch $@ $(VENV)/.for-use
 
 demo: $(VENV)/.for-use

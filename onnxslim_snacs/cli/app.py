@@ -427,7 +427,11 @@ def criteria(json: Json = False) -> None:
 
     if json:
         listed = {
-            c.name: {"summary": c.summary, "options": {o.name: o.summary for o in c.options}}
+            c.name: {
+                "summary": c.summary,
+                "needs": c.needs,
+                "options": {o.name: o.summary for o in c.options},
+            }
             for c in CRITERIA.values()
         }
         write_stdout(to_json(listed))

@@ -1,7 +1,7 @@
 """Criteria: one file for each, one line for each here."""
 
 from onnxslim_snacs.errors import UsageError
-from onnxslim_snacs.scores import magnitude, random, refit
+from onnxslim_snacs.scores import fisher, magnitude, random, refit, snip, taylor
 from onnxslim_snacs.scores.criterion import Criterion
 from onnxslim_snacs.scores.snacs.score import GAUSSIAN, SNACS
 
@@ -14,6 +14,9 @@ CRITERIA: dict[str, Criterion] = {
         magnitude.L1,
         magnitude.L2,
         refit.REFIT,
+        fisher.FISHER,
+        taylor.TAYLOR,
+        snip.SNIP,
         random.CRITERION,
     )
 }

@@ -81,6 +81,8 @@ class Criterion:
         summary: one line for `snacs-onnx criteria`.
         score: the function; its keywords are the criterion's options.
         needs_data: whether it looks at calibration data.
+        needs: what it looks at: weights, activations, gradients, outputs, labels (if there are
+            some).
         joins_refit: whether its order is joined with what units cost after a re-fit, where
             recovery will re-fit.
     """
@@ -89,6 +91,7 @@ class Criterion:
     summary: str
     score: Callable[..., ScoreResult]
     needs_data: bool = True
+    needs: tuple[str, ...] = ()
     joins_refit: bool = False
     options: tuple[Option, ...] = ()
 

@@ -80,5 +80,7 @@ def _powers(weight: NDArray[Any], dim: int, order: int) -> NDArray[np.float64]:
     return sums
 
 
-L1 = Criterion("l1", "L1 norm of a unit's filters (Li et al. 2017)", l1, needs_data=False)
-L2 = Criterion("l2", "L2 norm of a unit's filters", l2, needs_data=False)
+L1 = Criterion(
+    "l1", "L1 norm of a unit's filters (Li et al. 2017)", l1, needs_data=False, needs=("weights",)
+)
+L2 = Criterion("l2", "L2 norm of a unit's filters", l2, needs_data=False, needs=("weights",))

@@ -139,4 +139,5 @@ REFIT = Criterion(
     "refit",
     "rise of the error of the layers that read a unit after their best re-fit (block OBS)",
     score,
+    needs=("weights", "activations"),
 )

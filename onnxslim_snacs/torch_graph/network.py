@@ -6,7 +6,7 @@ from collections import ChainMap
 from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,7 +118,7 @@ def run(
         feeds: its inputs by name.
         values: stored values that take the place of the network's own, by key.
         watched: names of tensors of the top-level graph to give back.
-        edges: inputs of nodes of the top-level graph to give back.
+        edges: inputs of nodes of the top-level graph to give back, if they hold floats.
 
     Raises:
         InputRefused: a node cannot be run on these inputs; it is named.
@@ -162,7 +162,7 @@ def _execute(
     for step in program.steps:
         inputs = [scope[name] if name else None for name in step.inputs]
         for index, value in enumerate(inputs) if top and state.edges else ():
-            if (step.position, index) in state.edges and value is not None:
+            if (step.position, index) in state.edges and _is_float(value):
                 inputs[index] = state.found[step.position, index] = _edge(value)
         made = _run_step(state, step, tuple(inputs), scope)
         scope.update((n, v) for n, v in zip(step.outputs, made, strict=False) if n)
@@ -170,6 +170,10 @@ def _execute(
             if not top or name not in state.watched:
                 scope.pop(name, None)
     return tuple(scope[name] for name in program.outputs)
+
+
+def _is_float(value: Value) -> TypeGuard[Tensor]:
+    return isinstance(value, torch.Tensor) and value.is_floating_point()
 
 
 def _edge(value: Tensor) -> Tensor:

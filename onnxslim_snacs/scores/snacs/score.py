@@ -257,6 +257,7 @@ SNACS = Criterion(
     "snacs",
     "adaptive conditional mutual information, hash estimator (Ganesh et al. 2020)",
     score,
+    needs=("weights", "activations", "labels"),
     joins_refit=True,
     options=(_GROUPS,),
 )
@@ -264,6 +265,7 @@ GAUSSIAN = Criterion(
     "snacs-gaussian",
     "the same with conditional information from partial correlations",
     score_gaussian,
+    needs=("weights", "activations", "labels"),
     joins_refit=True,
     options=(_GROUPS,),
 )
