@@ -1,6 +1,6 @@
 """Logit-Fisher: how much a gate on a unit moves the answers, to second order and without labels.
 
-With z = v'J the gradient of randomly signed answers for the gate (`scores.gates`, `scores.losses`),
+With z = v'J the gradient of randomly signed answers for the gate (`scores.unit_gates`, `scores.losses`),
 the score of a unit is the mean of z^2 over samples and signs: the diagonal of the Gauss-Newton
 matrix of the squared error of the answers, which is what taking the unit away alone costs while
 the model stays nearly linear in its gate.  Scores of different groups compare.
@@ -12,9 +12,9 @@ import numpy as np
 
 from onnxslim_snacs.layers.moments import FloatArray
 from onnxslim_snacs.scores.criterion import Criterion, ScoreContext, ScoreResult
-from onnxslim_snacs.scores.gates import mean_over_samples
 from onnxslim_snacs.scores.losses import DRAWS, Signs
 from onnxslim_snacs.scores.magnitude import l1
+from onnxslim_snacs.scores.unit_gates import mean_over_samples
 
 #: Signs for each sample: more of them matter less than more samples.
 SIGNS = 2

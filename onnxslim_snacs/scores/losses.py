@@ -16,7 +16,7 @@ from onnxslim_snacs.activations.inputs import ranks_classes
 from onnxslim_snacs.activations.sources import Batch
 from onnxslim_snacs.errors import UsageError
 from onnxslim_snacs.scores.criterion import Option, ScoreContext
-from onnxslim_snacs.scores.gates import Losses
+from onnxslim_snacs.scores.unit_gates import Losses
 from onnxslim_snacs.torch_graph.late import functional, torch
 
 if TYPE_CHECKING:

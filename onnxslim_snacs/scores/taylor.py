@@ -12,8 +12,8 @@ import numpy as np
 from onnxslim_snacs.layers.moments import FloatArray
 from onnxslim_snacs.scores.criterion import Criterion, Option, ScoreContext, ScoreResult
 from onnxslim_snacs.scores.fisher import SIGNS, completed
-from onnxslim_snacs.scores.gates import mean_over_samples
 from onnxslim_snacs.scores.losses import DRAWS, LOSS, choose_losses
+from onnxslim_snacs.scores.unit_gates import mean_over_samples
 
 FORMS = ("2019", "2016")
 

@@ -20,8 +20,8 @@ from onnxslim_snacs.model.session import SessionConfig, create_session
 from onnxslim_snacs.proof.oracle import masked_original
 from onnxslim_snacs.scores import CRITERIA, snip, taylor
 from onnxslim_snacs.scores.criterion import ScoreContext, with_options
-from onnxslim_snacs.scores.gates import gate_products, mean_over_samples
 from onnxslim_snacs.scores.losses import Signs
+from onnxslim_snacs.scores.unit_gates import gate_products, mean_over_samples
 from tests.harness import model_from_text, read
 
 #: a = [[1, 0, 1], [0, 2, 2]] is what the last layer reads; y = [0, 2].
