@@ -1,6 +1,6 @@
 """Logit-Fisher: how much a gate on a unit moves the answers, to second order and without labels.
 
-With z = v'J the gradient of randomly signed answers for the gate (`scores.unit_gates`, `scores.losses`),
+With z = v'J the gradient of randomly signed answers for the gate (`unit_gates`, `losses`),
 the score of a unit is the mean of z^2 over samples and signs: the diagonal of the Gauss-Newton
 matrix of the squared error of the answers, which is what taking the unit away alone costs while
 the model stays nearly linear in its gate.  Scores of different groups compare.
