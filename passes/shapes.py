@@ -72,7 +72,7 @@ def _copies(node: OpNode, position: int) -> bool:
     if node.attr("allowzero", 0):
         return False
     before, after = node.facts.samples(node.inputs[0]), node.facts.samples(node.outputs[0])
-    if not before or not after:
+    if not before or not after or node.facts.changing.dims:
         return False
     return all(
         position < len(b) and b[position] == a[position] for b, a in zip(before, after, strict=True)

@@ -15,7 +15,7 @@ from onnx import ModelProto, helper, numpy_helper, parser
 from onnxslim_snacs.ir.keep import KeepMap, keep_map
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.session import SessionConfig, create_session
-from onnxslim_snacs.model.sizes import candidate_sizes
+from onnxslim_snacs.model.sizes import default_sizes
 from onnxslim_snacs.ops.analyse import Analysis, analyse
 from onnxslim_snacs.passes.prune import prune
 from onnxslim_snacs.proof.oracle import masked_original
@@ -112,7 +112,7 @@ def integer_feeds(analysis: Analysis, seed: int) -> dict[str, NDArray[Any]]:
         if info.name not in graph.inputs:
             continue
         seen = facts.samples(info.name)
-        shape = seen[0] if seen else candidate_sizes(graph, {})[0][0][info.name]
+        shape = seen[0] if seen else default_sizes(graph, {})[info.name]
         dtype = helper.tensor_dtype_to_np_dtype(info.type.tensor_type.elem_type)
         whole = (
             rng.integers(0, 2, size=shape)

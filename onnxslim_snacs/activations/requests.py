@@ -179,7 +179,7 @@ def pooled_request(facts: ModelFacts, tensor: str, channel_dim: int) -> PooledRe
 
 def _sample_dim(facts: ModelFacts, shapes: tuple[tuple[int, ...], ...], channel: int) -> int | None:
     """The first dimension that grows with the batch; where nothing grows, the first."""
-    batched, _ = batch_extent(input_specs(facts.graph))
+    batched, _ = batch_extent(input_specs(facts.graph, facts.first_sizes))
     inputs = facts.samples(facts.graph.inputs[0])
     if not batched or not shapes or not inputs:
         return None

@@ -33,12 +33,14 @@ from onnxslim_snacs.activations.tables import (
 )
 from onnxslim_snacs.config import DataConfig
 from onnxslim_snacs.errors import FileSystemError, InputRefused, UsageError, foreign
-from onnxslim_snacs.model.facts import read_facts
+from onnxslim_snacs.model.facts import ModelFacts, read_facts
 from onnxslim_snacs.model.graph import ModelGraph
-from onnxslim_snacs.model.sizes import candidate_sizes
+from onnxslim_snacs.model.sizes import default_sizes
 
 #: Samples in a run if the model leaves it open.
 BATCH = 32
+#: Samples whose shapes the analysis of a model begins with.
+SHAPES = 4
 #: Random samples if the user does not say how many.
 RANDOM_SAMPLES = 256
 
@@ -118,6 +120,16 @@ class CalibrationSource:
         for number, block in enumerate(self.table.blocks(rows, size)):
             yield self._batch(block, rows[number * size : (number + 1) * size], fixed)
 
+    def shapes(self) -> list[dict[str, tuple[int | None, ...]]]:
+        """The shapes of a few samples, as the model takes them; None where that is a free batch."""
+        found = []
+        for batch in self.part(0, SHAPES).batches(1):
+            first: tuple[None, ...] = () if self.fixed_batch else (None,)
+            shapes = {n: (*first, *v.shape[len(first) :]) for n, v in batch.inputs.items()}
+            if shapes not in found:
+                found.append(shapes)
+        return found
+
     def _batch(self, block: Block, index: Rows, fixed: int | None) -> Batch:
         labels = block.get(LABELS)
         inputs = {}
@@ -132,13 +144,16 @@ class CalibrationSource:
         return Batch(inputs, len(index), fixed or len(index), index, checked)
 
 
-def open_source(data: DataConfig, graph: ModelGraph, *, seed: int = 0) -> CalibrationSource:
+def open_source(
+    data: DataConfig, graph: ModelGraph, *, seed: int = 0, facts: ModelFacts | None = None
+) -> CalibrationSource:
     """Open calibration data.
 
     Args:
         data: where they are, and how images are prepared.
         graph: the model.
         seed: for random inputs, and for the choice if not all samples are used.
+        facts: what is known of the model, for random inputs; found out if it is not given.
 
     Returns:
         The samples; of those that there are, `data.samples` chosen at random (of a function's, the
@@ -152,10 +167,11 @@ def open_source(data: DataConfig, graph: ModelGraph, *, seed: int = 0) -> Calibr
     """
     if data.samples is not None and data.samples < 1:
         raise UsageError(f"--samples {data.samples}: expected at least 1")
-    specs = input_specs(graph, data.input_shapes)
+    found = facts.first_sizes if facts is not None else {}
+    specs = input_specs(graph, {**found, **data.input_shapes})
     if not specs:
         raise InputRefused("the model has no inputs: there is nothing to calibrate on")
-    table = _table(data, specs, graph, seed)
+    table = _table(data, specs, graph, seed, facts)
     name = data.path or "random inputs"
     if table.length == 0:
         raise InputRefused(f"{foreign(name)} holds no samples")
@@ -163,9 +179,15 @@ def open_source(data: DataConfig, graph: ModelGraph, *, seed: int = 0) -> Calibr
     return CalibrationSource(name, specs, table, order, class_count(graph), data.path is None)
 
 
-def _table(data: DataConfig, specs: tuple[InputSpec, ...], graph: ModelGraph, seed: int) -> Table:
+def _table(
+    data: DataConfig,
+    specs: tuple[InputSpec, ...],
+    graph: ModelGraph,
+    seed: int,
+    facts: ModelFacts | None,
+) -> Table:
     if data.path is None:
-        return _random_table(data, specs, graph, seed)
+        return _random_table(data, specs, facts or read_facts(graph, data.input_shapes), seed)
     path = Path(data.path)
     if not path.exists() and ":" in data.path:
         return function_table(data.path, specs, data.samples)
@@ -213,13 +235,14 @@ def _array_table(files: tuple[Path, ...], specs: tuple[InputSpec, ...]) -> Array
 
 
 def _random_table(
-    data: DataConfig, specs: tuple[InputSpec, ...], graph: ModelGraph, seed: int
+    data: DataConfig, specs: tuple[InputSpec, ...], facts: ModelFacts, seed: int
 ) -> RandomTable:
-    given = {name: tuple(shape) for name, shape in data.input_shapes.items()}
-    sizes = candidate_sizes(graph, given)[0][0]
+    """Inputs of the size at which the model is known to run, or of the one that was asked for."""
+    sizes = default_sizes(facts.graph, data.input_shapes)
+    settled = facts.settled
+    if settled is not None:
+        sizes = (*settled.asked, settled.trials[0].sizes)[0]
     batched, _ = batch_extent(specs)
-    if any(None in spec.dims[int(batched) :] for spec in specs):
-        facts = read_facts(graph, given)  # not every size that could be meant can be run
-        sizes = {s.name: (facts.samples(s.name) or (sizes[s.name],))[0] for s in specs}
+    whole = not batched or (settled is not None and settled.layout.crosses)
     sized = tuple(replace(spec, dims=tuple(sizes[spec.name])) for spec in specs)
-    return RandomTable(sized, data.samples or RANDOM_SAMPLES, not batched, seed)
+    return RandomTable(sized, data.samples or RANDOM_SAMPLES, whole, seed)

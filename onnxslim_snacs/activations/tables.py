@@ -114,8 +114,9 @@ class RandomTable:
 
     def _take(self, number: int, rows: Rows) -> NDArray[Any]:
         spec = self.specs[number]
-        shape = tuple(d or 1 for d in (spec.dims if self.whole else spec.dims[1:]))
-        count = min(64, max(1, _RANDOM_BYTES // (4 * math.prod(shape))))
+        dims = spec.dims if self.whole else spec.dims[1:]
+        shape = tuple(1 if d is None else d for d in dims)
+        count = min(64, max(1, _RANDOM_BYTES // (4 * max(1, math.prod(shape)))))
         chunk = rows // count
         parts = [
             self._chunk(number, int(c), (count, *shape))[rows[chunk == c] % count]

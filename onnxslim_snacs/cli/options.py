@@ -30,9 +30,9 @@ def settings(items: list[str] | None) -> dict[str, str]:
 
 
 def shapes(items: list[str] | None) -> dict[str, tuple[int, ...]]:
-    """`name=1,3,224,224`; an input without dimensions is `name=`."""
+    """`name=1,3,224,224`; an input without dimensions is `name=`, an empty past has a 0."""
     return {
-        name: tuple(_whole("--input-shape", part) for part in text.split(",") if text)
+        name: tuple(_extent("--input-shape", part) for part in text.split(",") if text)
         for name, text in _pairs("--input-shape", items)
     }
 
@@ -83,6 +83,10 @@ def _number(option: str, text: str) -> float:
     if not math.isfinite(number):
         raise UsageError(f"{option}: {text!r} is not a finite number")
     return number
+
+
+def _extent(option: str, text: str) -> int:
+    return 0 if text.strip() == "0" else _whole(option, text)
 
 
 def _whole(option: str, text: str) -> int:

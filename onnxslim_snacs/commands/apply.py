@@ -46,7 +46,7 @@ def apply_plan(
     with clock.stage("load"):
         graph = load_model(Path(path))
         outputs = Outputs.of(path, out, None, report_out, overwrite=overwrite)
-    shapes = (data or DataConfig()).input_shapes
+    shapes = (data or DataConfig()).input_shapes or plan.sizes
     setup = Setup(threads=threads, allow_inexact=plan.allow_inexact, input_shapes=shapes)
     work = open_work(path, graph, setup, clock, progress)
     check_plan(plan, graph, work.analysis.ir)

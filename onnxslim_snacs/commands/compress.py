@@ -68,12 +68,16 @@ def compress(
     with clock.stage("load"):
         graph = load_model(Path(path))
         outputs = Outputs.of(path, out, plan_out, report_out, overwrite=overwrite)
-    work = open_work(path, graph, _setup(config), clock, progress)
+    with clock.stage("data"):
+        named = config.data.path is not None
+        given = open_source(config.data, graph, seed=config.seed) if named else None
+    work = open_work(path, graph, _setup(config, given), clock, progress)
     require_certain(work.analysis)
     frozen = frozen_groups(work.analysis, config, criterion)
     require_prunable(work.analysis, frozen)
     with clock.stage("data"):
-        source = open_source(config.data, graph, seed=config.seed)
+        facts = work.analysis.facts
+        source = given or open_source(config.data, graph, seed=config.seed, facts=facts)
         samples = split(source, SHARE_AUTO if isinstance(config.goal, Drop) else SHARE)
     scores = rank(work, config, criterion, samples.scoring)
     judge = _judge(work, samples.judging)
@@ -98,13 +102,14 @@ def compress(
     return Compressed(model, plan, report)
 
 
-def _setup(config: CompressConfig) -> Setup:
+def _setup(config: CompressConfig, given: CalibrationSource | None) -> Setup:
     return Setup(
         config.provider,
         config.threads,
         config.seed,
         config.allow_inexact,
         config.data.input_shapes,
+        given.shapes() if given is not None else (),
     )
 
 
@@ -138,6 +143,7 @@ def _latency(
 def _plan(work: Work, config: CompressConfig, decision: Decision, final: Outcome | None) -> Plan:
     ir = work.analysis.ir
     plan = make_plan(work.graph, ir, decision.kept, allow_inexact=config.allow_inexact)
+    plan = replace(plan, sizes=work.analysis.facts.first_sizes)
     if final is None or final.report.used == "none":
         return plan
     return replace(plan, recovered=model_digest(final.model, work.graph.base_dir))

@@ -61,13 +61,21 @@ def compress_as_released(
     with clock.stage("load"):
         graph = load_model(Path(path))
         outputs = Outputs.of(path, out, None, report_out, overwrite=overwrite)
+    with clock.stage("data"):
+        named = config.data.path is not None
+        given = open_source(config.data, graph, seed=config.seed) if named else None
     setup = Setup(
-        config.provider, config.threads, config.seed, input_shapes=config.data.input_shapes
+        config.provider,
+        config.threads,
+        config.seed,
+        input_shapes=config.data.input_shapes,
+        examples=given.shapes() if given is not None else (),
     )
     work = open_work(path, graph, setup, clock, progress)
     require_runnable(work.analysis, "released")
     with clock.stage("data"):
-        source = open_source(config.data, graph, seed=config.seed)
+        facts = work.analysis.facts
+        source = given or open_source(config.data, graph, seed=config.seed, facts=facts)
         samples = split(source)
     with clock.stage("score"):
         scored = score_connections(score_context(work, samples.scoring), groups=config.groups)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from onnx import ModelProto
 
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.session import SessionConfig, resolve_provider
+from onnxslim_snacs.model.starts import Hint
 from onnxslim_snacs.ops.analyse import analyse
 from onnxslim_snacs.plan.cost import cost_model
 from onnxslim_snacs.plan.plan import Plan
@@ -28,6 +29,7 @@ class Setup:
         seed: for everything that is drawn.
         allow_inexact: let normalisations lose channels.
         input_shapes: sizes of inputs that cannot be guessed.
+        examples: shapes of samples, None for an extent that is free.
     """
 
     provider: str = "cpu"
@@ -35,6 +37,7 @@ class Setup:
     seed: int = 0
     allow_inexact: bool = False
     input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    examples: Sequence[Hint] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,10 @@ def open_work(
     session = SessionConfig(resolve_provider(setup.provider), setup.threads)
     with clock.stage("analyse"):
         analysis = analyse(
-            graph, allow_inexact=setup.allow_inexact, input_shapes=setup.input_shapes
+            graph,
+            allow_inexact=setup.allow_inexact,
+            input_shapes=setup.input_shapes,
+            examples=setup.examples,
         )
         costs = cost_model(analysis)
     return Work(str(path), graph, analysis, costs, session, setup.seed, clock, progress)

@@ -40,7 +40,8 @@ def verify_files(
         ProofFailed: the inputs and outputs of the two differ.
     """
     graph, other = load_model(Path(before)), load_model(Path(after))
-    analysis = analyse(graph, allow_inexact=plan.allow_inexact, input_shapes=input_shapes)
+    shapes = input_shapes or plan.sizes
+    analysis = analyse(graph, allow_inexact=plan.allow_inexact, input_shapes=shapes)
     check_plan(plan, graph, analysis.ir)
     different = interface_difference(graph.proto, other.proto)
     if different:

@@ -1,17 +1,18 @@
-"""Shapes and values of all tensors, found by running the model on inputs of two sizes.
+"""Shapes and values of all tensors, found by running the model on inputs of several sizes.
 
 Shape inference stops wherever an exporter computes a shape at run time, so the model itself is
-asked: two small runs in ONNX Runtime, with different sizes for every dynamic dimension, give every
-shape, and every integer vector that follows from shapes.  What differs between the runs is dynamic;
-what agrees is fact.  Where the model cannot be run (an operator that ONNX Runtime does not know),
-static shape inference has to do.
+asked: a few small runs in ONNX Runtime, with different sizes for every dimension that is free (see
+`settle`), give every shape, and every integer vector that follows from shapes.  What differs
+between the runs is dynamic; what agrees is fact, unless it follows from an extent that could not be
+varied, or was clipped or rounded (see `changing`).  Where the model cannot be run (an operator that
+ONNX Runtime does not know), static shape inference has to do.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,11 @@ from numpy.typing import NDArray
 from onnx import NodeProto, ValueInfoProto
 
 from onnxslim_snacs.errors import InputRefused, SnacsError, foreign
+from onnxslim_snacs.model.changing import NOTHING_CHANGES, Changing, find_changing
+from onnxslim_snacs.model.constants import constant_tensors, heavy_tensors
 from onnxslim_snacs.model.evaluate import evaluate
-from onnxslim_snacs.model.graph import ModelGraph, captured, node_constant
+from onnxslim_snacs.model.extents import InputExtents, LinearExtent, read_layout
+from onnxslim_snacs.model.graph import ModelGraph, node_constant
 from onnxslim_snacs.model.patience import patience
 from onnxslim_snacs.model.session import (
     SessionConfig,
@@ -29,11 +33,15 @@ from onnxslim_snacs.model.session import (
     lacks_operator,
     probe_session,
 )
-from onnxslim_snacs.model.sizes import Shape, Sizes, candidate_sizes, known_dims, random_inputs
-from onnxslim_snacs.model.tensors import element_count
+from onnxslim_snacs.model.settle import Settled, settle
+from onnxslim_snacs.model.sizes import Shape, Sizes, known_dims, random_inputs
+from onnxslim_snacs.model.starts import Hint, Start, starts
+from onnxslim_snacs.model.trial import Bench
 
 #: Bytes up to which a value is kept in memory once it has been asked for.
 _CACHED = 1 << 20
+#: Numbers of dimensions to try for an input that declares none.
+_RANKS = (4, 2, 3, 1, 5, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +75,9 @@ class ModelFacts:
         note: why it could not be run, else "".
         lacks_operator: whether that is because ONNX Runtime does not have one of its operators.
         feeds: the inputs with which it was run.
+        settled: the extents of its inputs, and which of them could not be varied; None if it was
+            not run, or is the body of a node.
+        changing: what changes with the input although no two runs differ in it.
     """
 
     graph: ModelGraph
@@ -79,6 +90,8 @@ class ModelFacts:
     note: str = ""
     lacks_operator: bool = False
     feeds: tuple[Mapping[str, NDArray[Any]], ...] = ()
+    settled: Settled | None = None
+    changing: Changing = NOTHING_CHANGES
     _cache: dict[str, NDArray[Any] | None] = field(default_factory=dict)
     _shapes: dict[str, Shape | None] = field(default_factory=dict)
 
@@ -95,7 +108,11 @@ class ModelFacts:
         seen = self.samples(tensor)
         if not seen or len({len(s) for s in seen}) != 1:
             return self.static.get(tensor) if not seen else None
-        return tuple(d[0] if len(set(d)) == 1 else None for d in zip(*seen, strict=True))
+        moving = self.changing.dims.get(tensor, frozenset())
+        return tuple(
+            d[0] if len(set(d)) == 1 and k not in moving else None
+            for k, d in enumerate(zip(*seen, strict=True))
+        )
 
     def samples(self, tensor: str) -> tuple[tuple[int, ...], ...]:
         """The tensor's shape under each sample size.
@@ -109,6 +126,12 @@ class ModelFacts:
             return (tuple(initializer.dims),) * len(self.shapes)
         found = tuple(run[tensor] for run in self.shapes if tensor in run)
         return found if len(found) == len(self.shapes) else ()
+
+    @property
+    def first_sizes(self) -> Mapping[str, tuple[int, ...]]:
+        """The inputs' shapes in the first run, if any of them is dynamic."""
+        settled = self.settled
+        return settled.trials[0].sizes if settled and settled.layout.symbols() else {}
 
     def value(self, tensor: str) -> NDArray[Any] | None:
         """The tensor's value where it is the same for every input, else None."""
@@ -127,7 +150,7 @@ class ModelFacts:
             return self.graph.array(tensor)
         seen = [run[tensor] for run in self.values if tensor in run]
         if seen and len(seen) == len(self.values) and all(_same(seen[0], v) for v in seen):
-            return seen[0]
+            return None if tensor in self.changing.entries else seen[0]
         if tensor in self.weights:
             return _evaluate(self, tensor)
         return None
@@ -140,8 +163,10 @@ class ModelFacts:
         seen = [run[tensor] for run in self.values if tensor in run]
         if not seen or len({v.shape for v in seen}) != 1 or seen[0].ndim != 1:
             return None
-        rows = np.stack(seen)
-        return tuple(int(column[0]) if (column == column[0]).all() else None for column in rows.T)
+        rows, moving = np.stack(seen), self.changing.entries.get(tensor)
+        same = (rows == rows[0]).all(axis=0)
+        fixed = same if moving is None else same & ~moving
+        return tuple(int(n) if stays else None for n, stays in zip(rows[0], fixed, strict=True))
 
     def follows_from_shapes(self, tensor: str) -> bool:
         """Whether the tensor follows from constants and the inputs' sizes alone."""
@@ -215,13 +240,12 @@ def read_body_facts(graph: ModelGraph, fed: Fed, threads: int = 0) -> ModelFacts
     Raises:
         InputRefused: it cannot be run on that.
     """
-    constant, weights = _constant_tensors(graph, fed)
+    constant, weights = constant_tensors(graph, fed.by_shape, fed.weights)
     known = {n: [np.asarray(f[n]) for f in fed.feeds] for n in fed.by_shape}
     try:
-        valued = constant - _heavy(graph, weights) - frozenset(graph.inputs)
+        valued = constant - heavy_tensors(graph, weights) - frozenset(graph.inputs)
         session = probe_session(graph, valued, threads)
-        with patience():
-            runs = [session.probe(feeds) for feeds in fed.feeds]
+        runs = [session.probe(feeds) for feeds in fed.feeds]
     except Exception as error:  # whatever ONNX Runtime throws
         raise InputRefused(f"the body cannot be run on its own: {foreign(error)}") from error
     return ModelFacts(
@@ -239,113 +263,130 @@ def read_body_facts(graph: ModelGraph, fed: Fed, threads: int = 0) -> ModelFacts
 
 
 def read_facts(
-    graph: ModelGraph, input_shapes: Sizes | None = None, threads: int = 0
+    graph: ModelGraph,
+    input_shapes: Sizes | None = None,
+    threads: int = 0,
+    examples: Sequence[Hint] = (),
 ) -> ModelFacts:
     """Find out shapes and values.
 
     Args:
         graph: the model.
-        input_shapes: sizes for inputs whose dimensions are dynamic and cannot be guessed.
-        threads: threads for the two runs; 0 takes every core, for shapes do not depend on it.
+        input_shapes: sizes to begin with, for inputs whose dimensions cannot be guessed; a
+            dimension that is declared dynamic stays so.
+        threads: threads for the runs; 0 takes every core, for shapes do not depend on it.
+        examples: shapes of samples, to begin with as well.
 
     Raises:
         InputRefused: `input_shapes` names an input that is not there, or the model cannot be run
             and that is not for want of an operator in ONNX Runtime.
     """
-    constant, weights = _constant_tensors(graph)
+    constant, weights = constant_tensors(graph)
     given = dict(input_shapes or {})
-    runs, failure = _probe(graph, constant - _heavy(graph, weights), given, threads)
-    if failure is not None and not lacks_operator(failure) and not _runs(graph, given, threads):
+    begin = [
+        start
+        for layout in _layouts(graph, given, examples)
+        for start in starts(layout, given, examples)
+    ]
+    settled = _settled(graph, begin, constant - heavy_tensors(graph, weights), given, threads)
+    failure = settled if isinstance(settled, Exception) else None
+    broken = failure is not None and not lacks_operator(failure)
+    if broken and not _runs(graph, begin, threads):
         raise InputRefused(
             f"ONNX Runtime cannot run this model: {foreign(failure)}; if that is for want of a "
             "fitting size, give it with --input-shape NAME=1,3,H,W"
         )
-    return ModelFacts(
+    found = None if isinstance(settled, Exception) else settled
+    trials = found.trials if found is not None else ()
+    facts = ModelFacts(
         graph=graph,
-        shapes=tuple(shapes for shapes, _ in runs),
-        values=tuple(values for _, values in runs),
-        static={} if runs else _inferred(graph),
+        shapes=tuple(trial.shapes for trial in trials),
+        values=tuple(trial.values for trial in trials),
+        static={} if trials else _inferred(graph),
         weights=weights,
         by_shape=constant,
-        ran=bool(runs),
+        ran=bool(trials),
         note="" if failure is None else foreign(failure),
         lacks_operator=failure is not None and lacks_operator(failure),
-        feeds=tuple(random_inputs(graph, _sizes_of(graph, shapes), 0) for shapes, _ in runs),
+        feeds=tuple(random_inputs(graph, trial.sizes, 0) for trial in trials),
+        settled=found,
+    )
+    return (
+        facts if found is None else replace(facts, changing=find_changing(graph, found, constant))
     )
 
 
-def _sizes_of(graph: ModelGraph, shapes: Sizes) -> dict[str, tuple[int, ...]]:
-    return {name: shapes[name] for name in graph.inputs}
+def _layouts(graph: ModelGraph, given: Hint, examples: Sequence[Hint]) -> list[InputExtents]:
+    """What the model declares; several where it declares no number of dimensions.
+
+    Raises:
+        InputRefused: what the user names does not fit.
+    """
+    unknown = set(given) - set(graph.inputs)
+    if unknown:
+        raise InputRefused(
+            f"input shape given for {foreign(sorted(unknown))}, but the model's inputs are "
+            f"{foreign(list(graph.inputs))}"
+        )
+    ranks = {name: len(shape) for hint in (*examples, given) for name, shape in hint.items()}
+    wanted = set(graph.inputs) - set(ranks)
+    open_ranks = [
+        v.name
+        for v in graph.graph.input
+        if v.name in wanted and not v.type.tensor_type.HasField("shape")
+    ]
+    tried = _RANKS if open_ranks else (0,)
+    found = [read_layout(graph, {**dict.fromkeys(open_ranks, rank), **ranks}) for rank in tried]
+    for name, shape in given.items():
+        _check_given(name, shape, found[0].axes[name])
+    return found
 
 
-def _constant_tensors(
-    graph: ModelGraph, fed: Fed | None = None
-) -> tuple[frozenset[str], frozenset[str]]:
-    """Tensors that follow from shapes and constants, and those that follow from constants alone."""
-    by_shape = set(graph.initializers).union(fed.by_shape if fed else ())
-    weights = set(graph.initializers).union(fed.weights if fed else ())
-    for node in graph.nodes:
-        if any(
-            a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
-            for a in node.attribute
-        ):
-            continue
-        inputs = [name for name in (*node.input, *captured(node)) if name]
-        random = node.op_type.startswith("Random") or node.op_type in ("Bernoulli", "Multinomial")
-        if random or (not inputs and node.op_type != "Constant"):
-            continue
-        if node.op_type in ("Shape", "Size") or all(name in by_shape for name in inputs):
-            by_shape.update(node.output)
-        if all(name in weights for name in inputs):
-            weights.update(node.output)
-    return frozenset(by_shape), frozenset(weights)
+def _check_given(name: str, shape: Sequence[int | None], row: Sequence[LinearExtent]) -> None:
+    fits = len(row) == len(shape) and all(
+        extent.terms or extent.constant == size for extent, size in zip(row, shape, strict=True)
+    )
+    if not fits:
+        declared = ", ".join(str(extent) for extent in row)
+        raise InputRefused(
+            f"input shape given for {foreign(name)}: {tuple(shape)}, but the model declares "
+            f"({foreign(declared)})"
+        )
 
 
-def _heavy(graph: ModelGraph, weights: frozenset[str]) -> frozenset[str]:
-    """Tensors that follow from large weights alone: their values are not worth a run's memory."""
-    heavy = {name for name, t in graph.initializers.items() if element_count(t) > _CACHED}
-    for node in graph.nodes:
-        stored = next((a.t for a in node.attribute if a.name == "value"), None)
-        if any(n in heavy for n in node.input) or (
-            node.op_type == "Constant" and stored is not None and element_count(stored) > _CACHED
-        ):
-            heavy.update(name for name in node.output if name in weights)
-    return frozenset(heavy)
-
-
-def _probe(
-    graph: ModelGraph, constant: frozenset[str], given: Sizes, threads: int
-) -> tuple[list[tuple[dict[str, tuple[int, ...]], dict[str, NDArray[Any]]]], Exception | None]:
-    """Run the model on inputs of two sizes; ([], what ONNX Runtime raised) if it does not run."""
+def _settled(
+    graph: ModelGraph,
+    begin: Sequence[Start],
+    valued: frozenset[str],
+    given: Hint,
+    threads: int,
+) -> Settled | Exception:
+    """Runs of the model on inputs of several sizes; what ONNX Runtime raised if there is none."""
     try:
-        session = probe_session(graph, constant, threads)
+        session = probe_session(graph, valued, threads)
     except (SnacsError, MemoryError):
         raise
     except Exception as error:  # an operator that ONNX Runtime does not know, a broken graph
-        return [], error
-    failure = None
-    for sizes in candidate_sizes(graph, given):
-        try:
-            with patience():
-                runs = [session.probe(random_inputs(graph, one, seed=0)) for one in sizes]
-        except Exception as error:
-            failure = failure or error  # the first sizes are the likeliest ones
-            continue
-        return runs, None
-    return [], failure
+        return error
+    return settle(Bench(graph, session, threads), begin, given)
 
 
-def _runs(graph: ModelGraph, given: Sizes, threads: int) -> bool:
+def _runs(graph: ModelGraph, begin: Sequence[Start], threads: int) -> bool:
     """Whether the model runs as it is: not everything in it may like to be asked for its shape."""
     config = SessionConfig(threads=threads, level=0)
-    for sizes in candidate_sizes(graph, given):
+    try:
+        session = create_session(graph.proto, config, graph.base_dir)
+    except (SnacsError, MemoryError):
+        raise
+    except Exception:  # the reason is known from the probe
+        return False
+    for start in begin:
         try:
-            session = create_session(graph.proto, config, graph.base_dir)
             with patience():
-                session.run(None, random_inputs(graph, sizes[0], seed=0))
+                session.run(None, random_inputs(graph, start.layout.sizes(start.numbers), seed=0))
         except (SnacsError, MemoryError):
             raise
-        except Exception:  # the reason is known from the probe
+        except Exception:
             continue
         return True
     return False

@@ -61,6 +61,7 @@ def check_schema(model: ModelProto) -> None:
     """
     light = without_weights(model)
     _hide_unknown(light)
+    _fill_in_shapes(light)
     try:
         onnx.checker.check_model(light)
     except Exception as error:  # the checker raises whatever its parts raise
@@ -83,6 +84,14 @@ def without_weights(model: ModelProto) -> ModelProto:
 
 def _as_input(tensor: TensorProto) -> ValueInfoProto:
     return helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
+
+
+def _fill_in_shapes(model: ModelProto) -> None:
+    """Declare some shape where there is none: the checker wants one, ONNX Runtime does not."""
+    for info in (*model.graph.input, *model.graph.output):
+        kind = info.type
+        if kind.HasField("tensor_type") and not kind.tensor_type.HasField("shape"):
+            kind.tensor_type.shape.SetInParent()
 
 
 def _hide_unknown(model: ModelProto) -> None:

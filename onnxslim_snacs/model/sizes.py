@@ -1,67 +1,44 @@
-"""Sizes to try for inputs whose dimensions are dynamic, and random inputs of such sizes."""
+"""Numbers to try for dimensions that change with the input, and random inputs of given sizes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto, ValueInfoProto, helper
 
-from onnxslim_snacs.errors import InputRefused
+from onnxslim_snacs.model.extents import InputExtents, LinearExtent, read_layout
 from onnxslim_snacs.model.graph import ModelGraph
-
-#: Numbers of samples of sound: 16 and 20 ms at 16 kHz.
-_SOUND = (256, 320)
 
 #: An extent: a number, or None where it changes with the input (batch, sequence, image size).
 Dim = int | None
 Shape = tuple[Dim, ...]
 Sizes = Mapping[str, tuple[int, ...]]
 
-
-def candidate_sizes(graph: ModelGraph, given: Sizes) -> list[list[dict[str, tuple[int, ...]]]]:
-    """Input sizes to try, each a list of one (all static) or two (something dynamic) assignments.
-
-    Batch is 2 and 5; a dynamic image side is tried as 64 and 128, 224 and 320, 32 and 64, 8 and 16;
-    anything else dynamic as 8 and 12, at last as 256 and 320 (sound, with the batch of a recurrent
-    state in its middle).  The ratios differ, so that no multiple of one extent is another one in
-    both runs.  Where no pair runs, one assignment alone is tried, with every unknown as 1.
-    """
-    unknown = set(given) - set(graph.inputs)
-    if unknown:
-        raise InputRefused(
-            f"input shape given for {sorted(unknown)}, but the model's inputs are "
-            f"{list(graph.inputs)}"
-        )
-    infos = [v for v in graph.graph.input if v.name in set(graph.inputs)]
-    if not any(_is_dynamic(v) and v.name not in given for v in infos):
-        whole = {v.name: tuple(given.get(v.name) or _staticknown_dims(v)) for v in infos}
-        bigger = {
-            v.name: tuple(
-                s + 1 if k == 0 and d is None and s >= 1 else s
-                for k, (d, s) in enumerate(zip(known_dims(v), whole[v.name], strict=True))
-            )
-            for v in infos
-        }
-        if given and bigger != whole:
-            return [[whole, bigger], [whole]]
-        return [[whole]]
-    pairs = []
-    tried = [(sides, (8, 12)) for sides in ((64, 128), (224, 320), (32, 64), (8, 16))]
-    for sides, others in (*tried, ((64, 128), _SOUND)):
-        for batch in ((2, 5), (1, 1)):
-            pair = [
-                {
-                    v.name: tuple(given.get(v.name) or _sized(v, batch[k], sides[k], others[k]))
-                    for v in infos
-                }
-                for k in (0, 1)
-            ]
-            pairs.append(pair if pair[0] != pair[1] else pair[:1])
-    ones = {v.name: tuple(given.get(v.name) or _sized(v, 1, 1, 1)) for v in infos}
-    return [*pairs, [ones]]
+BATCH, SIDE, OTHER = "batch", "side", "other"
+#: (batch, side of an image, anything else) to begin with, in the order in which it is worth trying;
+#: the last two are sound: 16 ms at 16 kHz, and a tenth of a second.
+SCALES = (
+    (2, 64, 8),
+    (2, 224, 8),
+    (2, 32, 8),
+    (2, 8, 8),
+    (2, 64, 256),
+    (2, 64, 1600),
+    (1, 64, 8),
+    (1, 224, 8),
+    (1, 32, 8),
+    (1, 64, 256),
+    (1, 1, 1),
+)
+#: Sides of images beyond which twice as much takes too long.
+_LARGE = 128
+#: Most channels of an image, where they come last.
+_COLOURS = 4
+#: What to add, per symbol of the same kind: no two of them begin alike.
+_STEP = {BATCH: 1, SIDE: 32, OTHER: 1}
 
 
 def known_dims(info: ValueInfoProto) -> list[Dim]:
@@ -72,23 +49,87 @@ def known_dims(info: ValueInfoProto) -> list[Dim]:
     ]
 
 
-def _is_dynamic(info: ValueInfoProto) -> bool:
-    return None in known_dims(info)
+def kinds(layout: InputExtents, *, states: bool = False) -> dict[str, str]:
+    """What each symbol is likely to be: a batch comes first, images have four dimensions.
+
+    Args:
+        layout: what is declared.
+        states: whether three dimensions of which the middle one is free are (layers, batch, hidden
+            units) of a recurrent layer.
+    """
+    found = {}
+    for symbol in layout.symbols():
+        places = list(layout.places(symbol))
+        rows = [(layout.axes[name], dim) for name, dim in places]
+        if any(dim == 0 or (states and _is_state(row, dim)) for row, dim in rows):
+            found[symbol] = BATCH
+        elif any(_is_side(row, dim) for row, dim in rows):
+            found[symbol] = SIDE
+        else:
+            found[symbol] = OTHER
+    return found
 
 
-def _staticknown_dims(info: ValueInfoProto) -> tuple[int, ...]:
-    return tuple(d or 1 for d in known_dims(info))
+def _is_state(row: Sequence[LinearExtent], dim: int) -> bool:
+    return len(row) == 3 and dim == 1 and not row[0].terms and not row[2].terms
 
 
-def _sized(info: ValueInfoProto, batch: int, side: int, other: int) -> tuple[int, ...]:
-    dims = known_dims(info)
-    image, first = len(dims) >= 4, 0
-    if other in _SOUND and len(dims) == 3 and [k for k, d in enumerate(dims) if d is None] == [1]:
-        first = 1  # layers, batch, hidden units
-    return tuple(
-        d if d is not None else batch if k == first else side if image else other
-        for k, d in enumerate(dims)
-    )
+def _is_side(row: Sequence[LinearExtent], dim: int) -> bool:
+    """Whether an axis may be that of an image, and not of a cache (batch, head, token, channel)."""
+    free = [k for k, extent in enumerate(row) if k and extent.terms]
+    last = row[-1]
+    few = not last.terms and last.constant <= _COLOURS
+    return len(row) >= 4 and (len(free) > 1 or dim == len(row) - 1 or few)
+
+
+def first_values(
+    layout: InputExtents, scale: tuple[int, int, int], *, apart: bool
+) -> dict[str, int]:
+    """A number for every symbol.
+
+    Args:
+        layout: what is declared.
+        scale: the number of each kind.
+        apart: whether symbols of one kind get different numbers.
+    """
+    base = dict(zip((BATCH, SIDE, OTHER), scale, strict=True))
+    seen: dict[str, int] = {}
+    values = {}
+    for symbol, kind in kinds(layout).items():
+        values[symbol] = base[kind] + _STEP[kind] * seen.get(kind, 0) * apart
+        seen[kind] = seen.get(kind, 0) + 1
+    return values
+
+
+def others(number: int, kind: str) -> Iterator[int]:
+    """Other numbers for a symbol, in the order in which it is worth trying; none is 1.
+
+    The first are no multiples of each other by a whole number that the number itself hides: 2 and
+    5, 8 and 12; images stay multiples of 32, then anything goes.
+    """
+    small = max(number, 2)
+    tried: tuple[int, ...]
+    if kind == BATCH:
+        tried = (small + 3, small + 1, small - 1, 2 * small, small + 2)
+    elif kind == SIDE:
+        near = (number + 32, number // 2, number - 32, number + 64)
+        tried = (*near, 2 * small) if number > _LARGE else (2 * small, *near)
+        tried = (*tried, number + number // 2, small + 1, number - 1)
+    else:
+        half = small // 2
+        tried = (small + half, small + 1, small - 1, 2 * small, half)
+    seen = {number}
+    for value in tried:
+        if value > 1 and value not in seen:
+            seen.add(value)
+            yield value
+
+
+def default_sizes(graph: ModelGraph, given: Sizes) -> dict[str, tuple[int, ...]]:
+    """Sizes for a model that is not run."""
+    layout = read_layout(graph, {name: len(shape) for name, shape in given.items()})
+    sizes = layout.sizes(first_values(layout, SCALES[0], apart=False))
+    return {**sizes, **{name: tuple(shape) for name, shape in given.items() if name in sizes}}
 
 
 def random_inputs(graph: ModelGraph, sizes: Sizes, seed: int) -> dict[str, NDArray[Any]]:

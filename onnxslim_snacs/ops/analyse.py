@@ -19,6 +19,7 @@ from onnxslim_snacs.model.functions import inlined
 from onnxslim_snacs.model.graph import ModelGraph, captured
 from onnxslim_snacs.model.share import separate
 from onnxslim_snacs.model.sizes import Sizes
+from onnxslim_snacs.model.starts import Hint
 from onnxslim_snacs.ops import OPERATORS
 from onnxslim_snacs.ops.chains import Chain, find_chains, propagate
 from onnxslim_snacs.ops.computed import computed_weights
@@ -108,6 +109,7 @@ def analyse(
     *,
     allow_inexact: bool = False,
     input_shapes: Sizes | None = None,
+    examples: Sequence[Hint] = (),
 ) -> Analysis:
     """Build the dependency IR of a model.
 
@@ -115,17 +117,22 @@ def analyse(
         graph: the model.
         allow_inexact: let normalisations lose channels, which changes what they compute.
         input_shapes: sizes for inputs whose dynamic dimensions cannot be guessed.
+        examples: shapes of samples, None for an extent that is free.
 
     Raises:
         InputRefused: trained numbers are infinite, or the model cannot be run.
     """
     given, graph = graph, inlined(graph)
     check_trained(graph, given.infinite)
-    found = _analyse(graph, lambda g: read_facts(g, input_shapes), "", allow_inexact)
+
+    def read(graph: ModelGraph) -> ModelFacts:
+        return read_facts(graph, input_shapes, examples=examples)
+
+    found = _analyse(graph, read, "", allow_inexact)
     weights = computed_weights(found.graph, found.facts, found.ir.stated)
     if weights:
         graph, folds = fold(graph, weights)
-        found = _analyse(graph, lambda g: read_facts(g, input_shapes), "", allow_inexact)
+        found = _analyse(graph, read, "", allow_inexact)
         found = replace(found, folds=folds)
     return found if graph is given else replace(found, given=given)
 
@@ -218,6 +225,8 @@ def _bodies(
     """The bodies that can be run on their own, whose names are theirs alone."""
     control = [k for k, node in enumerate(graph.nodes) if any(bodies_of(node))]
     if not control or not facts.ran or graph.proto.ir_version < _FREE_INITIALIZERS:
+        return ()
+    if facts.changing.dims:  # inside, nobody could tell what changes
         return ()
     values = read_around(graph, facts.feeds)
     taken, found = set(graph.made), []

@@ -147,6 +147,8 @@ def _picked(root: str, path: Sequence[OpNode]) -> tuple[int, IntArray] | None:
     samples = facts.samples(root)
     if before is None or after is None or len(before) != len(after) or not samples:
         return None
+    if any(name in facts.changing.dims for node in path for name in (root, *node.outputs)):
+        return None
     differs = [dim for dim, (b, a) in enumerate(zip(before, after, strict=True)) if b != a]
     candidates = differs or [dim for dim, extent in enumerate(before) if (extent or 0) > 1]
     if len(differs) > 1 or any(prod(shape) > MAX_ELEMENTS for shape in samples):

@@ -29,7 +29,7 @@ def propagate(node: OpNode) -> Iterable[Fact]:
     """Reshape and Flatten: segments of axes with equal products."""
     yield from pin_operand(node, 1)
     before, after = members(node.facts, node.inputs[0]), members(node.facts, node.outputs[0])
-    if before is None or after is None or any(0 in e for _, e in (*before, *after)):
+    if before is None or after is None or not _told(before, after):
         tensors = (node.inputs[0], node.outputs[0])
         yield from pin_tensors(node, tensors, "the shape is not known or empty")
         return
@@ -48,7 +48,35 @@ def members(facts: ModelFacts, tensor: str) -> list[Member] | None:
         if None in shape:
             return None
         seen = (tuple(extent or 0 for extent in shape),)
+    seen = (*seen, *_unseen(facts, tensor, seen[0]))
     return [(Axis(tensor, dim), extents) for dim, extents in enumerate(zip(*seen, strict=True))]
+
+
+def _unseen(facts: ModelFacts, tensor: str, shape: Extents) -> list[Extents]:
+    """A sample that no run had, where an extent changes that was the same in all of them.
+
+    Equal extents stay equal: each is multiplied by a prime of its own.
+    """
+    if not facts.changing.dims:
+        return []
+    moving = facts.changing.dims.get(tensor, frozenset())
+    return [tuple(e * _prime(e) if k in moving else e for k, e in enumerate(shape))]
+
+
+def _prime(number: int) -> int:
+    """The first prime behind a number far apart from those of other numbers."""
+    found = 1009 + 500 * number
+    while any(found % k == 0 for k in range(2, int(found**0.5) + 1)):
+        found += 1
+    return found
+
+
+def _told(before: Sequence[Member], after: Sequence[Member]) -> bool:
+    """Whether no extent is 0, and both sides have the same number of elements."""
+    if any(0 in extents for _, extents in (*before, *after)):
+        return False
+    totals = [_running(side)[-1:] for side in (_without_ones(before), _without_ones(after))]
+    return totals[0] == totals[1] or not all(totals)
 
 
 def _without_ones(axes: Sequence[Member]) -> list[Member]:

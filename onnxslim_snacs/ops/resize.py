@@ -26,9 +26,9 @@ def propagate(node: OpNode) -> Iterable[Fact]:
 
 def _passes(node: OpNode, dim: int) -> bool:
     before, after = node.facts.samples(node.inputs[0]), node.facts.samples(node.outputs[0])
-    if before and after:
+    if before and after and not node.facts.changing.dims:
         same = all(a[dim] == b[dim] for a, b in zip(before, after, strict=True))
-    else:  # the model cannot be run: shapes come from static inference
+    else:  # not run, or not at sizes that tell: what is known of the shapes has to do
         same = known(node.in_shape(0))[dim] == known(node.out_shape())[dim] is not None
     axes = _axes(node)
     if not same or dim not in axes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +50,15 @@ class Plan:
         groups: every group of the model.
         recovered: digest of the model that recovery has made of the cut one, by which it is known
             again; "" if there was no recovery.  The cut does not depend on it.
+        sizes: shapes of the inputs at which the model was analysed, if it has dynamic dimensions:
+            where to begin when the plan is replayed.
     """
 
     fingerprint: str
     allow_inexact: bool
     groups: tuple[PlannedGroup, ...]
     recovered: str = ""
+    sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def kept(self) -> dict[str, BoolArray]:
         """Group id -> (units,) whether each unit stays."""
@@ -108,6 +111,7 @@ def plan_to_json(plan: Plan) -> str:
             for g in plan.groups
         ],
         **({"recovered": plan.recovered} if plan.recovered else {}),
+        **({"sizes": {n: list(s) for n, s in plan.sizes.items()}} if plan.sizes else {}),
     }
     return json.dumps(data, indent=1) + "\n"
 
@@ -128,7 +132,8 @@ def plan_from_json(text: str, source: str = "plan") -> Plan:
         if len({group.id for group in groups}) != len(groups):
             raise ValueError("a group is listed twice")
         recovered = str(data.get("recovered", ""))
-        return Plan(str(data["fingerprint"]), bool(data["allow_inexact"]), groups, recovered)
+        sizes = {str(n): tuple(_extent(e) for e in s) for n, s in data.get("sizes", {}).items()}
+        return Plan(str(data["fingerprint"]), bool(data["allow_inexact"]), groups, recovered, sizes)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputRefused(
             f"{foreign(source)}: not a plan of snacs-onnx ({foreign(repr(error))})"
@@ -146,6 +151,12 @@ def _whole(value: Any) -> int:
     if type(value) is not int:  # True is no channel
         raise ValueError(f"{value!r} is not a whole number")
     return value
+
+
+def _extent(value: Any) -> int:
+    if _whole(value) < 0:
+        raise ValueError(f"{value!r} is no extent")
+    return int(value)
 
 
 def load_plan(path: Path) -> Plan:

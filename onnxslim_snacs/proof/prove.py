@@ -18,7 +18,7 @@ from onnxslim_snacs.errors import InputRefused, ProofFailed, foreign
 from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.model.body import body_model, find_body
 from onnxslim_snacs.model.session import SessionConfig, create_session
-from onnxslim_snacs.model.sizes import Sizes, candidate_sizes, random_inputs
+from onnxslim_snacs.model.sizes import Sizes, random_inputs
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.passes.prune import prune
 from onnxslim_snacs.plan.work import Work
@@ -34,6 +34,7 @@ from onnxslim_snacs.proof.boundary import (
 from onnxslim_snacs.proof.difference import worst_difference
 from onnxslim_snacs.proof.inexact import oracle_name
 from onnxslim_snacs.proof.oracle import masked_original
+from onnxslim_snacs.proof.proving_sizes import input_sizes, proving_sizes
 
 #: Largest max|difference| / max|output| that counts as equal in float32 (15 times
 #: the largest deviation measured over 200 random graphs).
@@ -62,6 +63,9 @@ class Proof:
         boundary: nodes that could not be run and were left out on both sides; no channel around
             them goes.
         refused: whether nothing could be compared at all, so that the failure is not ours.
+        sizes: the shapes of the inputs that were run.
+        unvaried: dynamic dimensions of inputs of which only one extent was found that runs; at
+            others nothing was compared.
     """
 
     oracle: str
@@ -72,6 +76,8 @@ class Proof:
     failure: str = ""
     boundary: tuple[str, ...] = ()
     refused: bool = False
+    sizes: tuple[Mapping[str, tuple[int, ...]], ...] = ()
+    unvaried: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,8 +217,17 @@ def _prove_whole(
     )
     passed = worst <= tolerance
     failure = "" if passed else f"outputs differ by {worst:.3g}, allowed are {tolerance:.3g}"
+    settled = analysis.facts.settled
     return Proof(
-        failed.oracle, worst, tolerance, len(part.feeds), passed, failure, part.boundary.names
+        failed.oracle,
+        worst,
+        tolerance,
+        len(part.feeds),
+        passed,
+        failure,
+        part.boundary.names,
+        sizes=tuple({name: np.shape(values) for name, values in one.items()} for one in part.feeds),
+        unvaried=settled.names() if settled is not None else (),
     )
 
 
@@ -267,11 +282,16 @@ def _feeds(
     config: SessionConfig,
 ) -> Sequence[Mapping[str, NDArray[Any]]]:
     """Input sets, with what the boundary writes."""
-    if not boundary.writes:
-        return given or boundary_feeds(analysis, boundary, sizes, SEEDS)
+    if given and not boundary.writes:
+        return given
     if not analysis.facts.ran:
         return boundary_feeds(analysis, boundary, sizes, SEEDS)
-    sets = given or [random_inputs(analysis.graph, sizes, seed) for seed in SEEDS]
+    sets = given or [
+        random_inputs(analysis.graph, one, seed)
+        for seed, one in enumerate(proving_sizes(analysis, config), start=1)
+    ]
+    if not boundary.writes:
+        return sets
     written = list(boundary.writes)
     model = ModelProto()
     model.CopyFrom(analysis.graph.proto)
@@ -293,15 +313,6 @@ def require(proof: Proof) -> None:
             f"the cut model is not equal to the masked original: {proof.failure}; nothing was "
             "written; please report this"
         )
-
-
-def input_sizes(analysis: Analysis) -> Sizes:
-    """The first sizes of the inputs for which the shapes are known."""
-    facts = analysis.facts
-    sizes = {name: facts.samples(name)[0] for name in analysis.graph.inputs if facts.samples(name)}
-    if len(sizes) != len(analysis.graph.inputs):
-        sizes = candidate_sizes(analysis.graph, {})[0][0]
-    return sizes
 
 
 def witnesses(analysis: Analysis, keep: KeepMap, pruned: ModelProto) -> list[str]:

@@ -16,6 +16,7 @@ from onnxslim_snacs.ir.types import InexactNode, PinReason
 from onnxslim_snacs.ir.why import Link
 from onnxslim_snacs.judge.drift import Drift
 from onnxslim_snacs.plan.cost import Cost
+from onnxslim_snacs.proof.prove import Proof
 from onnxslim_snacs.recovery.accept import RecoveryReport
 from onnxslim_snacs.recovery.recover import LayerRecord
 from onnxslim_snacs.report.make import NO_DATA
@@ -56,7 +57,7 @@ def print_report(report: Report, console: Console) -> None:
     if report.proof is not None:
         console.print(
             f"proof ({report.proof.oracle}): {'passed' if report.proof.passed else 'FAILED'}, "
-            f"max relative difference {report.proof.max_rel_diff:.2g}"
+            f"max relative difference {report.proof.max_rel_diff:.2g}, {sizes_line(report.proof)}"
         )
     print_pins(report.pins, console)
     print_inexact(report.inexact, console)
@@ -226,3 +227,12 @@ def print_comparison(result: Comparison, console: Console) -> None:
         f"{result.provider}; speed-up {1 / times.ratio:.2f}x",
         soft_wrap=True,
     )
+
+
+def sizes_line(proof: Proof) -> str:
+    """At how many sizes of the inputs a proof has looked, and which extent it could not vary."""
+    count = len({tuple(sorted(sizes.items())) for sizes in proof.sizes})
+    line = f"at {count} size{'s' if count != 1 else ''} of the inputs"
+    if not proof.unvaried:
+        return line
+    return f"{line}; not varied, so that nothing is proved at others: {', '.join(proof.unvaried)}"

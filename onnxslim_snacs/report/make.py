@@ -68,6 +68,13 @@ def warnings_of(source: CalibrationSource, analysis: Analysis) -> tuple[str, ...
             "ONNX Runtime does not have an operator of this model: the proof leaves it out, and "
             f"nothing was compared end to end ({analysis.facts.note})"
         )
+    settled = analysis.facts.settled
+    if settled is not None and settled.stuck:
+        found.append(
+            "declared dynamic, but only one size was found at which the model runs: "
+            f"{', '.join(settled.names())}; what depends on it keeps all its channels, and nothing "
+            "was compared at other sizes: --input-shape NAME=... names one to begin with"
+        )
     return tuple(found)
 
 

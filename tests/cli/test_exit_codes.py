@@ -87,7 +87,7 @@ WRONG = [
     "--size 1,2,3",
     "--mean a",
     "--std 0",
-    "--input-shape image=0,1",
+    "--input-shape image=-1,1",
     "--input-shape image=inf",
     "--provider tpu",
     "--recover magic",

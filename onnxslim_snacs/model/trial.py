@@ -1,0 +1,65 @@
+"""One run of a model at given sizes, for the shapes of all its tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from numpy.typing import NDArray
+
+from onnxslim_snacs.errors import SnacsError
+from onnxslim_snacs.model.extents import InputExtents, Values
+from onnxslim_snacs.model.graph import ModelGraph
+from onnxslim_snacs.model.session import ProbeSession
+from onnxslim_snacs.model.sizes import random_inputs
+
+#: Numbers of all inputs together that are worth trying.
+MOST_NUMBERS = 1 << 26
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A run.
+
+    Attributes:
+        numbers: the number of each symbol.
+        sizes: the shapes of all inputs.
+        shapes: tensor -> shape.
+        values: tensor -> value, for small tensors that follow from shapes and constants.
+    """
+
+    numbers: Values
+    sizes: dict[str, tuple[int, ...]]
+    shapes: dict[str, tuple[int, ...]]
+    values: dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What trials are made on.
+
+    Attributes:
+        graph: the model.
+        session: answers with the shape of every tensor.
+        threads: threads within an operator.
+    """
+
+    graph: ModelGraph
+    session: ProbeSession
+    threads: int = 0
+
+    def run(self, layout: InputExtents, numbers: Values) -> Trial | Exception:
+        """Run once; what ONNX Runtime raises is a value."""
+        sizes = layout.sizes(numbers)
+        if any(extent < 0 for shape in sizes.values() for extent in shape):
+            return ValueError(f"negative extents in {sizes}")
+        if sum(map(prod, sizes.values())) > MOST_NUMBERS:
+            return ValueError(f"more than is worth trying: {sizes}")
+        try:
+            shapes, values = self.session.probe(random_inputs(self.graph, sizes, seed=0))
+        except (SnacsError, MemoryError):
+            raise
+        except Exception as error:  # whatever ONNX Runtime throws
+            return error
+        return Trial(dict(numbers), sizes, shapes, values)
