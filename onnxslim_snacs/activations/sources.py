@@ -205,6 +205,12 @@ def _table(
     return _array_table(files, specs)
 
 
+def files_of(data: DataConfig) -> tuple[Path, ...]:
+    """The files that are read, as far as they can be known beforehand: those of a path."""
+    path = None if data.path is None else Path(data.path)
+    return () if path is None or not path.exists() else _files(path)
+
+
 def _files(path: Path) -> tuple[Path, ...]:
     """The file, or the files in a folder and below, hidden ones left out."""
     if not path.is_dir():

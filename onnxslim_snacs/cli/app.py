@@ -18,7 +18,14 @@ from rich.markup import escape
 from onnxslim_snacs import __version__
 from onnxslim_snacs.cli import options
 from onnxslim_snacs.cli.signals import begin, end_on_signals, ignore_signals, told_of_writing
-from onnxslim_snacs.cli.terminal import finish, guard_streams, progress_bars, screen, write_stdout
+from onnxslim_snacs.cli.terminal import (
+    ProgressBars,
+    finish,
+    guard_streams,
+    progress_bars,
+    screen,
+    write_stdout,
+)
 from onnxslim_snacs.cli.worker import is_done, limit_memory, limit_seconds, watched_by
 from onnxslim_snacs.config import (
     CompressConfig,
@@ -202,17 +209,17 @@ def compress(
     check_config(config)
     if data is None:
         _warn([NO_DATA])
-    with progress_bars() as progress:
-        done = make_smaller(
+    with progress_bars() as bars:
+        make_smaller(
             model,
             config,
             out=out or _beside(model),
             plan_out=plan_out,
             report_out=report,
             overwrite=force,
-            progress=told_of_writing(progress),
+            progress=told_of_writing(bars.progress),
+            told=lambda done: _show(done, json=json, bars=bars),
         )
-    _show(done, json=json)
 
 
 @app.command()
@@ -269,16 +276,16 @@ def released(
     check_released(config)
     if data is None:
         _warn([NO_DATA])
-    with progress_bars() as progress:
-        done = compress_as_released(
+    with progress_bars() as bars:
+        compress_as_released(
             model,
             config,
             out=out or _beside(model),
             report_out=report,
             overwrite=force,
-            progress=told_of_writing(progress),
+            progress=told_of_writing(bars.progress),
+            told=lambda done: _show(done, json=json, bars=bars),
         )
-    _show(done, json=json)
 
 
 def _data_config(
@@ -347,19 +354,18 @@ def apply(
     """Replay a plan: the same file, byte for byte."""
     _keep_within(max_memory, max_time)
     from onnxslim_snacs.commands.apply import apply_plan
-    from onnxslim_snacs.plan.plan import load_plan
 
-    done = apply_plan(
+    apply_plan(
         model,
-        load_plan(plan),
+        plan,
         out=out or _beside(model),
         report_out=report,
         overwrite=force,
         data=DataConfig(input_shapes=options.shapes(input_shape)),
         threads=threads,
         progress=told_of_writing(silent),
+        told=lambda done: _show(done, json=json),
     )
-    _show(done, json=json)
 
 
 @app.command()
@@ -450,15 +456,19 @@ def _beside(model: Path) -> Path:
     return model.with_name(f"{model.stem}.slim.onnx")
 
 
-def _show(done: Compressed, *, json: bool) -> None:
+def _show(done: Compressed, *, json: bool, bars: ProgressBars | None = None) -> None:
+    """Show the result, and make sure that it has arrived: its files come into their places then."""
     from onnxslim_snacs.report import print_report, to_json
     from onnxslim_snacs.report.make import NO_DATA
 
+    if bars is not None:
+        bars.stop()
     _warn([text for text in done.report.warnings if text != NO_DATA])  # told before the work
     if json:
         write_stdout(to_json(done.report))
     else:
         print_report(done.report, screen())
+    finish()
 
 
 def _keep_within(max_memory: str | None, max_time: float | None) -> None:

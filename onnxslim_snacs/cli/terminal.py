@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -37,6 +38,19 @@ class _Screen(Console):
         self.quiet = True
         _discard(self.file.fileno())
 
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print; without an error stream the work goes on, and without a result it does not.
+
+        Raises:
+            FileSystemError: what was shown has not arrived (a full disk).
+        """
+        try:
+            super().print(*objects, **options)
+        except OSError as error:
+            self.on_broken_pipe()
+            if not self.stderr:
+                raise _lost(error) from error
+
 
 def screen(*, stderr: bool = False) -> Console:
     """A console for stdout or stderr; text of models is printed as it stands."""
@@ -54,6 +68,9 @@ def write_stdout(text: str) -> None:
         sys.stdout.flush()
     except BrokenPipeError:
         _discard(sys.stdout.fileno())
+    except OSError as error:
+        _discard(sys.stdout.fileno())
+        raise _lost(error) from error
 
 
 def finish() -> None:
@@ -68,7 +85,7 @@ def finish() -> None:
         _discard(sys.stdout.fileno())
     except OSError as error:
         _discard(sys.stdout.fileno())
-        raise FileSystemError(f"the output cannot be written ({error.strerror})") from error
+        raise _lost(error) from error
 
 
 def guard_streams() -> None:
@@ -86,6 +103,10 @@ def guard_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def _lost(error: OSError) -> FileSystemError:
+    return FileSystemError(f"the output cannot be written ({error.strerror})")
+
+
 def _discard(descriptor: int) -> None:
     """Send what is still to be written nowhere, so that closing the stream does not fail."""
     devnull = os.open(os.devnull, os.O_WRONLY)
@@ -93,8 +114,21 @@ def _discard(descriptor: int) -> None:
     os.close(devnull)
 
 
+@dataclass(frozen=True, slots=True)
+class ProgressBars:
+    """Bars on stderr.
+
+    Attributes:
+        progress: told (stage, done, total).
+        stop: take the bars away, so that something else can be shown.
+    """
+
+    progress: Progress
+    stop: Callable[[], None]
+
+
 @contextmanager
-def progress_bars() -> Iterator[Progress]:
+def progress_bars() -> Iterator[ProgressBars]:
     """A bar on stderr for each stage that reports."""
     from rich.progress import Progress as Bars
 
@@ -107,4 +141,4 @@ def progress_bars() -> Iterator[Progress]:
                 tasks[stage] = bars.add_task(stage, total=total)
             bars.update(tasks[stage], completed=done, total=total)
 
-        yield update
+        yield ProgressBars(update, bars.stop)

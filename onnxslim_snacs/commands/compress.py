@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from onnxslim_snacs.activations.samples import SHARE, SHARE_AUTO, split
-from onnxslim_snacs.activations.sources import CalibrationSource, open_source
-from onnxslim_snacs.commands.outputs import Outputs
+from onnxslim_snacs.activations.sources import CalibrationSource, files_of, open_source
+from onnxslim_snacs.commands.outputs import Outputs, Told, nobody
 from onnxslim_snacs.commands.refusals import (
     frozen_groups,
     require_certain,
@@ -43,6 +43,7 @@ def compress(
     report_out: Path | str | None = None,
     overwrite: bool = False,
     progress: Progress = silent,
+    told: Told = nobody,
 ) -> Compressed:
     """Make a model smaller.
 
@@ -54,6 +55,7 @@ def compress(
         report_out: where to write the report, likewise.
         overwrite: whether existing files may be replaced.
         progress: told (stage, done, total); the last stage is "write".
+        told: told the result before its files are written; if it raises, none is.
 
     Returns:
         The model, the plan and the report.
@@ -67,7 +69,15 @@ def compress(
     clock = Clock()
     with clock.stage("load"):
         graph = load_model(Path(path))
-        outputs = Outputs.of(path, out, plan_out, report_out, overwrite=overwrite)
+        outputs = Outputs.of(
+            path,
+            graph,
+            out,
+            plan_out,
+            report_out,
+            overwrite=overwrite,
+            inputs=files_of(config.data),
+        )
     with clock.stage("data"):
         named = config.data.path is not None
         given = open_source(config.data, graph, seed=config.seed) if named else None
@@ -96,10 +106,9 @@ def compress(
         warnings=warnings_of(source, work.analysis),
     )
     model = cut.model if final is None else final.model
-    progress("write", 0, 1)
-    with clock.stage("write"):
-        outputs.write(model, plan, report, graph.base_dir)
-    return Compressed(model, plan, report)
+    done = Compressed(model, plan, report)
+    outputs.write(done, graph.base_dir, clock, progress, told)
+    return done
 
 
 def _setup(config: CompressConfig, given: CalibrationSource | None) -> Setup:

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from onnx import ModelProto
-
+from onnxslim_snacs.commands.start import Compressed
 from onnxslim_snacs.errors import UsageError
-from onnxslim_snacs.model.save import check_targets, save_model
-from onnxslim_snacs.plan.plan import Plan, plan_to_json
-from onnxslim_snacs.report.report import Report, to_json
+from onnxslim_snacs.model.external import external_files
+from onnxslim_snacs.model.graph import ModelGraph
+from onnxslim_snacs.model.save import save_model
+from onnxslim_snacs.model.stored import stored_tensors
+from onnxslim_snacs.model.targets import check_targets
+from onnxslim_snacs.plan.plan import plan_to_json
+from onnxslim_snacs.progress import Clock, Progress
+from onnxslim_snacs.report.report import to_json
+
+#: Told what a run gives before its files are written.
+Told = Callable[[Compressed], None]
+
+
+def nobody(done: Compressed) -> None:
+    """A result that nobody waits for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,14 +30,14 @@ class Outputs:
     """The files that a run writes, all or none.
 
     Attributes:
-        source: the model that was read, which is never overwritten.
+        inputs: the files that were read, which are never overwritten.
         model: where the result goes; None writes nothing.
         plan: where the plan goes, if anywhere.
         report: where the report goes, if anywhere.
         overwrite: whether existing files may be replaced.
     """
 
-    source: Path
+    inputs: tuple[Path, ...]
     model: Path | None
     plan: Path | None
     report: Path | None
@@ -34,13 +46,24 @@ class Outputs:
     @staticmethod
     def of(
         source: Path | str,
+        graph: ModelGraph,
         model: Path | str | None,
         plan: Path | str | None,
         report: Path | str | None,
         *,
         overwrite: bool,
+        inputs: Iterable[Path] = (),
     ) -> Outputs:
         """Check that everything can be written, before any work goes into it.
+
+        Args:
+            source: the model that was read.
+            graph: what was read.
+            model: where the result goes.
+            plan: where the plan goes.
+            report: where the report goes.
+            overwrite: whether existing files may be replaced.
+            inputs: what is read beside the model: its data, a plan.
 
         Raises:
             FileSystemError: something cannot.
@@ -48,23 +71,43 @@ class Outputs:
         if model is None and (plan is not None or report is not None):
             raise UsageError("plan and report are written together with the model: give `out`")
         places = tuple(None if place is None else Path(place) for place in (model, plan, report))
-        check_targets(places, source, overwrite=overwrite)
-        return Outputs(Path(source), places[0], places[1], places[2], overwrite)
+        weights = external_files(
+            (t for _, t in stored_tensors(graph.proto)), graph.base_dir or Path()
+        )
+        read = (Path(source), *weights, *inputs)
+        check_targets(places, read, overwrite=overwrite)
+        return Outputs(read, places[0], places[1], places[2], overwrite)
 
-    def write(self, model: ModelProto, plan: Plan, report: Report, base_dir: Path | None) -> None:
-        """Write all files."""
+    def write(
+        self, done: Compressed, base_dir: Path | None, clock: Clock, progress: Progress, told: Told
+    ) -> None:
+        """Write all files.
+
+        They are written when `told` is through with the result: who cannot be told, since the disk
+        is full, finds nothing changed.
+
+        Args:
+            done: the result.
+            base_dir: folder of external data that its model refers to.
+            clock: notes how long writing took.
+            progress: told of the stage "write" when it begins.
+            told: told the result before that.
+        """
+        told(done)
         if self.model is None:
             return
         texts: dict[Path, str] = {}
         if self.plan is not None:
-            texts[self.plan] = plan_to_json(plan)
+            texts[self.plan] = plan_to_json(done.plan)
         if self.report is not None:
-            texts[self.report] = to_json(report)
-        save_model(
-            model,
-            self.model,
-            base_dir=base_dir,
-            source=self.source,
-            overwrite=self.overwrite,
-            beside=texts,
-        )
+            texts[self.report] = to_json(done.report)
+        progress("write", 0, 1)
+        with clock.stage("write"):
+            save_model(
+                done.model,
+                self.model,
+                base_dir=base_dir,
+                inputs=self.inputs,
+                overwrite=self.overwrite,
+                beside=texts,
+            )

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from onnxslim_snacs.activations.samples import split
-from onnxslim_snacs.activations.sources import open_source
-from onnxslim_snacs.commands.outputs import Outputs
+from onnxslim_snacs.activations.sources import files_of, open_source
+from onnxslim_snacs.commands.outputs import Outputs, Told, nobody
 from onnxslim_snacs.commands.refusals import require_runnable
 from onnxslim_snacs.commands.start import Compressed, Setup, open_work
 from onnxslim_snacs.config import ReleasedConfig, check_released
@@ -41,6 +41,7 @@ def compress_as_released(
     report_out: Path | str | None = None,
     overwrite: bool = False,
     progress: Progress = silent,
+    told: Told = nobody,
 ) -> Compressed:
     """Zero the connections that the released formulas let go, and cut what nothing reads then.
 
@@ -51,6 +52,7 @@ def compress_as_released(
         report_out: where to write the report; it comes into its place together with the model.
         overwrite: whether existing files may be replaced.
         progress: told (stage, done, total); the last stage is "write".
+        told: told the result before its files are written; if it raises, none is.
 
     Raises:
         SnacsError: one leaf for each way in which a run can end, see `errors`.
@@ -60,7 +62,15 @@ def compress_as_released(
     clock = Clock()
     with clock.stage("load"):
         graph = load_model(Path(path))
-        outputs = Outputs.of(path, out, None, report_out, overwrite=overwrite)
+        outputs = Outputs.of(
+            path,
+            graph,
+            out,
+            None,
+            report_out,
+            overwrite=overwrite,
+            inputs=files_of(config.data),
+        )
     with clock.stage("data"):
         named = config.data.path is not None
         given = open_source(config.data, graph, seed=config.seed) if named else None
@@ -97,10 +107,9 @@ def compress_as_released(
         notes={**report.notes, "as_released": _notes(config, scored, masks, dead)},
         warnings=warnings_of(source, work.analysis),
     )
-    progress("write", 0, 1)
-    with clock.stage("write"):
-        outputs.write(cut.model, plan, report, graph.base_dir)
-    return Compressed(cut.model, plan, report)
+    done = Compressed(cut.model, plan, report)
+    outputs.write(done, graph.base_dir, clock, progress, told)
+    return done
 
 
 def _notes(config: ReleasedConfig, scored: Released, masks: Masks, dead: int) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -68,6 +68,12 @@ def locate(tensor: TensorProto, base_dir: Path, size: int) -> ExternalRegion:
             "was the download complete?",
         )
     return ExternalRegion(path, offset, length)
+
+
+def external_files(tensors: Iterable[TensorProto], base_dir: Path) -> tuple[Path, ...]:
+    """The files, each once, in which data of these tensors lie."""
+    names = [_entries(tensor)["location"] for tensor in tensors if is_external(tensor)]
+    return tuple(base_dir / name for name in dict.fromkeys(names))
 
 
 def read_chunks(region: ExternalRegion, chunk: int = _CHUNK) -> Iterator[bytes]:

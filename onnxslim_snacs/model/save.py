@@ -14,11 +14,13 @@ from google.protobuf.message import DecodeError, EncodeError
 from onnx import ModelProto, TensorProto, numpy_helper
 
 from onnxslim_snacs.errors import FileSystemError, LimitExceeded, foreign
-from onnxslim_snacs.model.atomic import TempFile, temp_file
+from onnxslim_snacs.model.atomic import NewFile, new_file
 from onnxslim_snacs.model.external import is_external, locate, read_chunks
 from onnxslim_snacs.model.shell import shell
 from onnxslim_snacs.model.stored import stored_tensors
+from onnxslim_snacs.model.targets import check_targets, is_input
 from onnxslim_snacs.model.tensors import DATA_FIELDS, stored_bytes
+from onnxslim_snacs.model.together import alone, put_in_place
 
 #: Weights beyond this go into a data file: Protocol Buffers writes no message of 2 GiB.
 MAX_INLINE = 2**31 - 2**26
@@ -48,38 +50,112 @@ def save_model(
     path: Path | str,
     *,
     base_dir: Path | None = None,
-    source: Path | str | None = None,
+    inputs: Iterable[Path | str] = (),
     overwrite: bool = False,
     beside: Mapping[Path, str] | None = None,
     max_inline: int = MAX_INLINE,
 ) -> SavedModel:
-    """Write a model.
+    """Write a model at once; see `staged`.
+
+    Raises:
+        FileSystemError: the file exists, is an input, or cannot be written.
+        LimitExceeded: without its initializers the model is still beyond 2 GiB.
+    """
+    with staged(
+        proto,
+        path,
+        base_dir=base_dir,
+        inputs=inputs,
+        overwrite=overwrite,
+        beside=beside,
+        max_inline=max_inline,
+    ) as files:
+        return files.publish()
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """Files that are written and not yet in their places.
+
+    Attributes:
+        saved: the model as it will lie there.
+        drafts: all of them, the model last.
+        inputs: files that are never overwritten.
+        overwrite: whether existing files may be replaced.
+    """
+
+    saved: SavedModel
+    drafts: tuple[NewFile, ...]
+    inputs: tuple[Path | str, ...]
+    overwrite: bool
+
+    def publish(self) -> SavedModel:
+        """Put the files into their places, all or none.
+
+        Raises:
+            FileSystemError: that is not possible, or somebody else has written there meanwhile.
+        """
+        path, data = self.saved.path, self.saved.data
+        targets = [draft.target for draft in self.drafts]
+        with _refusals(path), alone(targets):
+            named = [target for target in targets if target != data]
+            check_targets(named, self.inputs, overwrite=self.overwrite)
+            outdated = _own_data(path, path) - {data.name if data else ""}
+            put_in_place(self.drafts)
+            for old in map(path.with_name, outdated):
+                if not is_input(old, self.inputs):
+                    with contextlib.suppress(OSError):
+                        old.unlink()
+        return self.saved
+
+
+@contextlib.contextmanager
+def staged(
+    proto: ModelProto,
+    path: Path | str,
+    *,
+    base_dir: Path | None = None,
+    inputs: Iterable[Path | str] = (),
+    overwrite: bool = False,
+    beside: Mapping[Path, str] | None = None,
+    max_inline: int = MAX_INLINE,
+) -> Iterator[Staged]:
+    """Write a model, and texts beside it, to drafts that are safely on disk.
 
     Weights beyond `max_inline` go into a file beside it whose name carries the hash of its content,
-    so that no other model's data are ever overwritten or appended to; it is safely on disk before
-    the model is.  A link at `path` is replaced, not followed.  Whatever goes wrong, `path` is as it
-    was and no temporary file is left.
+    so that no other model's data are ever overwritten or appended to.  A link at `path` is
+    replaced, not followed; a file that is replaced hands on its mode.  Whatever goes wrong, all
+    places are as they were and no draft is left.
 
     Args:
         proto: the model; not changed.
         path: where to.
         base_dir: folder of the external data that `proto` refers to.
-        source: the file that the model was made from, which is never overwritten.
-        overwrite: replace an existing file.
+        inputs: files that the model was made from, which are never overwritten.
+        overwrite: replace existing files.
         beside: texts that come into their places together with the model: its plan and report.
         max_inline: bytes of weights up to which there is a single file.
 
     Raises:
-        FileSystemError: the file exists, is the source, or cannot be written.
+        FileSystemError: a file exists, is an input, or cannot be written.
         LimitExceeded: without its initializers the model is still beyond 2 GiB.
     """
-    path, texts = Path(path), dict(beside or {})
-    check_targets([path, *texts], source, overwrite=overwrite)
-    replaced = _own_data(path, path) - (_own_data(path, Path(source)) if source else set())
+    path, texts, inputs = Path(path), dict(beside or {}), tuple(inputs)
+    check_targets([path, *texts], inputs, overwrite=overwrite)
+    with contextlib.ExitStack() as stack:
+        with _refusals(path):
+            drafts = [_text(stack, text, place) for place, text in texts.items()]
+            saved, files = _model(stack, proto, path, base_dir or Path(), max_inline)
+            if saved.data is not None and is_input(saved.data, inputs):
+                files = files[1:]  # the model reads on what it has read
+        yield Staged(saved, (*drafts, *files), inputs, overwrite)
+
+
+@contextlib.contextmanager
+def _refusals(path: Path) -> Iterator[None]:
+    """What goes wrong while files are written, as errors of ours."""
     try:
-        with contextlib.ExitStack() as stack:
-            drafts = {place: _draft(stack, text, place) for place, text in texts.items()}
-            saved = _save(proto, path, base_dir or Path(), max_inline, drafts)
+        yield
     except EncodeError as error:
         raise LimitExceeded(
             f"{foreign(path)}: the model without its initializers is larger than 2 GiB"
@@ -87,106 +163,47 @@ def save_model(
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise FileSystemError(f"{foreign(path)} cannot be written ({foreign(reason)})") from error
-    for name in replaced - {saved.data.name if saved.data else ""}:
-        with contextlib.suppress(OSError):
-            path.with_name(name).unlink()
-    return saved
 
 
-def _draft(stack: contextlib.ExitStack, text: str, place: Path) -> TempFile:
-    file = stack.enter_context(temp_file(place))
+def _text(stack: contextlib.ExitStack, text: str, place: Path) -> NewFile:
+    file = stack.enter_context(new_file(place))
     file.write(text.encode("utf-8", "backslashreplace"))
+    file.finish(place)
     return file
 
 
-def check_targets(
-    paths: Iterable[Path | None], source: Path | str | None, *, overwrite: bool
-) -> None:
-    """Make sure that files can be written, before any work goes into what they will hold.
-
-    Args:
-        paths: where to; None is passed over.
-        source: a file that is never overwritten.
-        overwrite: whether existing files may be replaced.
-
-    Raises:
-        FileSystemError: one of them exists, is the source, another of them, or in no folder.
-    """
-    seen: set[Path] = set()
-    for path in paths:
-        if path is None:
-            continue
-        _refuse_target(path, source, overwrite)
-        place = path.parent.resolve() / path.name
-        if place in seen:
-            raise FileSystemError(f"{foreign(path)}: two outputs cannot share one file")
-        seen.add(place)
+def _model(
+    stack: contextlib.ExitStack, proto: ModelProto, path: Path, base_dir: Path, max_inline: int
+) -> tuple[SavedModel, list[NewFile]]:
+    """Drafts of the data file, if there is one, and of the model."""
+    files, data = [], None
+    if sum(stored_bytes(tensor) for _, tensor in stored_tensors(proto)) > max_inline:
+        proto, weights = _data_file(stack, proto, path, base_dir)
+        files, data = [weights], weights.target
+    else:
+        proto = _with_data_inside(proto, base_dir)
+    file = stack.enter_context(new_file(path))
+    file.write(proto.SerializeToString(deterministic=True))
+    file.finish(path)
+    files.append(file)
+    return SavedModel(path, data, sum(file.size for file in files)), files
 
 
-def _refuse_target(path: Path, source: Path | str | None, overwrite: bool) -> None:
-    shown = foreign(path)
-    if path.is_dir():
-        raise FileSystemError(f"{shown} is a folder: give the name of a file")
-    if not path.parent.is_dir():
-        raise FileSystemError(f"{shown}: there is no folder {foreign(path.parent)}")
-    if not os.path.lexists(path):
-        return
-    if not (path.is_symlink() or path.is_file()):
-        raise FileSystemError(f"{shown} is a pipe or a device: give the name of a file")
-    if source is not None and path.exists() and path.samefile(source):
-        raise FileSystemError(f"{shown} is the input itself: choose another name with -o")
-    if not overwrite:
-        raise FileSystemError(f"{shown} exists: --force replaces it")
-
-
-_Drafts = Mapping[Path, TempFile]
-
-
-def _save(
-    proto: ModelProto, path: Path, base_dir: Path, max_inline: int, drafts: _Drafts
-) -> SavedModel:
-    weights = sum(stored_bytes(tensor) for _, tensor in stored_tensors(proto))
-    if weights > max_inline:
-        return _save_split(proto, path, base_dir, drafts)
-    return SavedModel(path, None, _write_model(_with_data_inside(proto, base_dir), path, drafts))
-
-
-def _write_model(proto: ModelProto, path: Path, drafts: _Drafts) -> int:
-    """Write the model; when all data are on disk, the other files get their names, then this."""
-    with temp_file(path) as file:
-        file.write(proto.SerializeToString(deterministic=True))
-        os.fsync(file.descriptor)  # from here on only names change
-        for place, draft in drafts.items():
-            draft.become(place)
-        file.become(path)
-        return file.size
-
-
-def _save_split(proto: ModelProto, path: Path, base_dir: Path, drafts: _Drafts) -> SavedModel:
-    """Write the data file, then the model that names it."""
+def _data_file(
+    stack: contextlib.ExitStack, proto: ModelProto, path: Path, base_dir: Path
+) -> tuple[ModelProto, NewFile]:
+    """The draft of a data file, and the model that names it."""
     light, moved = _split(proto, base_dir)
-    with contextlib.ExitStack() as undo:
-        with temp_file(path) as file:
-            digest = hashlib.sha256()
-            offsets = [_append(file, digest, tensor, base_dir) for tensor, _ in moved]
-            data = path.with_name(f"{path.stem}.{digest.hexdigest()[:16]}.data")
-            if not data.exists():
-                undo.callback(_remove_unread, data, path)
-            file.become(data)
-        for (tensor, entry), offset in zip(moved, offsets, strict=True):
-            entry.data_location = TensorProto.EXTERNAL
-            region = {"location": data.name, "offset": offset, "length": stored_bytes(tensor)}
-            for key, value in region.items():
-                entry.external_data.add(key=key, value=str(value))
-        saved = SavedModel(path, data, file.size + _write_model(light, path, drafts))
-        undo.pop_all()
-        return saved
-
-
-def _remove_unread(data: Path, path: Path) -> None:
-    """Take back a data file, unless the model that reads it has just come into its place."""
-    if data.name not in _own_data(path, path):
-        data.unlink(missing_ok=True)
+    file, digest = stack.enter_context(new_file(path)), hashlib.sha256()
+    offsets = [_append(file, digest, tensor, base_dir) for tensor, _ in moved]
+    file.finish(path)  # whoever may not read the model may not read its weights
+    file.target = path.with_name(f"{path.stem}.{digest.hexdigest()[:16]}.data")
+    for (tensor, entry), offset in zip(moved, offsets, strict=True):
+        entry.data_location = TensorProto.EXTERNAL
+        region = {"location": file.target.name, "offset": offset, "length": stored_bytes(tensor)}
+        for key, value in region.items():
+            entry.external_data.add(key=key, value=str(value))
+    return light, file
 
 
 def _split(
@@ -222,7 +239,7 @@ def _with_data_inside(proto: ModelProto, base_dir: Path) -> ModelProto:
     return whole
 
 
-def _append(file: TempFile, digest: hashlib._Hash, tensor: TensorProto, base_dir: Path) -> int:
+def _append(file: NewFile, digest: hashlib._Hash, tensor: TensorProto, base_dir: Path) -> int:
     """Write a tensor's data at the next page; where that is."""
     padding = bytes(-file.size % _PAGE)
     offset = file.size + len(padding)

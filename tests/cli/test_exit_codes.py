@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import stat
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -347,44 +344,6 @@ def test_outputs_that_cannot_be(cli: Cli, model: Path) -> None:
         cli("compress", model, *QUICK, "--data", model.with_name("none.npz"), code=6)
 
 
-def test_every_failing_write_leaves_the_old_files(
-    cli: Cli, model: Path, old: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Make the k-th call that touches the disk fail, for every k."""
-    plan, report = model.with_name("p.json"), model.with_name("r.json")
-    for path in (plan, report):
-        path.write_text("precious")
-    line = ("compress", model, *QUICK, "--force", "--plan-out", plan, "--report", report)
-    right = {name: getattr(os, name) for name in ("write", "fsync", "replace")}
-    made: list[str] = []
-
-    def failing(name: str, number: int) -> Callable[..., object]:
-        def call(*arguments: object, **options: object) -> object:
-            made.append(name)
-            if len(made) == number:
-                raise OSError(28, "No space left on device")
-            return right[name](*arguments, **options)
-
-        return call
-
-    for number in range(1, 100):
-        made.clear()
-        with monkeypatch.context() as patch:
-            for name in right:
-                patch.setattr(os, name, failing(name, number))
-            code = run([str(a) for a in line])
-        assert not list(model.parent.glob(".*"))
-        if code == 0:  # only that a folder cannot be synced is no fault
-            assert len(made) < number or made[number - 1] == "fsync"
-            break
-        assert code == 6
-        assert old.read_bytes() == b"precious"
-        if "replace" not in made:
-            assert plan.read_text() == report.read_text() == "precious"
-    assert number >= 7
-    assert old.read_bytes() != b"precious"
-
-
 # 7: limits
 
 
@@ -408,13 +367,3 @@ def test_limits(
     monkeypatch.setattr(load, "_MAX_FILE", 10)
     with untouched(tmp_path):
         cli("inspect", model, code=7)
-
-
-def test_modes_of_outputs_follow_the_umask(cli: Cli, model: Path) -> None:
-    before = os.umask(0o027)
-    try:
-        cli("compress", model, *QUICK)
-    finally:
-        os.umask(before)
-    mode = stat.S_IMODE(model.with_name("net.slim.onnx").stat().st_mode)
-    assert mode == 0o640

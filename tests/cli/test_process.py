@@ -58,6 +58,8 @@ def test_closed_streams(model: Path) -> None:
         assert "Traceback" not in done.stderr
         assert contents(model.parent) == kept
     assert shell("snacs criteria > /dev/full", model.parent).returncode == 6
+    assert shell("snacs criteria --json > /dev/full", model.parent).returncode == 6
+    assert shell("snacs inspect no.onnx 2> /dev/full", model.parent).returncode == 6
 
 
 def test_plain_terminals(model: Path) -> None:
