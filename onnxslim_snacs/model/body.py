@@ -52,9 +52,9 @@ def put_body(node: NodeProto, attribute: str, model: ModelProto) -> None:
     body.CopyFrom(fresh)
 
 
-def find_body(model: ModelProto, node: NodeProto, attribute: str) -> GraphProto | None:
-    """The body that stands in another model where the node stood in its own."""
-    for other in model.graph.node:
+def find_body(graph: GraphProto, node: NodeProto, attribute: str) -> GraphProto | None:
+    """The body that stands in another graph where the node stood in its own."""
+    for other in graph.node:
         if list(other.output) == list(node.output):
             return dict(bodies_of(other)).get(attribute)
     return None

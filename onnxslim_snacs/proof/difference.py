@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,28 @@ from numpy.typing import NDArray
 ROUNDED = 1e-4
 
 Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """How far two sides are apart.
+
+    Attributes:
+        tensor: where, "" for the largest of several.
+        difference: max|difference| / max|value| between the two sides.
+        noise: the same between the original and itself, moved by almost nothing.
+        allowed: up to what the difference is rounding.
+    """
+
+    tensor: str
+    difference: float
+    noise: float
+    allowed: float
+
+    @property
+    def excess(self) -> float:
+        """The difference as a share of what is allowed."""
+        return self.difference / self.allowed
 
 
 def worst_difference(

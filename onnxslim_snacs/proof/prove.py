@@ -31,22 +31,19 @@ from onnxslim_snacs.proof.boundary import (
     without,
     without_kernel,
 )
-from onnxslim_snacs.proof.difference import worst_difference
+from onnxslim_snacs.proof.by_node import compare_by_node
+from onnxslim_snacs.proof.difference import Found, worst_difference
+from onnxslim_snacs.proof.inexact import RANGE as RANGED
 from onnxslim_snacs.proof.inexact import oracle_name
-from onnxslim_snacs.proof.oracle import masked_original
+from onnxslim_snacs.proof.oracle import masked_original, whole_range_original
 from onnxslim_snacs.proof.proving_sizes import input_sizes, proving_sizes
+from onnxslim_snacs.proof.sides import Side
+from onnxslim_snacs.proof.weights import altered_weight
+from onnxslim_snacs.proof.whole import compare_whole, in_single
+from onnxslim_snacs.proof.widen import SINGLE, holds
 
-#: Largest max|difference| / max|output| that counts as equal in float32 (15 times
-#: the largest deviation measured over 200 random graphs).
-TOLERANCE = 1e-5
-#: How many inner tensors are compared beside the outputs: a saturated Softmax hides everything.
-WITNESSES = 16
-#: Extent of the values of a Sigmoid.
-RANGE = 1.0
 #: Seeds of the input sets that are drawn where none are given.
 SEEDS = (1, 2)
-#: The same for half precision, whose unit in the last place is 8192 times larger.
-TOLERANCE_HALF = 2e-2
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +52,22 @@ class Proof:
 
     Attributes:
         oracle: what was compared with what.
-        max_rel_diff: largest max|difference| / max|output| over outputs and samples.
+        max_rel_diff: largest max|difference| / max|output| over outputs, inner tensors and samples;
+            where that was judged node by node, at the node that comes nearest to what is allowed.
         tolerance: what was allowed.
+        noise: the same number for the original beside itself, when inputs and weights move by a
+            unit in the last place: the model's own rounding noise, of which the tolerance is
+            `noise.FACTOR` times as much, or what needs no explanation.
         samples: how many input sets were run.
         passed: whether the model is proved.
         failure: what went wrong, "" if nothing did.
         boundary: nodes that could not be run and were left out on both sides; no channel around
             them goes.
         refused: whether nothing could be compared at all, so that the failure is not ours.
+        end_to_end: how far the outputs are apart where that is no measure, for the model makes more
+            of its rounding than is allowed, and every node was judged by itself; None elsewhere.
+        range_diff: what of the difference dynamic quantisers make, whose range is that of what is
+            left; allowed on top.
         sizes: the shapes of the inputs that were run.
         unvaried: dynamic dimensions of inputs of which only one extent was found that runs; at
             others nothing was compared.
@@ -71,11 +76,14 @@ class Proof:
     oracle: str
     max_rel_diff: float
     tolerance: float
+    noise: float
     samples: int
     passed: bool
     failure: str = ""
     boundary: tuple[str, ...] = ()
     refused: bool = False
+    end_to_end: float | None = None
+    range_diff: float = 0.0
     sizes: tuple[Mapping[str, tuple[int, ...]], ...] = ()
     unvaried: tuple[str, ...] = ()
 
@@ -123,7 +131,40 @@ def prove(
     level: int = 0,
     pruned_dir: Path | None = None,
 ) -> Proof:
-    """Compare a cut model with the masked original.
+    """Compare a cut model with the masked original, and its weights with the original's.
+
+    Args:
+        analysis: the original.
+        keep: what the plan keeps.
+        pruned: the cut model.
+        feeds: input sets to run; seeded random ones if none are given.
+        threads: threads for ONNX Runtime.
+        level: its graph optimisation; 0 for proofs, for higher levels reorder sums.
+        pruned_dir: folder of the cut model's external data, if it is not the original's.
+
+    Returns:
+        The outcome; a failure is a value too.
+    """
+    proof = compare(
+        analysis, keep, pruned, feeds=feeds, threads=threads, level=level, pruned_dir=pruned_dir
+    )
+    if not proof.passed:
+        return proof
+    wrong = altered_weight(analysis, keep, pruned, pruned_dir or analysis.graph.base_dir)
+    return replace(proof, passed=False, failure=wrong) if wrong else proof
+
+
+def compare(
+    analysis: Analysis,
+    keep: KeepMap,
+    pruned: ModelProto,
+    *,
+    feeds: Sequence[Mapping[str, NDArray[Any]]] = (),
+    threads: int = 1,
+    level: int = 0,
+    pruned_dir: Path | None = None,
+) -> Proof:
+    """Compare what a cut model computes with what the masked original does.
 
     The bodies of control flow are compared once more on their own, for a run takes one branch only.
 
@@ -145,11 +186,11 @@ def prove(
         part, node = body.analysis, analysis.graph.nodes[body.position]
         if not (proof.passed and part.loses(keep)):
             continue
-        cut = find_body(pruned, node, body.attribute)
+        cut = find_body(pruned.graph, node, body.attribute)
         if cut is None:
             return replace(proof, passed=False, failure=f"the {body.attribute} is not there")
         sets = part.facts.feeds
-        inner = prove(
+        inner = compare(
             part,
             keep,
             body_model(pruned, cut, sets[0]),
@@ -161,6 +202,8 @@ def prove(
         proof = replace(
             proof,
             max_rel_diff=max(proof.max_rel_diff, inner.max_rel_diff),
+            tolerance=max(proof.tolerance, inner.tolerance),
+            noise=max(proof.noise, inner.noise),
             samples=proof.samples + inner.samples,
             passed=inner.passed,
             failure=inner.failure,
@@ -176,58 +219,78 @@ def _prove_whole(
     config: SessionConfig,
     pruned_dir: Path | None,
 ) -> Proof:
-    tolerance = TOLERANCE_HALF if analysis.is_half else TOLERANCE
-    failed = Proof(oracle_name(analysis, keep), float("inf"), tolerance, 0, False)
+    settled = analysis.facts.settled
+    failed = Proof(
+        oracle_name(analysis, keep),
+        float("inf"),
+        0.0,
+        0.0,
+        0,
+        False,
+        unvaried=settled.names() if settled is not None else (),
+    )
     try:
         part = runnable(analysis, keep, feeds, config)
         rest = without(analysis.graph.proto, part.boundary)
         masked = masked_original(analysis, keep, rest)
     except InputRefused as error:
         return replace(failed, failure=str(error), refused=True)
-    squashed = {
-        name: read
-        for name, read in sigmoids(analysis, keep, pruned).items()
-        if read not in part.boundary.made
-    }
-    told = (*part.boundary.reads, *witnesses(analysis, keep, pruned), *squashed.values())
-    seen = [name for name in dict.fromkeys(told) if name not in analysis.graph.outputs]
+    cut = [{n: keep.cut(n, v) for n, v in feeds.items()} for feeds in part.feeds]
     base_dir = analysis.graph.base_dir
+    ours = Side(without(masked, part.boundary), part.feeds, base_dir, config)
+    theirs = Side(without(pruned, part.boundary), cut, pruned_dir or base_dir, config)
     try:
-        cut = [{n: keep.cut(n, v) for n, v in feeds.items()} for feeds in part.feeds]
-        wanted, got = (
-            _outputs(without(model, part.boundary), seen, config, folder, sets)
-            for model, folder, sets in (
-                (masked, base_dir, part.feeds),
-                (pruned, pruned_dir or base_dir, cut),
-            )
-        )
+        ours, theirs, floor = in_single(ours, theirs)
+        found = compare_whole(analysis, keep, ours, theirs, part.boundary, floor)
+        proof = _told(failed, part, found)
+        if not proof.passed:
+            nearest = compare_by_node(analysis, keep, ours, theirs, floor) or found
+            proof = replace(_told(failed, part, nearest), end_to_end=found.difference)
+        return _with_range(analysis, keep, part.boundary, ours, theirs, proof)
     except Exception as error:  # whatever ONNX Runtime throws, the model is not proved
         return replace(failed, failure=foreign(error))
-    names = [name for name in analysis.graph.outputs if name not in part.boundary.made] + seen
-    worst = max(
-        (
-            worst_difference(
-                [keep.cut(name, a) for a in ours], theirs, RANGE if name in squashed else 0.0
-            )
-            for name, ours, theirs in zip(
-                names, zip(*wanted, strict=True), zip(*got, strict=True), strict=True
-            )
-        ),
-        default=0.0,
+
+
+def _told(failed: Proof, part: Runnable, found: Found) -> Proof:
+    """A comparison as a proof."""
+    passed = found.difference <= found.allowed
+    where = f"values of {foreign(found.tensor)} differ" if found.tensor else "outputs differ"
+    failure = (
+        f"{where} by {found.difference:.3g}, allowed are {found.allowed:.3g} (the model's own "
+        f"rounding noise there is {found.noise:.3g})"
     )
-    passed = worst <= tolerance
-    failure = "" if passed else f"outputs differ by {worst:.3g}, allowed are {tolerance:.3g}"
-    settled = analysis.facts.settled
-    return Proof(
-        failed.oracle,
-        worst,
-        tolerance,
-        len(part.feeds),
-        passed,
-        failure,
-        part.boundary.names,
+    return replace(
+        failed,
+        max_rel_diff=found.difference,
+        tolerance=found.allowed,
+        noise=found.noise,
+        samples=len(part.feeds),
+        passed=passed,
+        failure="" if passed else failure,
+        boundary=part.boundary.names,
         sizes=tuple({name: np.shape(values) for name, values in one.items()} for one in part.feeds),
-        unvaried=settled.names() if settled is not None else (),
+    )
+
+
+def _with_range(
+    analysis: Analysis, keep: KeepMap, boundary: Boundary, ours: Side, theirs: Side, proof: Proof
+) -> Proof:
+    """The proof, with the difference that the range of what is left makes to a quantiser."""
+    if proof.oracle != RANGED or not proof.passed:
+        return proof
+    outputs = [name for name in analysis.graph.outputs if name not in boundary.made]
+    rest = without(analysis.graph.proto, boundary)
+    exact = replace(ours, model=without(whole_range_original(analysis, keep, rest), boundary))
+    exact = exact if holds(ours.model, SINGLE) else exact.wide(SINGLE)
+    wanted, got, near = exact.run(outputs), theirs.run(outputs), ours.run(outputs)
+    differences = (worst_difference(wanted[name], got[name]) for name in outputs)
+    whole = max(differences, default=0.0)
+    made = max((worst_difference(wanted[name], near[name]) for name in outputs), default=0.0)
+    return replace(
+        proof,
+        max_rel_diff=max(proof.max_rel_diff, whole),
+        tolerance=proof.tolerance + made,
+        range_diff=made,
     )
 
 
@@ -313,47 +376,6 @@ def require(proof: Proof) -> None:
             f"the cut model is not equal to the masked original: {proof.failure}; nothing was "
             "written; please report this"
         )
-
-
-def witnesses(analysis: Analysis, keep: KeepMap, pruned: ModelProto) -> list[str]:
-    """The last outputs of layers, of which the kept slots are compared beside the outputs.
-
-    Only what a layer sums up itself: a saturated Softmax hides every difference, a Sigmoid far
-    below zero shows nothing but its own rounding, and a classifier of zeros shows nothing at all.
-    """
-    known = {name for node in pruned.graph.node for name in node.output if name}
-    layers = dict.fromkeys(position for position, _ in analysis.ir.sinks)
-    found = [
-        name
-        for position in sorted(layers, reverse=True)
-        for name in analysis.nodes[position].outputs
-        if name in known and name not in analysis.graph.outputs and not _periodic(keep, name)
-    ]
-    return found[:WITNESSES]
-
-
-def sigmoids(analysis: Analysis, keep: KeepMap, pruned: ModelProto) -> dict[str, str]:
-    """Outputs that a Sigmoid makes, and what it reads, which is compared beside them.
-
-    Far below zero such an output shows nothing but the rounding of the Sigmoid: what it reads tells
-    more, and the output itself is held against the range of the function.
-    """
-    graph = analysis.graph
-    known = {name for node in pruned.graph.node for name in node.output if name}
-    made = ((name, graph.producer.get(name)) for name in graph.outputs)
-    nodes = {name: graph.nodes[position] for name, position in made if position is not None}
-    return {
-        name: node.input[0]
-        for name, node in nodes.items()
-        if (node.domain, node.op_type) in (("", "Sigmoid"), ("ai.onnx", "Sigmoid"))
-        and node.input[0] in known
-        and not _periodic(keep, node.input[0])
-    }
-
-
-def _periodic(keep: KeepMap, tensor: str) -> bool:
-    """Whether slots of the tensor stand for many indices, so that they cannot be picked here."""
-    return any(axis.tensor == tensor for axis in keep.periods)
 
 
 def _outputs(

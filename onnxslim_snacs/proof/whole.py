@@ -1,0 +1,78 @@
+"""The proof end to end: the outputs of both sides, and what their layers have summed up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from onnxslim_snacs.ir.keep import KeepMap
+from onnxslim_snacs.ops.analyse import Analysis
+from onnxslim_snacs.proof.boundary import Boundary
+from onnxslim_snacs.proof.difference import Found, worst_difference
+from onnxslim_snacs.proof.noise import FACTOR
+from onnxslim_snacs.proof.sides import Side, Values
+from onnxslim_snacs.proof.watch import sigmoids, witnesses
+from onnxslim_snacs.proof.widen import SINGLE, holds
+
+#: Largest max|difference| / max|output| that is taken for rounding end to end (reliability P2: 15
+#: times the largest deviation measured over 200 random graphs).
+TOLERANCE = 1e-5
+#: Largest that needs no explanation: 16 units in the last place of single precision.
+LEAST = 16 * 2.0**-23
+#: Extent of the values of a Sigmoid.
+RANGE = 1.0
+#: The largest that needs no explanation in half precision, where a model runs in no other.
+TOLERANCE_HALF = 2e-2
+#: Seed of the run that shows how much a model's answers are rounding.
+SHAKE = 10
+
+
+def in_single(ours: Side, theirs: Side) -> tuple[Side, Side, float]:
+    """Both sides in single precision, if they are in half and can be run so; what is allowed."""
+    if not holds(ours.model, SINGLE):
+        return ours, theirs, LEAST
+    wide = ours.wide(SINGLE)
+    try:
+        wide.run(info.name for info in wide.model.graph.output)
+    except Exception:  # an operator that ONNX Runtime has in half precision only
+        return ours, theirs, TOLERANCE_HALF
+    return wide, theirs.wide(SINGLE), LEAST
+
+
+def compare_whole(
+    analysis: Analysis, keep: KeepMap, ours: Side, theirs: Side, boundary: Boundary, floor: float
+) -> Found:
+    """The output, or what a layer has summed up, whose difference is nearest to what is allowed.
+
+    The noise of one run is a guess: what is large is allowed no more than `TOLERANCE`.
+    """
+    squashed = {
+        name: read
+        for name, read in sigmoids(analysis, keep, theirs.model).items()
+        if read not in boundary.made
+    }
+    outputs = [name for name in analysis.graph.outputs if name not in boundary.made]
+    told = (*boundary.reads, *witnesses(analysis, keep, theirs.model), *squashed.values())
+    names = list(dict.fromkeys((*outputs, *told)))
+    wanted, got = ours.run(names), theirs.run(names)
+
+    again = _shaken(ours, names)
+
+    def found(name: str) -> Found:
+        least = RANGE if name in squashed else 0.0
+        kept, moved = (
+            [keep.cut(name, value) for value in values]
+            for values in (wanted[name], again.get(name, wanted[name]))
+        )
+        noise = worst_difference(kept, moved, least)
+        allowed = min(TOLERANCE, max(LEAST, FACTOR * noise)) if floor == LEAST else floor
+        return Found(name, worst_difference(kept, got[name], least), noise, allowed)
+
+    return max(map(found, names), key=lambda one: one.excess, default=Found("", 0.0, 0.0, floor))
+
+
+def _shaken(side: Side, names: Sequence[str]) -> Values:
+    """What a model makes of a unit in the last place; {} if it then runs no more."""
+    try:
+        return side.shaken(SHAKE).run(names)
+    except Exception:  # a number that says how large something is has moved: no measure
+        return {}
