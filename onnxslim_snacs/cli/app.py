@@ -385,7 +385,7 @@ def verify(
     from onnxslim_snacs.plan.plan import load_plan
     from onnxslim_snacs.proof.prove import require
     from onnxslim_snacs.report import to_json
-    from onnxslim_snacs.report.console import sizes_line
+    from onnxslim_snacs.report.console import proof_words
 
     shapes = options.shapes(input_shape)
     proof = verify_files(model, out, load_plan(plan), input_shapes=shapes, threads=threads)
@@ -393,10 +393,7 @@ def verify(
         write_stdout(to_json(proof))
     require(proof)
     if not json:
-        screen().print(
-            f"proved ({proof.oracle}): max relative difference {proof.max_rel_diff:.2g} on "
-            f"{proof.samples} input sets {sizes_line(proof)}, allowed {proof.tolerance:.2g}"
-        )
+        screen().print(f"proved ({proof.oracle}): {proof_words(proof)}", soft_wrap=True)
 
 
 @app.command()

@@ -55,10 +55,9 @@ def print_report(report: Report, console: Console) -> None:
         console.print(recovery_line(report.recovery))
         print_layers(report.recovery, console)
     if report.proof is not None:
-        console.print(
-            f"proof ({report.proof.oracle}): {'passed' if report.proof.passed else 'FAILED'}, "
-            f"max relative difference {report.proof.max_rel_diff:.2g}, {sizes_line(report.proof)}"
-        )
+        passed = "passed" if report.proof.passed else "FAILED"
+        words = proof_words(report.proof)
+        console.print(f"proof ({report.proof.oracle}): {passed}, {words}", soft_wrap=True)
     print_pins(report.pins, console)
     print_inexact(report.inexact, console)
     total = sum(report.timings.values())
@@ -66,6 +65,22 @@ def print_report(report: Report, console: Console) -> None:
     console.print(f"{total:.2f} s ({stages})", soft_wrap=True)
     if report.output:
         console.print(f"written: {escape(foreign(report.output))}", soft_wrap=True)
+
+
+def proof_words(proof: Proof) -> str:
+    """What a proof has found, in words."""
+    words = (
+        f"max relative difference {proof.max_rel_diff:.2g} on {proof.samples} input sets "
+        f"{sizes_line(proof)} (the "
+        f"model's own rounding noise: {proof.noise:.2g}; allowed: {proof.tolerance:.2g})"
+    )
+    if proof.end_to_end is not None:
+        words += (
+            f", node by node, for end to end the model turns rounding into {proof.end_to_end:.2g}"
+        )
+    if proof.range_diff:
+        words += f"; {proof.range_diff:.2g} of it is the range of dynamic quantisers"
+    return words
 
 
 def drift_line(report: Report) -> str:
