@@ -70,9 +70,8 @@ def print_report(report: Report, console: Console) -> None:
 def proof_words(proof: Proof) -> str:
     """What a proof has found, in words."""
     words = (
-        f"max relative difference {proof.max_rel_diff:.2g} on {proof.samples} input sets "
-        f"{sizes_line(proof)} (the "
-        f"model's own rounding noise: {proof.noise:.2g}; allowed: {proof.tolerance:.2g})"
+        f"max relative difference {proof.max_rel_diff:.2g} (the model's own rounding noise: "
+        f"{proof.noise:.2g}, allowed: {proof.tolerance:.2g})"
     )
     if proof.end_to_end is not None:
         words += (
@@ -80,7 +79,7 @@ def proof_words(proof: Proof) -> str:
         )
     if proof.range_diff:
         words += f"; {proof.range_diff:.2g} of it is the range of dynamic quantisers"
-    return words
+    return f"{words}, {sizes_line(proof)}"
 
 
 def drift_line(report: Report) -> str:
