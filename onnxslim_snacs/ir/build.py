@@ -101,7 +101,7 @@ def build_graph(
     axis_of = table.axis_of_slots()
     base = components(table.size, ties.a, ties.b)
     dead = _dead_factors(table, splits, base, joined(slots for slots, _ in pins))
-    axis_class = components(len(table.axes), axis_of[ties.a], axis_of[ties.b])
+    axis_class = _split_classes(table, splits, base)
     views = choose_views(table, [split for split, _ in splits], axis_class, dead)
     labels, pinned, found = [], [], GroupCandidates(table, axis_of)
     for view in views:
@@ -185,6 +185,23 @@ def _same_length(item: Stated, left: IntArray, right: IntArray) -> None:
             f"node {item.name} ({item.op}): the tie of {tie.a} with {tie.b} joins {len(left)} "
             f"slots to {len(right)}"
         )
+
+
+def _split_classes(table: SlotTable, splits: Splits, base: IntArray) -> IntArray:
+    """(axes,) the class of each axis that takes part in a split, -1 for the others.
+
+    Axes of one class share slots, directly or through other axes of splits.  That an axis holds the
+    slots of two others side by side (a fused projection) does not make one class of those.
+    """
+    axes = dict.fromkeys(axis for split, _ in splits for axis in (split.fine, *split.factors))
+    numbers = np.array([table.numbers[axis] for axis in axes], dtype=np.int64)
+    held = [np.unique(base[table.slots(axis)]) for axis in axes]
+    sources = joined([np.full(len(h), k, dtype=np.int64) for k, h in enumerate(held)])
+    size = len(held) + int(base.max(initial=-1)) + 1
+    labels = components(size, sources, joined(held) + len(held))
+    classes = np.full(len(table.axes), -1, dtype=np.int64)
+    classes[numbers] = labels[: len(held)]
+    return classes
 
 
 def _dead_factors(

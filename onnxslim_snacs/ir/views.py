@@ -20,6 +20,8 @@ from onnxslim_snacs.ir.types import Axis, IntArray, Split
 
 #: No model met so far needs more than four; the bound keeps a hostile one from taking forever.
 MAX_VIEWS = 8
+#: Choices that are tried for them.
+MAX_TRIES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +60,51 @@ def choose_views(
     Args:
         table: the slots.
         splits: all splits.
-        axis_class: (axes,) class of each axis under ties; splits whose factors fall into one class
+        axis_class: (axes,) class of each axis of a split; splits whose factors fall into one class
             have to choose alike.
         dead: factors that are pinned whatever is chosen.
     """
     if not splits:
         return [View(())]
+    net = _net(table, splits, axis_class, dead)
+    covered: set[tuple[int, int]] = set()
+    views: list[View] = []
+    for _ in range(MAX_TRIES):
+        # Splits with a factor that has not lived yet choose first, lest others choose for them.
+        order = sorted(range(len(splits)), key=lambda s: not _open(s, net.candidates, covered))
+        first = [(order[0], k) for k in _open(order[0], net.candidates, covered)[:1]]
+        choice = _choice(net, order, covered)
+        alive = _alive(net, choice)
+        if not views or not alive <= covered:
+            views.append(View(tuple(choice)))
+        covered |= alive.union(first)  # what chose first and does not live never will
+        if not first or len(views) == MAX_VIEWS:
+            break
+    return views
+
+
+@dataclass(frozen=True, slots=True)
+class _Net:
+    """Splits and what couples them.
+
+    Attributes:
+        candidates: for each split the factors that may live.
+        classes: for each split the classes of its factors.
+        fine_class: for each split the class of its fine axis.
+        extents: for each split the extents of its factors.
+        by_class: class -> the splits that have it as a factor, once for each such factor.
+        by_fine: class and extents -> the splits of such a fine axis.
+    """
+
+    candidates: list[list[int]]
+    classes: list[list[int]]
+    fine_class: list[int]
+    extents: list[tuple[int, ...]]
+    by_class: dict[int, list[int]]
+    by_fine: dict[tuple[int, tuple[int, ...]], list[int]]
+
+
+def _net(table: SlotTable, splits: Sequence[Split], axis_class: IntArray, dead: set[Axis]) -> _Net:
     candidates = [
         [k for k, f in enumerate(split.factors) if f not in dead and table.extent(f) > 1]
         for split in splits
@@ -78,36 +119,39 @@ def choose_views(
     by_fine: dict[tuple[int, tuple[int, ...]], list[int]] = {}
     for s, c in enumerate(fine_class):
         by_fine.setdefault((c, extents[s]), []).append(s)
+    return _Net(candidates, classes, fine_class, extents, by_class, by_fine)
 
-    covered: set[tuple[int, int]] = set()
-    views: list[View] = []
-    while len(views) < MAX_VIEWS:
-        choice = [-1] * len(splits)
-        # Splits with a factor that has not lived yet choose first, lest others choose for them.
-        for s in sorted(range(len(splits)), key=lambda s: not _open(s, candidates, covered)):
-            if choice[s] >= 0 or not candidates[s]:
+
+def _choice(net: _Net, order: Sequence[int], covered: set[tuple[int, int]]) -> list[int]:
+    """A live factor for each split, as far as what others have chosen leaves one."""
+    choice = [-1] * len(order)
+    for s in order:
+        if choice[s] >= 0 or not net.candidates[s]:
+            continue
+        pending = [(s, (_open(s, net.candidates, covered) or net.candidates[s])[0])]
+        while pending:
+            t, k = pending.pop()
+            if choice[t] >= 0 or k not in net.candidates[t]:
                 continue
-            pending = [(s, (_open(s, candidates, covered) or candidates[s])[0])]
-            while pending:
-                t, k = pending.pop()
-                if choice[t] >= 0 or k not in candidates[t]:
-                    continue
-                choice[t] = k
-                # What runs along the factor, and what the fine axis is itself a factor of.
-                for live in (classes[t][k], fine_class[t]):
-                    pending.extend((u, classes[u].index(live)) for u in by_class.get(live, ()))
-                pending.extend((u, k) for u in by_fine[fine_class[t], extents[t]])
-        lives = [classes[t][k] if k >= 0 else -1 for t, k in enumerate(choice)]
-        alive = {
-            (t, k)
-            for t, k in enumerate(choice)
-            if k >= 0 and all(lives[u] == fine_class[t] for u in by_class.get(fine_class[t], ()))
-        }
-        if views and alive <= covered:
-            break
-        covered |= alive
-        views.append(View(tuple(choice)))
-    return views
+            choice[t] = k
+            # What runs along the factor, and what the fine axis is itself a factor of.
+            for live in (net.classes[t][k], net.fine_class[t]):
+                coupled = net.by_class.get(live, ())
+                pending.extend((u, net.classes[u].index(live)) for u in coupled)
+            pending.extend((u, k) for u in net.by_fine[net.fine_class[t], net.extents[t]])
+    return choice
+
+
+def _alive(net: _Net, choice: Sequence[int]) -> set[tuple[int, int]]:
+    """The chosen factors that no other split holds on to."""
+    lives = [net.classes[t][k] if k >= 0 else -1 for t, k in enumerate(choice)]
+    return {
+        (t, k)
+        for t, k in enumerate(choice)
+        if k >= 0
+        and all(lives[u] == lives[t] for u in net.by_class[lives[t]])
+        and all(lives[u] == net.fine_class[t] for u in net.by_class.get(net.fine_class[t], ()))
+    }
 
 
 def _open(s: int, candidates: Sequence[Sequence[int]], covered: set[tuple[int, int]]) -> list[int]:

@@ -170,7 +170,7 @@ def _analyse(
         shape = facts.shape(axis.tensor)
         return shape[axis.dim] if shape is not None else None
 
-    periods = find_periods(graph, nodes, stated, extent_of)
+    periods = find_periods(graph, nodes, chains, stated, extent_of)
     bodies = _bodies(graph, facts, prefix, allow_inexact)
     ir = build_graph(stated, extent_of, facts.is_weight, periods)
     part = Analysis(graph, facts, nodes, ir, chains, copies, None, bodies, prefix)

@@ -264,8 +264,8 @@ class _Inner:
         return self.inner[axis] if axis in self.inner else self.keep.index(axis)
 
     def extent(self, axis: Axis, before: int) -> int:
-        index = self.index(axis)
-        return before if index is None else len(index)
+        index = self.inner.get(axis)
+        return self.keep.extent(axis, before) if index is None else len(index)
 
     def scale(self, axis: Axis) -> tuple[int, int] | None:
         return self.keep.scale(axis)
@@ -276,8 +276,9 @@ def _rectangles(chain: Chain, keep: Keep) -> _Inner | None:
     shape = chain.nodes[min(chain.nodes)].facts.samples(chain.root)[0]
     mask = np.ones(shape, dtype=bool)
     for dim, extent in enumerate(shape):
-        kept = keep.index(Axis(chain.root, dim))
-        line = np.isin(np.arange(extent), np.arange(extent) if kept is None else kept)
+        kept, scale = keep.index(Axis(chain.root, dim)), keep.scale(Axis(chain.root, dim))
+        slots = np.arange(extent) % (scale[1] if scale else extent)
+        line = np.isin(slots, slots if kept is None else kept)
         mask &= line.reshape([-1 if d == dim else 1 for d in range(len(shape))])
     masks: dict[str, BoolArray] = {chain.root: mask}
     inner: dict[Axis, IntArray] = {}
@@ -291,7 +292,7 @@ def _rectangles(chain: Chain, keep: Keep) -> _Inner | None:
         inner.update(
             (Axis(tensor, dim), line)
             for dim, line in enumerate(lines)
-            if len(line) < moved.shape[dim]
+            if len(line) < moved.shape[dim] and keep.scale(Axis(tensor, dim)) is None
         )
     facts = chain.nodes[min(chain.nodes)].facts
     if any(known(facts.shape(axis.tensor))[axis.dim] is None for axis in inner):

@@ -25,7 +25,9 @@ def propagate_conv_transpose(node: OpNode) -> Iterable[Fact]:
     yield from propagate_with(node, made=1, met=0)
 
 
-def propagate_with(node: OpNode, *, made: int, met: int, bias: int = 2) -> Iterable[Fact]:
+def propagate_with(
+    node: OpNode, *, made: int, met: int, bias: int = 2, still: bool = True
+) -> Iterable[Fact]:
     """A convolution.
 
     Args:
@@ -33,6 +35,7 @@ def propagate_with(node: OpNode, *, made: int, met: int, bias: int = 2) -> Itera
         made: the axis of its weight that makes output channels.
         met: the axis of its weight that meets input channels.
         bias: position of its bias.
+        still: whether an axis with one tap passes as it is.
     """
     data, out = node.in_axis(0, 1), node.out_axis(1)
     w_made, w_met = node.in_axis(1, made), node.in_axis(1, met)
@@ -40,9 +43,11 @@ def propagate_with(node: OpNode, *, made: int, met: int, bias: int = 2) -> Itera
     rank = len(known(node.in_shape(0)))
     yield Tie(node.in_axis(0, 0), node.out_axis(0))
     for dim in range(2, rank):
-        yield from pin_structural(
-            (node.in_axis(0, dim), node.in_axis(1, dim), node.out_axis(dim)), "spatial axis"
-        )
+        yield from pin_structural([node.in_axis(1, dim)], "spatial axis")
+        if still and _passes(node, dim):
+            yield Tie(node.in_axis(0, dim), node.out_axis(dim))
+        else:
+            yield from pin_structural((node.in_axis(0, dim), node.out_axis(dim)), "spatial axis")
     if node.has_input(bias):
         yield Tie(node.in_axis(bias, 0), out)
     yield Sink(data, 0, w_met, 1, w_made, out, groups)
@@ -51,6 +56,18 @@ def propagate_with(node: OpNode, *, made: int, met: int, bias: int = 2) -> Itera
         yield Tie(w_made, out)
     else:
         yield from _grouped(node, data, out, groups, transposed=made == 1)
+
+
+def _passes(node: OpNode, dim: int) -> bool:
+    """Whether a convolution has one tap, no step and no padding along an axis: it is none there."""
+    if known(node.in_shape(1))[dim] != 1:
+        return False
+    rank = len(known(node.in_shape(0))) - 2
+    place = dim - 2
+    pads = node.attr("pads", (0,) * 2 * rank)
+    zero = (*node.attr("output_padding", (0,) * rank)[place : place + 1], *pads[place::rank])
+    told = node.attr("output_shape") is not None
+    return not told and not any(zero) and node.attr("strides", (1,) * rank)[place] == 1
 
 
 def _grouped(node: OpNode, data: Axis, out: Axis, groups: int, transposed: bool) -> Iterable[Fact]:

@@ -21,7 +21,7 @@ _OFFSETS, _BIAS, _MASK = 2, 3, 4
 
 def propagate(node: OpNode) -> Iterable[Fact]:
     """A convolution, and the offsets of each group of channels."""
-    yield from conv.propagate_with(node, made=0, met=1, bias=_BIAS)
+    yield from conv.propagate_with(node, made=0, met=1, bias=_BIAS, still=False)
     groups = int(node.attr("offset_group", 1))
     channels = known(node.in_shape(0))[1]
     for index in (_OFFSETS, _MASK):

@@ -8,32 +8,46 @@ stays without slots, and what is tied to it is pinned.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
 from onnxslim_snacs.ir.types import Axis, Extent, Period, Pin, Sink, Split, Stated, Tie, axes_of
 from onnxslim_snacs.ir.views import components
 from onnxslim_snacs.model.graph import ModelGraph
+from onnxslim_snacs.ops.chains import Chain
 from onnxslim_snacs.ops.elementwise import NARY, UNARY
-from onnxslim_snacs.ops.node import OpNode, known
+from onnxslim_snacs.ops.node import OpNode
+from onnxslim_snacs.ops.reduce import REDUCTIONS
 
-#: Operators that spell out no extent of a batch axis, or know how to scale it (Reshape).
+#: Operators that spell out no extent of a batch axis, or know how to scale it (Reshape, and Shape,
+#: which goes on to tell the extent of before).
 SAFE = frozenset(
-    ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "MatMul", "Softmax", "LogSoftmax", "Shape")
-).union(UNARY, NARY)
+    (
+        *("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Shape", "Split", "Concat", "Slice"),
+        *("Gather", "Pad", "MatMul", "Gemm", "Einsum", "Softmax", "LogSoftmax"),
+        *("Conv", "ConvTranspose", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"),
+        *("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization"),
+        *("BatchNormalization", "InstanceNormalization", "GroupNormalization", "LpNormalization"),
+    )
+).union(UNARY, NARY, REDUCTIONS)
 
 ExtentOf = Callable[[Axis], int | None]
 
 
 def find_periods(
-    graph: ModelGraph, nodes: Sequence[OpNode], stated: Sequence[Stated], extent_of: ExtentOf
+    graph: ModelGraph,
+    nodes: Sequence[OpNode],
+    chains: Sequence[Chain],
+    stated: Sequence[Stated],
+    extent_of: ExtentOf,
 ) -> dict[Axis, int]:
     """The periods of all axes of which one is known and sound.
 
     Args:
         graph: the model.
         nodes: its nodes.
+        chains: nodes of which the last one speaks for all.
         stated: the facts of all nodes.
         extent_of: the extent of a real axis, None where it is dynamic.
     """
@@ -53,7 +67,10 @@ def find_periods(
     found = {axis: periods[number] for axis, number in classes.items() if number in periods}
     unsound = {
         classes[axis]
-        for axis in (*_misused(stated, found, fixed), *_misread(graph, nodes, stated, found))
+        for axis in (
+            *_misused(stated, found, fixed),
+            *_misread(graph, nodes, chains, stated, found),
+        )
     }
     return {axis: size for axis, size in found.items() if classes[axis] not in unsound}
 
@@ -103,6 +120,7 @@ def _misused(
 def _misread(
     graph: ModelGraph,
     nodes: Sequence[OpNode],
+    chains: Sequence[Chain],
     stated: Iterable[Stated],
     found: Mapping[Axis, int],
 ) -> Iterable[Axis]:
@@ -110,6 +128,8 @@ def _misread(
     spoken: dict[int, set[Axis]] = {}
     for item in stated:
         spoken.setdefault(item.node, set()).update(axes_of(item.fact))
+    for chain in chains:
+        spoken.update(dict.fromkeys(chain.nodes, spoken.get(max(chain.nodes), set())))
     by_tensor: dict[str, list[Axis]] = {}
     for axis in found:
         by_tensor.setdefault(axis.tensor, []).append(axis)
@@ -117,33 +137,9 @@ def _misread(
         around = [*graph.consumers.get(tensor, ()), graph.producer.get(tensor, -1)]
         for axis in axes:
             for position in around:
-                if position >= 0 and not _sound(graph, nodes, position, axis, spoken):
+                if position >= 0 and not _sound(nodes[position], axis, spoken.get(position, ())):
                     yield axis
 
 
-def _sound(
-    graph: ModelGraph,
-    nodes: Sequence[OpNode],
-    position: int,
-    axis: Axis,
-    spoken: Mapping[int, set[Axis]],
-) -> bool:
-    node = nodes[position]
-    if node.op not in SAFE:
-        return False
-    if node.op == "Shape":
-        return not _reads_extent(graph, nodes, position, axis.dim)
-    return axis in spoken.get(position, ())
-
-
-def _reads_extent(graph: ModelGraph, nodes: Sequence[OpNode], position: int, dim: int) -> bool:
-    """Whether someone may read the extent of axis `dim` from the output of a Shape node."""
-    shape = nodes[position]
-    start, rank = int(shape.attr("start", 0)), len(known(shape.in_shape(0)))
-    entry = dim - (start + rank if start < 0 else start)
-    for reader in graph.consumers.get(shape.outputs[0], ()):
-        node = nodes[reader]
-        indices = node.in_value(1) if node.op == "Gather" else None
-        if indices is None or entry in np.where(indices < 0, indices + rank, indices):
-            return True
-    return shape.outputs[0] in graph.outputs
+def _sound(node: OpNode, axis: Axis, spoken: Collection[Axis]) -> bool:
+    return node.op in SAFE and (node.op == "Shape" or axis in spoken)
