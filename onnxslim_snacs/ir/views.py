@@ -145,12 +145,11 @@ def _choice(net: _Net, order: Sequence[int], covered: set[tuple[int, int]]) -> l
 def _alive(net: _Net, choice: Sequence[int]) -> set[tuple[int, int]]:
     """The chosen factors that no other split holds on to."""
     lives = [net.classes[t][k] if k >= 0 else -1 for t, k in enumerate(choice)]
+    held = {c for c, splits in net.by_class.items() if any(lives[u] != c for u in splits)}
     return {
         (t, k)
         for t, k in enumerate(choice)
-        if k >= 0
-        and all(lives[u] == lives[t] for u in net.by_class[lives[t]])
-        and all(lives[u] == net.fine_class[t] for u in net.by_class.get(net.fine_class[t], ()))
+        if k >= 0 and lives[t] not in held and net.fine_class[t] not in held
     }
 
 
