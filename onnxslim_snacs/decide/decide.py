@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from onnxslim_snacs.activations.samples import Samples
@@ -10,7 +10,7 @@ from onnxslim_snacs.config import Budget, CompressConfig, Drop, Goal, Ratio
 from onnxslim_snacs.decide.allocation import Constraints
 from onnxslim_snacs.decide.budget import budget_price, require_reachable
 from onnxslim_snacs.decide.choose import Choice, Price, by_drop, by_ratio, by_target
-from onnxslim_snacs.decide.drops import droppers, recoverer
+from onnxslim_snacs.decide.drops import comparer, droppers
 from onnxslim_snacs.decide.latency import by_latency
 from onnxslim_snacs.decide.multiples import fastest_multiple
 from onnxslim_snacs.decide.rank import refits, score_context
@@ -196,20 +196,20 @@ def _shares(goal: Goal) -> Mapping[str, float]:
 def _best_allocation(task: _Task, target: Mapping[str, float], judge: Judge) -> Choice:
     """Judge a few allocations after recovery, and take the best."""
     config, context = task.config, task.context
-    recover = recoverer(config.recover, context, judge)
+    compare = comparer(context, judge)
     known: dict[bytes, float] = {}
     judged = 0
 
-    def error(tilt: Tilt) -> float:
+    def errors(tilts: Sequence[Tilt]) -> list[float]:
         nonlocal judged
         context.progress("allocations", judged, config.tries)
-        judged += 1
-        kept = task.choose(target, tilt).kept
-        cut = b"".join(kept[name].tobytes() for name in sorted(kept))
-        if cut not in known:
-            known[cut] = recover(kept).drift.rel_error
-        return known[cut]
+        judged += len(tilts)
+        cuts = [task.choose(target, tilt).kept for tilt in tilts]
+        names = [b"".join(kept[name].tobytes() for name in sorted(kept)) for kept in cuts]
+        new = {name: kept for name, kept in zip(names, cuts, strict=True) if name not in known}
+        known.update(zip(new, compare(list(new.values())), strict=True))
+        return [known[name] for name in names]
 
-    best, tried = climb(error, config.tries, Tilt())
+    best, tried = climb(errors, config.tries, Tilt())
     context.progress("allocations", config.tries, config.tries)
     return replace(task.choose(target, best), tilts=tried)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from onnxslim_snacs.ir.keep import keep_map
@@ -14,11 +14,14 @@ from onnxslim_snacs.recovery.accept import (
     recover_cut,
     recovery_samples,
 )
-from onnxslim_snacs.recovery.recover import Cut
+from onnxslim_snacs.recovery.effort import LIGHT
+from onnxslim_snacs.recovery.methods import least_squares_method
+from onnxslim_snacs.recovery.recover import Cut, recover_together
 from onnxslim_snacs.scores.criterion import ScoreContext
 
-#: Samples with which the attempts of the automatic decision are recovered.
-ATTEMPT = 256
+#: Samples with which the attempts of the automatic decision are recovered, and those with which
+#: allocations are compared.
+ATTEMPT, COMPARED = 256, 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,3 +81,39 @@ def recoverer(
         return recover_cut(asked, cut, judge, judge.drift(model))
 
     return recover
+
+
+def comparer(context: ScoreContext, judge: Judge) -> Callable[[Sequence[Kept]], list[float]]:
+    """Decisions -> error of the outputs of each, its layers re-fitted from few rows.
+
+    The cuts are recovered side by side, so that the original runs once for all of them.
+
+    Args:
+        context: the model and its data.
+        judge: compares with the original.
+    """
+    size = min(COMPARED, recovery_samples(context.analysis, context.source.samples))
+    samples = context.source.part(0, size)
+
+    def errors(several: Sequence[Kept]) -> list[float]:
+        if not several:
+            return []
+        cuts = []
+        for kept in several:
+            keep = keep_map(context.analysis.ir, kept)
+            model = prune(context.analysis, keep)
+            cuts.append(
+                Cut(
+                    context.analysis,
+                    keep,
+                    model,
+                    samples,
+                    context.session,
+                    context.seed,
+                    effort=LIGHT,
+                )
+            )
+        recovered = recover_together(cuts, least_squares_method(LIGHT))
+        return [judge.drift(one.model).rel_error for one in recovered]
+
+    return errors

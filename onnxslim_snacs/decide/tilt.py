@@ -8,7 +8,7 @@ They are found by hill climbing, with a recovered cut as the judge, never an unr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import exp
 
@@ -45,8 +45,8 @@ class Place:
     depth: float
 
 
-#: Steps that are tried from the best tilt so far, in this order.
-_STEPS = ((0.25, 0.0), (0.0, 1.0), (-0.25, 0.0), (0.0, -1.0))
+#: Steps that are tried in both directions from the best tilt so far, in this order.
+_STEPS = ((0.25, 0.0), (0.0, 1.0))
 
 
 def places(ir: DependencyGraph) -> dict[str, Place]:
@@ -77,12 +77,12 @@ def factor(place: Place, tilt: Tilt) -> float:
 
 
 def climb(
-    error: Callable[[Tilt], float], tries: int, start: Tilt
+    errors: Callable[[Sequence[Tilt]], Sequence[float]], tries: int, start: Tilt
 ) -> tuple[Tilt, tuple[tuple[Tilt, float], ...]]:
-    """The best tilt that hill climbing finds.
+    """The best tilt that hill climbing finds, along one of the two numbers after the other.
 
     Args:
-        error: judges a tilt.
+        errors: judges several tilts.
         tries: how many may be judged; with one or none the start is taken as it is.
         start: where to begin.
 
@@ -91,16 +91,17 @@ def climb(
     """
     if tries <= 1:
         return start, ()
-    best, least = start, error(start)
-    tried = [(best, least)]
-    moved = True
-    while moved and len(tried) < tries:
-        moved = False
-        for sharing, depth in _STEPS:
-            tilt = Tilt(best.sharing + sharing, best.depth + depth)
-            if len(tried) == tries or any(tilt == known for known, _ in tried):
-                continue
-            tried.append((tilt, error(tilt)))
-            if tried[-1][1] < least:
-                (best, least), moved = tried[-1], True
-    return best, tuple(tried)
+    tried: dict[Tilt, float] = {}
+    best, step, still = start, 0, 0
+    while still < len(_STEPS) and len(tried) < tries:
+        near = [_moved(best, _STEPS[step], way) for way in (0, 1, -1)]
+        new = [tilt for tilt in near if tilt not in tried][: tries - len(tried)]
+        tried.update(zip(new, errors(new) if new else (), strict=True))
+        before, best = best, min(tried, key=tried.__getitem__)
+        still = still + 1 if best == before else 0
+        step = (step + 1) % len(_STEPS)
+    return best, tuple(tried.items())
+
+
+def _moved(tilt: Tilt, step: tuple[float, float], way: int) -> Tilt:
+    return Tilt(tilt.sharing + way * step[0], tilt.depth + way * step[1])

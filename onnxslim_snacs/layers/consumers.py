@@ -7,23 +7,20 @@ from dataclasses import dataclass
 from math import prod
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxslim_snacs.activations.sources import CalibrationSource
 from onnxslim_snacs.ir.types import Axis, Group, IntArray
+from onnxslim_snacs.layers.grams import Reading, read_layers
 from onnxslim_snacs.layers.layers import Layer, original_layers, stored, weight_blocks
-from onnxslim_snacs.layers.moments import FloatArray, Sums, add_rows, empty_sums, moments
-from onnxslim_snacs.layers.rows import layer_rows
+from onnxslim_snacs.layers.moments import FloatArray
 from onnxslim_snacs.layers.tail import Tail, follow, runs_into_sum
-from onnxslim_snacs.layers.walk import Walk, start_walk
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.session import SessionConfig
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.progress import Progress, silent
 
-#: Samples of the pass, and rows of each batch that a layer's moments take in.
+#: Samples of the pass at the most.
 SAMPLES = 512
-ROWS = 4096
 #: Features beyond which a layer is left out: its matrix would take more than 40 MB.
 FEATURES = 2304
 #: Ridge, relative to the mean variance of the features (GRAIL; method 4.1).
@@ -98,23 +95,35 @@ def consumer_moments(
         progress: told (stage, done, total).
     """
     graph = analysis.graph
-    tasks = [
+    readers = [
         (axis, layer, _tail(analysis, layer))
         for axis, layer in original_layers(analysis)
         if layer.groups == 1 and _features(graph, layer) <= FEATURES
     ]
-    wanted = [layer.data for _, layer, _ in tasks] + [_target(t, layer) for _, layer, t in tasks]
-    walk = start_walk(graph.proto, graph.base_dir, session, wanted)
-    for batch in source.part(0, min(SAMPLES, source.samples)).batches():
-        walk.feed(batch.inputs)
-    rng = np.random.default_rng(seed)
+    if not readers:
+        return {}
+    read = read_layers(
+        analysis,
+        source.part(0, min(SAMPLES, source.samples)),
+        [Reading(layer, tail.total or layer.out) for _, layer, tail in readers],
+        session,
+        seed,
+        progress,
+    )
     found: dict[Axis, list[Consumer]] = {}
-    for number, (axis, layer, tail) in enumerate(tasks):
-        progress("second moments", number, len(tasks))
-        consumer = _consumer(analysis, walk, axis, layer, tail, rng)
-        if consumer is not None:
-            found.setdefault(axis, []).append(consumer)
-    progress("second moments", len(tasks), len(tasks))
+    for (axis, layer, tail), seen in zip(readers, read, strict=True):
+        weight = stored(graph, layer.weight)
+        if seen is None or weight is None or seen.variance <= 0.0:
+            continue
+        consumer = Consumer(
+            axis=axis,
+            channels=analysis.ir.table.extent(axis),
+            covariance=seen.moments.xx[0],
+            mean=seen.moments.mean_x[0],
+            weight=weight_blocks(layer, weight)[0] * tail.scale.reshape(-1),
+            variance=seen.variance,
+        )
+        found.setdefault(axis, []).append(consumer)
     return found
 
 
@@ -137,67 +146,3 @@ def _tail(analysis: Analysis, layer: Layer) -> Tail:
 def _features(graph: ModelGraph, layer: Layer) -> int:
     weight = stored(graph, layer.weight)
     return 0 if weight is None else weight.shape[layer.met] * prod(layer.kernel)
-
-
-def _target(tail: Tail, layer: Layer) -> str:
-    return tail.total or layer.out
-
-
-def _consumer(
-    analysis: Analysis,
-    walk: Walk,
-    axis: Axis,
-    layer: Layer,
-    tail: Tail,
-    rng: np.random.Generator,
-) -> Consumer | None:
-    target = _target(tail, layer)
-    walk.require([layer.data, target])
-    sums: Sums | None = None
-    spread = _Spread(0, np.zeros(layer.outputs), np.zeros(layer.outputs))
-    for number in range(walk.batches):
-        x, y = np.asarray(walk.live[layer.data][number]), np.asarray(walk.live[target][number])
-        flat = np.moveaxis(y, layer.out_dim, -1).reshape(-1, layer.outputs)
-        spread = spread.plus(flat)
-        chosen = np.sort(rng.permutation(len(flat))[:ROWS])
-        rows = layer_rows(layer, walk.node(layer.out), x, y.shape, chosen)
-        nothing = np.zeros((1, rows.shape[1], 1), dtype=np.float32)
-        sums = sums or empty_sums(rows, nothing)
-        add_rows(sums, rows, nothing)
-    walk.release(layer.data)
-    walk.release(target)
-    weight = stored(analysis.graph, layer.weight)
-    if sums is None or weight is None or spread.variance <= 0.0:
-        return None
-    found = moments(sums)
-    return Consumer(
-        axis=axis,
-        channels=analysis.ir.table.extent(axis),
-        covariance=found.xx[0],
-        mean=found.mean_x[0],
-        weight=weight_blocks(layer, weight)[0] * tail.scale.reshape(-1),
-        variance=spread.variance,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Spread:
-    """Sums by channel over positions."""
-
-    rows: int
-    sum: FloatArray
-    squares: FloatArray
-
-    def plus(self, flat: NDArray[np.float32]) -> _Spread:
-        values = flat.astype(np.float64)
-        return _Spread(
-            self.rows + len(values),
-            self.sum + values.sum(axis=0),
-            self.squares + np.square(values).sum(axis=0),
-        )
-
-    @property
-    def variance(self) -> float:
-        """Variance summed over the channels."""
-        count = max(1, self.rows)
-        return float((self.squares / count - np.square(self.sum / count)).sum())

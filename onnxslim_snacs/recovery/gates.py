@@ -20,7 +20,8 @@ from onnxslim_snacs.layers.moments import FloatArray
 from onnxslim_snacs.layers.walk import Walk
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.ops.analyse import Analysis
-from onnxslim_snacs.recovery.gathered import Part, joined, rows_of_batch
+from onnxslim_snacs.recovery.effort import Effort
+from onnxslim_snacs.recovery.gathered import Part, joined, rows_of_batch, wanted_rows
 from onnxslim_snacs.recovery.regression import Regression
 from onnxslim_snacs.recovery.solve import Affine
 
@@ -131,11 +132,17 @@ def _has_bias(cut: ModelGraph, inputs: list[str]) -> bool:
 
 
 def gather_gate(
-    task: GateTask, keep: KeepMap, original: Walk, present: Walk, rng: np.random.Generator
+    task: GateTask,
+    keep: KeepMap,
+    original: Walk,
+    present: Walk,
+    rng: np.random.Generator,
+    effort: Effort,
 ) -> Regression:
     """The regression of one product; a block for each direction."""
     directions, features, _ = task.now.weight.shape
-    cap = rows_of_batch(directions * features, features, original.batches)
+    rows = wanted_rows(features, effort)
+    cap = rows_of_batch(rows, directions * features, original.batches)
     return joined(_parts(task, keep, original, present, rng, cap), original.batches)
 
 

@@ -12,15 +12,13 @@ from onnxslim_snacs.layers.moments import Rows
 from onnxslim_snacs.layers.rows import layer_rows, target_rows
 from onnxslim_snacs.layers.walk import Walk
 from onnxslim_snacs.recovery.bilinear import mixing
+from onnxslim_snacs.recovery.effort import Effort
 from onnxslim_snacs.recovery.kernel import FEATURES
 from onnxslim_snacs.recovery.kernel import ROWS as KERNEL_ROWS
 from onnxslim_snacs.recovery.regression import Regression
 from onnxslim_snacs.recovery.tasks import Task
 
-#: Rows of a regression, drawn from all output positions of all samples: least, for each feature,
-#: and most.
-ROWS = (1 << 15, 128, 1 << 16)
-#: Numbers that its features may hold.
+#: Numbers that the features of a regression may hold.
 NUMBERS = 1 << 27
 #: One batch in so many is not fitted to, but judged by.
 HELD_OUT = 5
@@ -29,7 +27,12 @@ Part = tuple[Rows, Rows, Rows]
 
 
 def gather(
-    task: Task, keep: KeepMap, original: Walk, present: Walk, rng: np.random.Generator
+    task: Task,
+    keep: KeepMap,
+    original: Walk,
+    present: Walk,
+    rng: np.random.Generator,
+    effort: Effort,
 ) -> Regression:
     """The regression of one layer.
 
@@ -39,25 +42,32 @@ def gather(
         original: a run of the original, in which the target is alive.
         present: a run of the cut model, in which what the task reads is alive.
         rng: for the choice of rows.
+        effort: how many rows.
     """
     groups, features, _ = task.now.weight.shape
     numbers = groups * features if task.wide else task.layer.outputs
-    cap = rows_of_batch(numbers, features if task.wide else 1, original.batches)
+    rows = wanted_rows(features, effort) if task.wide else effort.most
+    cap = rows_of_batch(rows, numbers, original.batches)
     parts = _parts(task, keep, original, present, rng, cap)
     return joined(parts, original.batches, task.tail.low, task.tail.high)
 
 
-def rows_of_batch(numbers: int, features: int, batches: int) -> int:
-    """How many rows to take from each batch.
+def wanted_rows(features: int, effort: Effort) -> int:
+    """How many rows a regression on so many features takes."""
+    if features > FEATURES:
+        return KERNEL_ROWS
+    return min(effort.most, max(effort.least, effort.each * features))
+
+
+def rows_of_batch(rows: int, numbers: int, batches: int) -> int:
+    """How many rows to take from each batch, of all output positions of its samples.
 
     Args:
+        rows: that are wanted in all.
         numbers: that a row holds over all groups.
-        features: of one group.
         batches: how many there are.
     """
-    least, each, most = ROWS
-    rows = min(most, max(least, each * features), NUMBERS // numbers)
-    return max(1, (KERNEL_ROWS if features > FEATURES else rows) // batches)
+    return max(1, -(-min(rows, NUMBERS // numbers) // batches))
 
 
 def joined(parts: Iterable[Part], batches: int, low: float = -inf, high: float = inf) -> Regression:

@@ -4,8 +4,11 @@ Bias: the mean of every output channel (method 4.5).  Statistics: mean and varia
 Least squares: weights and bias anew (4.1, 4.3).
 """
 
+from functools import partial
+
 from onnxslim_snacs.layers.moments import moments
 from onnxslim_snacs.recovery.clipped import refine
+from onnxslim_snacs.recovery.effort import Effort
 from onnxslim_snacs.recovery.kernel import FEATURES, over_rows
 from onnxslim_snacs.recovery.recover import Cut, Method, Recovered, recover
 from onnxslim_snacs.recovery.regression import Regression, sums_of
@@ -17,10 +20,15 @@ RIDGES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 
 def recover_least_squares(cut: Cut) -> Recovered:
     """Re-fit every layer whose input the cut has changed."""
-    return recover(cut, Method(_refitted, wide=True, sums=True))
+    return recover(cut, least_squares_method(cut.effort))
 
 
-def _refitted(rows: Regression, now: Affine) -> Affine:
+def least_squares_method(effort: Effort) -> Method:
+    """Least squares, refined as far as the effort says."""
+    return Method(partial(_refitted, steps=effort.steps), wide=True, sums=True)
+
+
+def _refitted(rows: Regression, now: Affine, steps: int) -> Affine:
     """The best ridge on held-out rows, then what an activation behind it leaves free."""
     fitted, judged = rows.fitted, rows.held
     if rows.x.shape[2] > FEATURES and len(rows.x) == 1:
@@ -30,8 +38,8 @@ def _refitted(rows: Regression, now: Affine) -> Affine:
     errors = {ridge: judged.error(fit) for ridge, fit in tried.items()}
     ridge = min(errors, key=errors.__getitem__)
     best = tried[ridge]
-    if rows.clips and len(rows.x) == 1:
-        best = min(best, refine(fitted, seen, best, ridge), key=judged.error)
+    if steps and rows.clips and len(rows.x) == 1:
+        best = min(best, refine(fitted, seen, best, ridge, steps), key=judged.error)
     return min(best, with_mean(seen, now.weight), key=judged.error)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from heapq import merge
 from time import perf_counter
 
 import numpy as np
@@ -26,6 +27,7 @@ from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.progress import Progress, silent
 from onnxslim_snacs.recovery.affine import followed, identity, scaled, unscaled
 from onnxslim_snacs.recovery.bilinear import Partner, find_partners
+from onnxslim_snacs.recovery.effort import WHOLE, Effort
 from onnxslim_snacs.recovery.gates import GateTask, find_gates, gather_gate
 from onnxslim_snacs.recovery.gathered import HELD_OUT, gather
 from onnxslim_snacs.recovery.regression import Regression, narrowed
@@ -102,6 +104,7 @@ class Cut:
         session: how to run the models.
         seed: for the choice of rows.
         progress: told (stage, done, total).
+        effort: how much work the recovery is given.
     """
 
     analysis: Analysis
@@ -111,14 +114,36 @@ class Cut:
     session: SessionConfig = field(default_factory=SessionConfig)
     seed: int = 0
     progress: Progress = silent
+    effort: Effort = WHOLE
 
 
 @dataclass(frozen=True, slots=True)
 class _Runs:
-    """The original and the cut model, run side by side."""
+    """The original and a cut model, run side by side."""
 
     original: Walk
     present: Walk
+
+
+@dataclass(slots=True)
+class _Job:
+    """One of the cuts that are recovered together.
+
+    Attributes:
+        cut: the cut.
+        graph: its model before any correction.
+        tasks: its layers in order.
+        runs: the original, which all jobs share, and its own model.
+        rng: for the choice of rows.
+        records: what has happened so far.
+    """
+
+    cut: Cut
+    graph: ModelGraph
+    tasks: list[Task | GateTask | NotFitted]
+    runs: _Runs
+    rng: np.random.Generator
+    records: list[LayerRecord] = field(default_factory=list)
 
 
 def recover(cut: Cut, method: Method) -> Recovered:
@@ -128,28 +153,63 @@ def recover(cut: Cut, method: Method) -> Recovered:
         cut: the cut.
         method: how.
     """
-    model = ModelProto()
-    model.CopyFrom(cut.model)
-    base_dir = cut.analysis.graph.base_dir
-    graph = ModelGraph(cut.model, base_dir)
-    tasks = _tasks(cut, graph, method)
-    todo = [task for task in tasks if not isinstance(task, NotFitted)]
-    runs = _Runs(
-        start_walk(cut.analysis.graph.proto, base_dir, cut.session, _all(t.wants for t in todo)),
-        start_walk(model, base_dir, cut.session, _all(t.reads for t in todo)),
-    )
-    _feed(cut.source, runs)
-    rng = np.random.default_rng(cut.seed)
-    records = []
-    with threadpool_limits(limits=cut.session.threads):
-        for number, task in enumerate(tasks):
-            cut.progress("recover", number, len(tasks))
+    return recover_together([cut], method)[0]
+
+
+def recover_together(cuts: Sequence[Cut], method: Method) -> list[Recovered]:
+    """Correct several cuts of one model, beside a single run of the original.
+
+    Each comes out as it would alone.
+
+    Args:
+        cuts: the cuts, of the same original and with the same samples.
+        method: how.
+    """
+    one = cuts[0]
+    proto, base_dir = one.analysis.graph.proto, one.analysis.graph.base_dir
+    graphs = [ModelGraph(cut.model, base_dir) for cut in cuts]
+    tasks = [_tasks(cut, graph, method) for cut, graph in zip(cuts, graphs, strict=True)]
+    wanted = _all(t.wants for several in tasks for t in _fitted(several))
+    original = start_walk(proto, base_dir, one.session, wanted)
+    jobs = []
+    for cut, graph, todo in zip(cuts, graphs, tasks, strict=True):
+        model = ModelProto()
+        model.CopyFrom(cut.model)
+        present = start_walk(model, base_dir, one.session, _all(t.reads for t in _fitted(todo)))
+        rng = np.random.default_rng(cut.seed)
+        jobs.append(_Job(cut, graph, todo, _Runs(original, present), rng))
+    _feed(one.source, original, [job.runs.present for job in jobs])
+    total = sum(len(job.tasks) for job in jobs)
+    with threadpool_limits(limits=one.session.threads):
+        for done, (job, task) in enumerate(_in_turn(jobs)):
+            one.progress("recover", done, total)
             if isinstance(task, NotFitted):
-                records.append(LayerRecord(task.name, task.op, reason=task.reason))
+                job.records.append(LayerRecord(task.name, task.op, reason=task.reason))
             else:
-                records.append(_correct(cut, graph, task, method, runs, rng))
-    cut.progress("recover", len(tasks), len(tasks))
-    return Recovered(model, tuple(records))
+                job.records.append(_correct(job, task, method))
+    one.progress("recover", total, total)
+    return [Recovered(job.runs.present.model, tuple(job.records)) for job in jobs]
+
+
+def _fitted(tasks: Iterable[Task | GateTask | NotFitted]) -> list[Task | GateTask]:
+    return [task for task in tasks if not isinstance(task, NotFitted)]
+
+
+def _in_turn(jobs: Sequence[_Job]) -> Iterator[tuple[_Job, Task | GateTask | NotFitted]]:
+    """All tasks, those of each job in their order, and the jobs as far as the original has run.
+
+    What the original has made for one job is then still there for the next.
+    """
+    lines = []
+    for number, job in enumerate(jobs):
+        reached, line = 0, []
+        for task in job.tasks:
+            names = () if isinstance(task, NotFitted) else task.wants
+            reached = max(reached, *(job.runs.original.producer.get(n, 0) for n in names), 0)
+            line.append((reached, number, task))
+        lines.append(line)
+    for _, number, task in merge(*lines, key=lambda item: item[:2]):
+        yield jobs[number], task
 
 
 def _all(names: Iterable[Sequence[str]]) -> Iterator[str]:
@@ -183,29 +243,23 @@ def _tasks(cut: Cut, graph: ModelGraph, method: Method) -> list[Task | GateTask 
     ]
 
 
-def _feed(source: CalibrationSource, runs: _Runs) -> None:
-    """Hand the samples to both runs; batches that were filled up only if there are no others."""
+def _feed(source: CalibrationSource, original: Walk, others: Sequence[Walk]) -> None:
+    """Hand the samples to all runs; batches that were filled up only if there are no others."""
     size = max(1, min(32, source.samples // (2 * HELD_OUT)))
     for batch in source.batches(size):
-        if batch.size < batch.filled and runs.original.batches:
+        if batch.size < batch.filled and original.batches:
             continue
-        runs.original.feed(batch.inputs)
-        runs.present.feed(batch.inputs)
+        for walk in (original, *others):
+            walk.feed(batch.inputs)
 
 
-def _correct(
-    cut: Cut,
-    graph: ModelGraph,
-    task: Task | GateTask,
-    method: Method,
-    runs: _Runs,
-    rng: np.random.Generator,
-) -> LayerRecord:
+def _correct(job: _Job, task: Task | GateTask, method: Method) -> LayerRecord:
     """Correct one layer."""
     start = perf_counter()
+    runs, graph = job.runs, job.graph
     runs.original.require(task.wants)
     runs.present.require(task.reads)
-    rows = _regression(cut, task, method, runs, rng)
+    rows = _regression(job, task, method)
     for walk, names in ((runs.original, task.wants), (runs.present, task.reads)):
         for name in names:
             walk.release(name)
@@ -226,10 +280,9 @@ def _correct(
     return LayerRecord(task.name, task.op, task.target, before, after, after < before, seconds)
 
 
-def _regression(
-    cut: Cut, task: Task | GateTask, method: Method, runs: _Runs, rng: np.random.Generator
-) -> Regression:
+def _regression(job: _Job, task: Task | GateTask, method: Method) -> Regression:
+    cut, runs = job.cut, job.runs
     if isinstance(task, Task):
-        return gather(task, cut.keep, runs.original, runs.present, rng)
-    rows = gather_gate(task, cut.keep, runs.original, runs.present, rng)
+        return gather(task, cut.keep, runs.original, runs.present, job.rng, cut.effort)
+    rows = gather_gate(task, cut.keep, runs.original, runs.present, job.rng, cut.effort)
     return rows if method.wide else narrowed(rows, task.now)

@@ -12,9 +12,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg.lapack import dpotrf, dpotri
 from threadpoolctl import threadpool_limits
 
-from onnxslim_snacs.ir.types import IntArray
+from onnxslim_snacs.ir.types import BoolArray, IntArray
 from onnxslim_snacs.layers.consumers import (
     RIDGE,
     Consumer,
@@ -28,7 +29,9 @@ from onnxslim_snacs.scores.criterion import Criterion, ScoreContext, ScoreResult
 from onnxslim_snacs.scores.magnitude import l1
 
 #: Rounds in which a group is emptied: small groups lose one unit in each, large ones several.
-ROUNDS = 128
+ROUNDS = 64
+#: Share of a reader's features that may be gone before its matrices are made smaller.
+GONE = 0.125
 
 
 @dataclass(slots=True)
@@ -39,18 +42,21 @@ class _State:
         inverse: (features, features) of the covariance of those that are left.
         weight: (features, outputs) re-fitted, relative to the spread of the output.
         blocks: (units, features of a unit).
+        here: (features,) whether each is left.
     """
 
     inverse: FloatArray
     weight: FloatArray
     blocks: IntArray
+    here: BoolArray
 
     def costs(self, units: IntArray) -> FloatArray:
         """(units,) rise of the relative squared error when each unit alone goes next."""
         at = self.blocks[units]
         weight = self.weight[at]
-        solved = np.linalg.solve(self.inverse[at[:, :, None], at[:, None, :]], weight)
-        found: FloatArray = np.einsum("ufo,ufo->u", weight, solved)
+        squares = weight @ weight.transpose(0, 2, 1)
+        inner = self.inverse[at[:, :, None], at[:, None, :]]
+        found: FloatArray = np.trace(np.linalg.solve(inner, squares), axis1=1, axis2=2)
         return found
 
     def take(self, units: IntArray) -> None:
@@ -61,7 +67,18 @@ class _State:
         features = len(self.inverse)
         self.inverse -= across @ solved[:, :features]
         self.weight -= across @ solved[:, features:]
-        self.weight[gone] = 0.0
+        self.here[gone] = False
+        if np.count_nonzero(self.here) <= (1 - GONE) * features:
+            self._shrink()
+
+    def _shrink(self) -> None:
+        """Leave out the features that are gone."""
+        left = np.flatnonzero(self.here)
+        places = np.cumsum(self.here) - 1  # of features that are gone nobody asks any more
+        self.inverse = self.inverse[left[:, None], left]
+        self.weight = self.weight[left]
+        self.blocks = places[self.blocks]
+        self.here = np.ones(len(left), dtype=bool)
 
 
 def score(context: ScoreContext) -> ScoreResult:
@@ -130,9 +147,20 @@ def _open(consumer: Consumer, index: IntArray) -> _State:
     features = len(consumer.mean)
     level = max(float(np.trace(consumer.covariance)) / features, 1e-30)
     damped = consumer.covariance + RIDGE * level * np.eye(features)
-    inverse = np.asarray(np.linalg.inv(damped), dtype=np.float64)
+    inverse = _inverse(damped)
     blocks = np.stack([consumer.features(channels) for channels in index])
-    return _State(inverse, consumer.weight / np.sqrt(consumer.variance), blocks)
+    weight = consumer.weight / np.sqrt(consumer.variance)
+    return _State(inverse, weight, blocks, np.ones(features, dtype=bool))
+
+
+def _inverse(matrix: FloatArray) -> FloatArray:
+    """The inverse of a positive definite matrix."""
+    factor, failed = dpotrf(matrix, lower=True, clean=False)
+    half, singular = (factor, failed) if failed else dpotri(factor, lower=True)
+    if failed or singular:
+        return np.asarray(np.linalg.inv(matrix), dtype=np.float64)
+    whole: FloatArray = np.tril(half) + np.tril(half, -1).T
+    return whole
 
 
 REFIT = Criterion(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -48,11 +50,11 @@ def test_the_order_within_a_group_stays() -> None:
 def test_climbing_finds_the_valley_and_judges_nothing_twice() -> None:
     seen: list[Tilt] = []
 
-    def error(tilt: Tilt) -> float:
-        seen.append(tilt)
-        return (tilt.sharing - 0.5) ** 2 + 0.1 * (tilt.depth - 1.0) ** 2
+    def errors(tilts: Sequence[Tilt]) -> list[float]:
+        seen.extend(tilts)
+        return [(t.sharing - 0.5) ** 2 + 0.1 * (t.depth - 1.0) ** 2 for t in tilts]
 
-    best, tried = climb(error, 12, Tilt())
+    best, tried = climb(errors, 12, Tilt())
     assert best == Tilt(0.5, 1.0)
     assert [tilt for tilt, _ in tried] == seen
     assert len(set(seen)) == len(seen) <= 12
@@ -60,15 +62,15 @@ def test_climbing_finds_the_valley_and_judges_nothing_twice() -> None:
 
 @pytest.mark.parametrize("tries", [0, 1])
 def test_without_tries_the_start_is_taken_unjudged(tries: int) -> None:
-    assert climb(lambda tilt: 1 / 0, tries, Tilt()) == (Tilt(), ())
+    assert climb(lambda tilts: [1 / 0 for _ in tilts], tries, Tilt()) == (Tilt(), ())
 
 
 def test_tries_are_a_limit() -> None:
     seen: list[Tilt] = []
 
-    def error(tilt: Tilt) -> float:
-        seen.append(tilt)
-        return -tilt.sharing
+    def errors(tilts: Sequence[Tilt]) -> list[float]:
+        seen.extend(tilts)
+        return [-tilt.sharing for tilt in tilts]
 
-    climb(error, 4, Tilt())
+    climb(errors, 4, Tilt())
     assert len(seen) == 4

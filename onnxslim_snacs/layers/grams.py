@@ -1,0 +1,202 @@
+"""Second moments of what layers read and the spread of what they make: one pass over the samples.
+
+Layers that read the same tensor in the same way share their moments.  The model runs once, a batch
+at a time; of each batch some output positions are drawn, and only what lies under them is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import helper
+
+from onnxslim_snacs.activations.run import batch_size, execute
+from onnxslim_snacs.activations.sources import CalibrationSource
+from onnxslim_snacs.layers.layers import Layer
+from onnxslim_snacs.layers.moments import FloatArray, Moments, Rows, Sums, add_rows, empty_sums
+from onnxslim_snacs.layers.moments import moments as moments_of
+from onnxslim_snacs.layers.rows import layer_rows, target_rows
+from onnxslim_snacs.model.session import SessionConfig, create_session
+from onnxslim_snacs.ops.analyse import Analysis
+from onnxslim_snacs.progress import Progress
+
+#: Rows of a layer's second moments: for each feature, least, and most.
+ROWS = (8, 4096, 1 << 14)
+#: Numbers of rows that wait before they are multiplied out.
+NUMBERS = 1 << 21
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A layer, and the tensor into which it runs.
+
+    Attributes:
+        layer: a layer of the original, of one group.
+        target: the tensor.
+    """
+
+    layer: Layer
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What a pass has found about a layer.
+
+    Attributes:
+        moments: of its features.
+        variance: of its target, summed over the channels.
+    """
+
+    moments: Moments
+    variance: float
+
+
+@dataclass(slots=True)
+class _Gram:
+    """Moments of one tensor as some layers read it.
+
+    Attributes:
+        readings: positions of those layers among all.
+        cap: rows to take of each batch.
+        waiting: rows that are not multiplied out yet.
+        sums: of those that are.
+    """
+
+    readings: list[int]
+    cap: int
+    waiting: list[Rows] = field(default_factory=list)
+    sums: Sums | None = None
+
+    def add(self, rows: Rows) -> None:
+        """Take in (1, rows, features)."""
+        self.waiting.append(rows)
+        if sum(chunk.size for chunk in self.waiting) >= NUMBERS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Multiply out what waits."""
+        if not self.waiting:
+            return
+        rows = np.concatenate(self.waiting, axis=1)
+        self.waiting.clear()
+        nothing = np.zeros((1, rows.shape[1], 0), dtype=np.float32)
+        self.sums = self.sums or empty_sums(rows, nothing)
+        add_rows(self.sums, rows, nothing)
+
+
+@dataclass(slots=True)
+class _Spread:
+    """Sums by channel over positions."""
+
+    rows: int = 0
+    sum: FloatArray | float = 0.0
+    squares: FloatArray | float = 0.0
+
+    def add(self, values: FloatArray) -> None:
+        """Take in (rows, channels)."""
+        self.rows += len(values)
+        self.sum = self.sum + values.sum(axis=0)
+        self.squares = self.squares + np.square(values).sum(axis=0)
+
+    @property
+    def variance(self) -> float:
+        """Variance summed over the channels."""
+        count = max(1, self.rows)
+        return float(np.sum(self.squares / count - np.square(self.sum / count)))
+
+
+def read_layers(
+    analysis: Analysis,
+    source: CalibrationSource,
+    readings: Sequence[Reading],
+    session: SessionConfig,
+    seed: int,
+    progress: Progress,
+) -> list[Read | None]:
+    """Run the model and collect what some of its layers read.
+
+    Args:
+        analysis: the model.
+        source: the samples.
+        readings: the layers.
+        session: how to run the model.
+        seed: for the choice of rows.
+        progress: told (stage, done, total).
+
+    Returns:
+        What was found about each; None without rows.
+    """
+    graph = analysis.graph
+    tensors = dict.fromkeys(n for r in readings for n in (r.layer.data, r.target))
+    size = batch_size(analysis.facts, source, list(tensors))
+    grams = _grams(analysis, readings, -(-source.samples // size))
+    spreads = [_Spread() for _ in readings]
+    inner = [n for n in tensors if n not in graph.inputs and n not in graph.outputs]
+    runner = create_session(graph.proto, session, graph.base_dir, inner)
+    asked = [name for name in tensors if name not in graph.inputs]
+    rng = np.random.default_rng(seed)
+    done = 0
+    for batch in source.batches(size):
+        progress("second moments", done, source.samples)
+        found = dict(zip(asked, execute(runner, asked, batch.inputs), strict=True))
+        for gram in grams:
+            _take(analysis, readings, gram, spreads, {**batch.inputs, **found}, rng)
+        done += batch.size
+    for gram in grams:
+        gram.flush()
+    progress("second moments", source.samples, source.samples)
+    results: list[Read | None] = [None] * len(readings)
+    for gram in grams:
+        if gram.sums is None:
+            continue
+        seen = moments_of(gram.sums)
+        for number in gram.readings:
+            results[number] = Read(seen, spreads[number].variance)
+    return results
+
+
+def _grams(analysis: Analysis, readings: Sequence[Reading], batches: int) -> list[_Gram]:
+    """One for each tensor and way of reading it."""
+    each, least, most = ROWS
+    found: dict[tuple[object, ...], _Gram] = {}
+    for number, reading in enumerate(readings):
+        layer = reading.layer
+        node = analysis.graph.nodes[layer.position]
+        window = sorted(
+            (a.name, str(helper.get_attribute_value(a)))
+            for a in node.attribute
+            if layer.op in ("Conv", "ConvTranspose")
+        )
+        key = (layer.data, layer.data_dim, layer.op, layer.kernel, layer.out_dim, *window)
+        features = (analysis.facts.samples(layer.data)[0][layer.data_dim]) * prod(layer.kernel)
+        rows = min(most, max(least, each * features))
+        found.setdefault(key, _Gram([], -(-rows // batches))).readings.append(number)
+    return list(found.values())
+
+
+def _take(
+    analysis: Analysis,
+    readings: Sequence[Reading],
+    gram: _Gram,
+    spreads: Sequence[_Spread],
+    values: Mapping[str, NDArray[Any]],
+    rng: np.random.Generator,
+) -> None:
+    """Draw positions of one batch."""
+    first = readings[gram.readings[0]].layer
+    node = analysis.graph.nodes[first.position]
+    shape = values[readings[gram.readings[0]].target].shape
+    positions = prod(shape) // shape[first.out_dim]
+    count = min(gram.cap, positions)
+    chosen = np.sort(rng.choice(positions, count, replace=False, shuffle=False))
+    gram.add(layer_rows(first, node, values[first.data], shape, chosen))
+    for number in gram.readings:
+        target = values[readings[number].target]
+        rows = target_rows(target, readings[number].layer.out_dim, 1, chosen)
+        spreads[number].add(rows[0].astype(np.float64))
