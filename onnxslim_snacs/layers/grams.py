@@ -26,7 +26,7 @@ from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.progress import Progress
 
 #: Rows of a layer's second moments: for each feature, least, and most.
-ROWS = (8, 4096, 1 << 14)
+ROWS = (32, 1 << 14, 1 << 15)
 #: Numbers of rows that wait before they are multiplied out.
 NUMBERS = 1 << 21
 
