@@ -10,6 +10,8 @@ from onnxslim_snacs.activations.sources import CalibrationSource
 #: cent at 90 % agreement, and never more than this share of what there is; the automatic decision
 #: has nothing else to go by, and is worth more of them.
 HELD_OUT, SHARE, SHARE_AUTO = 512, 0.25, 0.5
+#: Random samples that are set aside where nothing is decided by them: they tell little.
+RANDOM = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,8 @@ def split(source: CalibrationSource, share: float = SHARE) -> Samples:
         share: at most this share of them is set aside.
     """
     total = source.samples
-    aside = min(HELD_OUT, max(1, int(total * share)))
+    most = RANDOM if source.is_random and share < SHARE_AUTO else HELD_OUT
+    aside = min(most, max(1, int(total * share)))
     if total < 2:
         return Samples(source, source)
     return Samples(source.part(0, total - aside), source.part(total - aside, total))

@@ -24,6 +24,6 @@ class Effort:
 
 
 #: For a model that will be written.
-WHOLE = Effort(each=32, least=1 << 13, most=1 << 15, steps=4)
+WHOLE = Effort(each=32, least=1 << 15, most=1 << 16, steps=4)
 #: For models that are only compared with each other.
 LIGHT = Effort(each=16, least=1 << 12, most=1 << 14, steps=0)

@@ -159,7 +159,7 @@ def recover(cut: Cut, method: Method) -> Recovered:
 def recover_together(cuts: Sequence[Cut], method: Method) -> list[Recovered]:
     """Correct several cuts of one model, beside a single run of the original.
 
-    Each comes out as it would alone.
+    Each comes out as it would alone, but for rounding.
 
     Args:
         cuts: the cuts, of the same original and with the same samples.

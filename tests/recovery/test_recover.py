@@ -17,8 +17,14 @@ from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.load import load_model
 from onnxslim_snacs.ops.analyse import Analysis, analyse
 from onnxslim_snacs.passes.prune import prune
-from onnxslim_snacs.recovery.methods import recover_bias, recover_least_squares, recover_statistics
-from onnxslim_snacs.recovery.recover import Cut, Recovered
+from onnxslim_snacs.recovery.effort import LIGHT
+from onnxslim_snacs.recovery.methods import (
+    least_squares_method,
+    recover_bias,
+    recover_least_squares,
+    recover_statistics,
+)
+from onnxslim_snacs.recovery.recover import Cut, Recovered, recover_together
 from tests.harness import check, cifar, model_from_text, random_keep, read, run
 
 METHODS = {
@@ -188,6 +194,24 @@ def test_the_same_bytes_twice(tmp_path: Path, name: str) -> None:
     cut = make_cut(tmp_path, float_model(name), 0.4, 3)
     a, b = (recover_least_squares(cut).model.SerializeToString() for _ in range(2))
     assert a == b
+
+
+def test_together_they_become_what_each_becomes_alone(tmp_path: Path) -> None:
+    cuts = [
+        replace(make_cut(tmp_path, float_model("residual"), ratio, 3), effort=LIGHT)
+        for ratio in (0.2, 0.4, 0.6)
+    ]
+    together = recover_together(cuts, least_squares_method(LIGHT))
+    for cut, one in zip(cuts, together, strict=True):
+        alone = recover_least_squares(cut)
+        for ours, theirs in zip(
+            one.model.graph.initializer, alone.model.graph.initializer, strict=True
+        ):
+            np.testing.assert_allclose(
+                numpy_helper.to_array(ours), numpy_helper.to_array(theirs), rtol=1e-3, atol=1e-4
+            )
+        errors = [[layer.after for layer in each.layers] for each in (one, alone)]
+        assert errors[0] == pytest.approx(errors[1], rel=1e-4)
 
 
 def changed_weights(cut: Cut, recovered: Recovered) -> set[str]:
