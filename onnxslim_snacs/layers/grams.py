@@ -25,8 +25,8 @@ from onnxslim_snacs.model.session import SessionConfig, create_session
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.progress import Progress
 
-#: Rows of a layer's second moments: for each feature, least, and most.
-ROWS = (32, 1 << 14, 1 << 15)
+#: Rows of a layer's second moments at the most, and numbers that they may hold.
+ROWS, HELD = 1 << 16, 1 << 25
 #: Numbers of rows that wait before they are multiplied out.
 NUMBERS = 1 << 21
 
@@ -163,7 +163,6 @@ def read_layers(
 
 def _grams(analysis: Analysis, readings: Sequence[Reading], batches: int) -> list[_Gram]:
     """One for each tensor and way of reading it."""
-    each, least, most = ROWS
     found: dict[tuple[object, ...], _Gram] = {}
     for number, reading in enumerate(readings):
         layer = reading.layer
@@ -175,7 +174,7 @@ def _grams(analysis: Analysis, readings: Sequence[Reading], batches: int) -> lis
         )
         key = (layer.data, layer.data_dim, layer.op, layer.kernel, layer.out_dim, *window)
         features = (analysis.facts.samples(layer.data)[0][layer.data_dim]) * prod(layer.kernel)
-        rows = min(most, max(least, each * features))
+        rows = min(ROWS, HELD // features)
         found.setdefault(key, _Gram([], -(-rows // batches))).readings.append(number)
     return list(found.values())
 
