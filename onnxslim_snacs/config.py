@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -156,6 +157,76 @@ class ReleasedConfig:
     seed: int = 0
     threads: int = 1
     provider: str = "auto"
+
+
+#: What a model is trained on: the teacher's answers, labels, or both.
+LOSSES = ("distil", "labels", "both")
+#: How samples may be changed in training.
+AUGMENT = ("flip", "shift", "mix")
+
+
+@dataclass(frozen=True, slots=True)
+class FinetuneConfig:
+    """How a model is trained.
+
+    Attributes:
+        data: samples; labels only if they are asked for.
+        minutes: how long, if `steps` does not say it.
+        steps: how many batches; then the result does not depend on how fast the machine is.
+        batch: samples in a step.
+        rate: the largest learning rate of AdamW.
+        decay: of weights, for each step and unit of the rate.
+        warmup: share of the training in which the rate rises.
+        clip: length to which gradients are cut.
+        average: how much the moving average of the weights keeps in each step.
+        augment: how samples are changed: flip and shift (images), mix.
+        loss: distil, labels or both.
+        seed: for everything that is drawn.
+        threads: threads of torch and of ONNX Runtime; fixed, because results depend on it.
+        provider: auto, cpu or cuda.
+    """
+
+    data: DataConfig = field(default_factory=DataConfig)
+    minutes: float = 10.0
+    steps: int | None = None
+    batch: int = 50
+    rate: float = 1e-3
+    decay: float = 1e-4
+    warmup: float = 0.05
+    clip: float = 1.0
+    average: float = 0.99
+    augment: tuple[str, ...] = AUGMENT
+    loss: str = "distil"
+    seed: int = 0
+    threads: int = 1
+    provider: str = "auto"
+
+
+def check_finetune(config: FinetuneConfig) -> None:
+    """Make sure that the options make sense together.
+
+    Raises:
+        UsageError: they do not.
+    """
+    _check_data(config.data)
+    if config.data.path is None:
+        raise UsageError("--data: training needs samples")
+    unknown = set(config.augment) - set(AUGMENT)
+    if unknown:
+        raise UsageError(f"--augment {sorted(unknown)[0]}: expected {', '.join(AUGMENT)} or none")
+    if config.loss not in LOSSES:
+        raise UsageError(f"--loss {config.loss}: expected one of {', '.join(LOSSES)}")
+    counts = {"--batch": config.batch, "--threads": config.threads}
+    if config.steps is not None:
+        counts["--steps"] = config.steps
+    for name, value in counts.items():
+        if value < 1:
+            raise UsageError(f"{name} {value}: expected at least 1")
+    for name, number in (("--minutes", config.minutes), ("--rate", config.rate)):
+        if not 0.0 < number < math.inf:
+            raise UsageError(f"{name} {number:g}: expected a positive number")
+    if config.provider not in PROVIDERS:
+        raise UsageError(f"--provider {config.provider}: expected one of {', '.join(PROVIDERS)}")
 
 
 def check_config(config: CompressConfig) -> None:

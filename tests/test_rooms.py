@@ -29,6 +29,7 @@ ROOMS = (
     "proof",
     "judge",
     "recovery",
+    "training",
     "decide",
     "report",
     "commands",

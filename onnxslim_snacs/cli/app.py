@@ -17,7 +17,13 @@ from rich.markup import escape
 
 from onnxslim_snacs import __version__
 from onnxslim_snacs.cli import options
-from onnxslim_snacs.cli.signals import begin, end_on_signals, ignore_signals, told_of_writing
+from onnxslim_snacs.cli.signals import (
+    begin,
+    end_on_signals,
+    heed_interrupts,
+    ignore_signals,
+    told_of_writing,
+)
 from onnxslim_snacs.cli.terminal import (
     ProgressBars,
     finish,
@@ -30,8 +36,10 @@ from onnxslim_snacs.cli.worker import is_done, limit_memory, limit_seconds, watc
 from onnxslim_snacs.config import (
     CompressConfig,
     DataConfig,
+    FinetuneConfig,
     ReleasedConfig,
     check_config,
+    check_finetune,
     check_released,
 )
 from onnxslim_snacs.errors import FileSystemError, LimitExceeded, SnacsError, UsageError, foreign
@@ -48,6 +56,7 @@ app = typer.Typer(
 
 #: What options are if nobody gives them is said once, in `config`.
 _DEFAULT, _DATA, _RELEASED = CompressConfig(), DataConfig(), ReleasedConfig()
+_TRAINING = FinetuneConfig()
 
 Model = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="The model.")]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")]
@@ -286,6 +295,86 @@ def released(
             progress=told_of_writing(bars.progress),
             told=lambda done: _show(done, json=json, bars=bars),
         )
+
+
+@app.command()
+def finetune(
+    model: Model,
+    teacher: Annotated[
+        Path,
+        typer.Option("--teacher", metavar="ORIGINAL.onnx", help="The model that it was made from."),
+    ],
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Default: MODEL.tuned.onnx.")
+    ] = None,
+    data: Data = None,
+    samples: Samples = None,
+    mean: Mean = None,
+    std: Std = None,
+    size: Size = None,
+    layout: Layout = _DATA.layout,
+    input_shape: InputShape = None,
+    minutes: Annotated[float, typer.Option(help="How long to train.")] = _TRAINING.minutes,
+    steps: Annotated[
+        int | None,
+        typer.Option(help="Instead: how many batches; the result is then the same on each run."),
+    ] = None,
+    loss: Annotated[
+        str, typer.Option(help="distil (the teacher's answers), labels, or both.")
+    ] = _TRAINING.loss,
+    batch: Annotated[int, typer.Option(help="Samples in a batch.")] = _TRAINING.batch,
+    rate: Annotated[float, typer.Option(help="Largest learning rate.")] = _TRAINING.rate,
+    augment: Annotated[
+        str, typer.Option(help="How samples are changed: flip,shift,mix, some of them, or none.")
+    ] = ",".join(_TRAINING.augment),
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from OUT.checkpoint, if it is there.")
+    ] = False,
+    seed: Seed = _TRAINING.seed,
+    threads: Threads = _TRAINING.threads,
+    provider: Provider = _TRAINING.provider,
+    report: ReportOut = None,
+    max_memory: MaxMemory = None,
+    json: Json = False,
+    force: Force = False,
+) -> None:
+    """Train a smaller model by the original's answers; Ctrl-C ends it with the best so far."""
+    _keep_within(max_memory, None)
+    config = FinetuneConfig(
+        data=_data_config(data, samples, mean, std, size, layout, input_shape),
+        minutes=minutes,
+        steps=steps,
+        loss=loss,
+        batch=batch,
+        rate=rate,
+        augment=() if augment == "none" else tuple(augment.split(",")),
+        seed=seed,
+        threads=threads,
+        provider=provider,
+    )
+    check_finetune(config)
+    from onnxslim_snacs.commands.finetune import finetune as train
+    from onnxslim_snacs.report import to_json
+    from onnxslim_snacs.report.training import print_training
+
+    written = out or model.with_name(f"{model.stem}.tuned.onnx")
+    with progress_bars() as bars:
+        _, done = train(
+            model,
+            teacher,
+            config,
+            out=written,
+            report_out=report,
+            checkpoint=written.with_name(f"{written.name}.checkpoint"),
+            resume=resume,
+            overwrite=force,
+            stop=heed_interrupts(),
+            progress=told_of_writing(bars.progress),
+        )
+    if json:
+        write_stdout(to_json(done))
+    else:
+        print_training(done, screen())
 
 
 def _data_config(

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from threading import Event, Timer
 from types import FrameType
 
-from onnxslim_snacs.cli.worker import writes
+from onnxslim_snacs.cli.worker import heeds_interrupts, is_watched, writes
 from onnxslim_snacs.errors import Ended
 from onnxslim_snacs.progress import Progress
 
@@ -38,6 +38,27 @@ def told_of_writing(progress: Progress) -> Progress:
         progress(stage, done, total)
 
     return update
+
+
+def heed_interrupts() -> Callable[[], bool]:
+    """Let the first Ctrl-C ask the work to come to an end; the second one ends it.
+
+    Returns:
+        Whether it was asked to.
+    """
+    asked = Event()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if asked.is_set() and number == signal.SIGINT:
+            _terminated(number, frame)
+        asked.set()
+
+    if is_watched():
+        signal.signal(signal.SIGUSR1, note)
+        heeds_interrupts()
+    else:
+        signal.signal(signal.SIGINT, note)
+    return asked.is_set
 
 
 def end_on_signals() -> None:

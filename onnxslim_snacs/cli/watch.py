@@ -16,7 +16,7 @@ import time
 from types import FrameType
 
 #: What the worker says on the pipe between the two, one a line.
-WRITING, SECONDS, DONE = b"writing", b"seconds", b"done"
+WRITING, SECONDS, DONE, HEEDS = b"writing", b"seconds", b"done", b"heeds"
 _LIMIT = 7
 _REFUSED = 3
 
@@ -102,6 +102,7 @@ class _Watch:
         late: whether it was not.
         writing: whether outputs are being written, during which nothing ends the run.
         done: whether the worker ends by itself, and not from inside of somebody's code.
+        heeds: whether a first SIGINT is passed on to the worker, which then comes to an end.
     """
 
     def __init__(self, worker: int, heard: int, told: int, ending: tuple[int, ...]) -> None:
@@ -109,7 +110,7 @@ class _Watch:
         self.told: int | None = told
         self.signal = 0
         self.deadline: float | None = None
-        self.late = self.writing = self.done = False
+        self.late = self.writing = self.done = self.heeds = False
         self._rest = b""
 
     def until_end(self) -> int:
@@ -117,6 +118,9 @@ class _Watch:
         while True:
             self._listen(self._patience())
             status = self._ended(os.WNOHANG)
+            if status is None and self.heeds and self.signal == signal.SIGINT:
+                self.heeds, self.signal = False, 0  # the next one ends the run
+                os.kill(self.worker, signal.SIGUSR1)
             if status is None and (self.signal or self._is_late()) and not self.writing:
                 status = self._stop()
             if status is not None:
@@ -151,6 +155,7 @@ class _Watch:
             word, _, value = line.partition(b" ")
             self.writing |= word == WRITING
             self.done |= word == DONE
+            self.heeds |= word == HEEDS
             if word == SECONDS:
                 self.deadline = time.monotonic() + float(value)
 

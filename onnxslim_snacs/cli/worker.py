@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from onnxslim_snacs.cli.watch import DONE, SECONDS, WRITING
+from onnxslim_snacs.cli.watch import DONE, HEEDS, SECONDS, WRITING
 from onnxslim_snacs.errors import UsageError
 from onnxslim_snacs.model.bounds import available_memory
 from onnxslim_snacs.model.patience import end_overlong_runs
@@ -34,6 +34,11 @@ def is_watched() -> bool:
 def writes() -> None:
     """The outputs are written from now on: this is not to be ended."""
     _tell(WRITING)
+
+
+def heeds_interrupts() -> None:
+    """The first SIGINT arrives here as SIGUSR1 from now on, and the second one ends the run."""
+    _tell(HEEDS)
 
 
 def is_done() -> None:

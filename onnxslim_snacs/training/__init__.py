@@ -1,0 +1,1 @@
+"""Training a model on samples, with the original as its teacher."""
