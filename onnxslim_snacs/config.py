@@ -16,6 +16,8 @@ TARGETS = ("params", "macs", "bytes", "latency")
 MAX_DROP = 0.01
 #: How the cut may be shared out between groups.
 ALLOCATIONS = ("curves", "uniform", "scores")
+#: What may happen to the width of transformers.
+WIDTHS = ("exact", "refit", "rotate")
 #: Where models may run.
 PROVIDERS = ("auto", "cpu", "cuda")
 
@@ -96,6 +98,9 @@ class CompressConfig:
         options: options of the criterion by their names, as text or as values.
         recover: how accuracy is recovered after the cut: auto, none, bias, stats, least-squares.
         allow_inexact: let normalisations lose channels.
+        width: the residual width of transformers: exact (it stays, unless `allow_inexact`), refit
+            (normalisations lose channels, what reads them is re-fitted) or rotate (turned into its
+            principal components first, of which the last go).
         protect: glob patterns of node and tensor names that keep all their channels.
         multiple_of: kept channels are rounded up to a multiple of this; None takes the multiple
             that this machine runs fastest.
@@ -115,6 +120,7 @@ class CompressConfig:
     options: Mapping[str, object] = field(default_factory=dict)
     recover: str = "auto"
     allow_inexact: bool = False
+    width: str = "exact"
     protect: tuple[str, ...] = ()
     multiple_of: int | None = 1
     seed: int = 0
@@ -129,6 +135,11 @@ class CompressConfig:
         if self.target:
             return Budget(self.target, self.allow_slower)
         return Drop(self.max_drop)
+
+    @property
+    def loosens_norms(self) -> bool:
+        """Whether normalisations may lose channels."""
+        return self.allow_inexact or self.width == "refit"
 
     @property
     def measures_curves(self) -> bool:
@@ -250,6 +261,10 @@ def check_config(config: CompressConfig) -> None:
         raise UsageError(
             f"--allocation {config.allocation}: expected one of {', '.join(ALLOCATIONS)}"
         )
+    if config.width not in WIDTHS:
+        raise UsageError(f"--width {config.width}: expected one of {', '.join(WIDTHS)}")
+    if config.width == "rotate" and config.data.path is None:
+        raise UsageError("--width rotate finds principal components: give some samples, --data")
     if config.recover not in RECOVER:
         raise UsageError(f"--recover {config.recover}: expected one of {', '.join(RECOVER)}")
 

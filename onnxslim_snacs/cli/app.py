@@ -170,6 +170,9 @@ def compress(
         str, typer.Option(help="Re-fit what is left: auto, none, bias, stats or least-squares.")
     ] = _DEFAULT.recover,
     allow_inexact: Inexact = False,
+    width: Annotated[
+        str, typer.Option(help="The width of transformers: exact (stays), refit or rotate.")
+    ] = _DEFAULT.width,
     protect: Annotated[
         list[str] | None, typer.Option(metavar="GLOB", help="Nodes or tensors that keep all.")
     ] = None,
@@ -206,6 +209,7 @@ def compress(
         options=options.settings(option),
         recover=recover,
         allow_inexact=allow_inexact,
+        width=width,
         protect=tuple(protect or ()),
         multiple_of=options.multiple(multiple_of),
         seed=seed,
@@ -395,6 +399,51 @@ def _data_config(
         layout=layout,
         input_shapes=options.shapes(input_shape),
     )
+
+
+@app.command()
+def rotate(
+    model: Model,
+    data: Data,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Default: MODEL.rotated.onnx.")
+    ] = None,
+    samples: Samples = None,
+    mean: Mean = None,
+    std: Std = None,
+    size: Size = None,
+    layout: Layout = _DATA.layout,
+    input_shape: InputShape = None,
+    seed: Seed = _DEFAULT.seed,
+    threads: Threads = _DEFAULT.threads,
+    provider: Provider = _DEFAULT.provider,
+    json: Json = False,
+    force: Force = False,
+) -> None:
+    """Turn residual streams into principal components, so that the width of a model can be cut."""
+    from onnxslim_snacs.commands.turned import rotate_file, width_notes
+    from onnxslim_snacs.report import to_json
+
+    place = out or model.with_name(f"{model.stem}.rotated.onnx")
+    turned = rotate_file(
+        model,
+        _data_config(data, samples, mean, std, size, layout, input_shape),
+        out=place,
+        overwrite=force,
+        provider=provider,
+        threads=threads,
+        seed=seed,
+        progress=told_of_writing(silent),
+    )
+    if json:
+        write_stdout(to_json({"output": str(place), **width_notes(turned)}))
+        return
+    for stream in turned.streams:
+        screen().print(
+            f"a stream of {stream.width} channels behind {stream.norms} normalisations: "
+            "{} / {} / {} of them carry 90 / 99 / 99.9 %".format(*stream.carried)
+        )
+    screen().print(f"max relative difference {turned.difference:.2g}, allowed {turned.allowed:.2g}")
 
 
 @app.command()

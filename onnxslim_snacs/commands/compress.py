@@ -15,13 +15,16 @@ from onnxslim_snacs.commands.refusals import (
     require_prunable,
 )
 from onnxslim_snacs.commands.start import Compressed, Setup, open_work
+from onnxslim_snacs.commands.turned import Turned, turn, width_notes
 from onnxslim_snacs.config import Budget, CompressConfig, Drop, check_config
 from onnxslim_snacs.decide.decide import Decision, decide
 from onnxslim_snacs.decide.latency import require_faster
 from onnxslim_snacs.decide.rank import rank
 from onnxslim_snacs.judge.judge import Judge, open_judge
 from onnxslim_snacs.judge.stopwatch import Latency, LatencyWatch
+from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.load import load_model
+from onnxslim_snacs.model.session import SessionConfig, resolve_provider
 from onnxslim_snacs.plan.cost import with_added
 from onnxslim_snacs.plan.plan import Plan, make_plan, model_digest
 from onnxslim_snacs.plan.work import Work
@@ -81,6 +84,8 @@ def compress(
     with clock.stage("data"):
         named = config.data.path is not None
         given = open_source(config.data, graph, seed=config.seed) if named else None
+    turned = _turned(graph, config, given, clock)
+    graph = graph if turned is None else turned.graph
     work = open_work(path, graph, _setup(config, given), clock, progress)
     require_certain(work.analysis)
     frozen = frozen_groups(work.analysis, config, criterion)
@@ -102,7 +107,12 @@ def compress(
     report = replace(
         report,
         latency=latency,
-        notes={**report.notes, **scores.notes, **decision_notes(config, decision.why)},
+        notes={
+            **report.notes,
+            **width_notes(turned),
+            **scores.notes,
+            **decision_notes(config, decision.why),
+        },
         warnings=warnings_of(source, work.analysis),
     )
     model = cut.model if final is None else final.model
@@ -116,10 +126,22 @@ def _setup(config: CompressConfig, given: CalibrationSource | None) -> Setup:
         config.provider,
         config.threads,
         config.seed,
-        config.allow_inexact,
+        config.loosens_norms,
         config.data.input_shapes,
         given.shapes() if given is not None else (),
     )
+
+
+def _turned(
+    graph: ModelGraph, config: CompressConfig, given: CalibrationSource | None, clock: Clock
+) -> Turned | None:
+    """The model with its streams turned, if that was asked for."""
+    if config.width != "rotate" or given is None:
+        return None
+    share = SHARE_AUTO if isinstance(config.goal, Drop) else SHARE
+    session = SessionConfig(resolve_provider(config.provider), config.threads)
+    with clock.stage("rotate"):
+        return turn(graph, split(given, share).scoring, session, config.data)
 
 
 def _judge(work: Work, judging: CalibrationSource) -> Judge | None:
@@ -151,7 +173,7 @@ def _latency(
 
 def _plan(work: Work, config: CompressConfig, decision: Decision, final: Outcome | None) -> Plan:
     ir = work.analysis.ir
-    plan = make_plan(work.graph, ir, decision.kept, allow_inexact=config.allow_inexact)
+    plan = make_plan(work.graph, ir, decision.kept, allow_inexact=config.loosens_norms)
     plan = replace(plan, sizes=work.analysis.facts.first_sizes)
     if final is None or final.report.used == "none":
         return plan
