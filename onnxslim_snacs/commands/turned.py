@@ -14,15 +14,16 @@ from onnx import ModelProto, TensorProto
 
 from onnxslim_snacs.activations.requests import GramRequest
 from onnxslim_snacs.activations.run import execute, open_session
-from onnxslim_snacs.activations.sources import CalibrationSource, open_source
+from onnxslim_snacs.activations.sources import CalibrationSource, files_of, open_source
 from onnxslim_snacs.activations.statistics import collect
+from onnxslim_snacs.commands.outputs import Outputs
 from onnxslim_snacs.config import DataConfig
 from onnxslim_snacs.errors import NothingToPrune, ProofFailed, foreign
 from onnxslim_snacs.layers.layers import FloatArray
 from onnxslim_snacs.layers.streams import NoStream, Stream, find_streams
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.load import load_model
-from onnxslim_snacs.model.save import check_targets, save_model
+from onnxslim_snacs.model.save import save_model
 from onnxslim_snacs.model.session import SessionConfig, resolve_provider
 from onnxslim_snacs.ops.analyse import Analysis, analyse
 from onnxslim_snacs.passes.rotate import rotate
@@ -180,7 +181,7 @@ def rotate_file(
         SnacsError: one leaf for each way in which a run can end, see `errors`.
     """
     graph = load_model(Path(path))
-    check_targets((Path(out),), Path(path), overwrite=overwrite)
+    files = Outputs.of(path, graph, out, None, None, overwrite=overwrite, inputs=files_of(data))
     source = open_source(data, graph, seed=seed)
     if source.is_random:
         raise NothingToPrune(f"{foreign(path)}: principal components need real samples, --data")
@@ -190,7 +191,7 @@ def rotate_file(
         turned.graph.proto,
         Path(out),
         base_dir=graph.base_dir,
-        source=Path(path),
+        inputs=files.inputs,
         overwrite=overwrite,
     )
     return turned
