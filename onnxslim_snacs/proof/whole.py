@@ -13,7 +13,7 @@ from onnxslim_snacs.proof.sides import Side, Values
 from onnxslim_snacs.proof.watch import sigmoids, witnesses
 from onnxslim_snacs.proof.widen import SINGLE, holds
 
-#: Largest max|difference| / max|output| that is taken for rounding end to end (reliability P2: 15
+#: Largest max|difference| / max|output| that is taken for rounding end to end (15
 #: times the largest deviation measured over 200 random graphs).
 TOLERANCE = 1e-5
 #: Largest that needs no explanation: 16 units in the last place of single precision.
