@@ -19,8 +19,8 @@ from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.proof.difference import Found, worst_difference
 from onnxslim_snacs.proof.noise import FACTOR
 from onnxslim_snacs.proof.sides import Side, Values
-from onnxslim_snacs.proof.watch import chunks, comparable
 from onnxslim_snacs.proof.widen import DOUBLE
+from onnxslim_snacs.proof.witnesses import chunks, comparable
 
 #: Runs that are moved by a unit in the last place, where a difference needs an explanation.
 SHAKES = (11, 12, 13, 14)

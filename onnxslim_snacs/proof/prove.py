@@ -38,7 +38,7 @@ from onnxslim_snacs.proof.inexact import oracle_name
 from onnxslim_snacs.proof.oracle import masked_original, whole_range_original
 from onnxslim_snacs.proof.proving_sizes import input_sizes, proving_sizes
 from onnxslim_snacs.proof.sides import Side
-from onnxslim_snacs.proof.weights import altered_weight
+from onnxslim_snacs.proof.stored_parts import altered_weight
 from onnxslim_snacs.proof.whole import compare_whole, in_single
 from onnxslim_snacs.proof.widen import SINGLE, holds
 

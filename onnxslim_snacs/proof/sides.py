@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from onnxslim_snacs.model.session import SessionConfig, create_session
-from onnxslim_snacs.proof.gates import gated, given
+from onnxslim_snacs.proof.gated import gated, given
 from onnxslim_snacs.proof.noise import nudged, nudged_feeds
 from onnxslim_snacs.proof.widen import Types, widened, widened_feeds
 

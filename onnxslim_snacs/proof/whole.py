@@ -10,8 +10,8 @@ from onnxslim_snacs.proof.boundary import Boundary
 from onnxslim_snacs.proof.difference import Found, worst_difference
 from onnxslim_snacs.proof.noise import FACTOR
 from onnxslim_snacs.proof.sides import Side, Values
-from onnxslim_snacs.proof.watch import sigmoids, witnesses
 from onnxslim_snacs.proof.widen import SINGLE, holds
+from onnxslim_snacs.proof.witnesses import sigmoids, witnesses
 
 #: Largest max|difference| / max|output| that is taken for rounding end to end (15
 #: times the largest deviation measured over 200 random graphs).

@@ -12,12 +12,12 @@ from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.model.session import SessionConfig
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.passes.prune import prune
-from onnxslim_snacs.proof.gates import gated, given
+from onnxslim_snacs.proof.gated import gated, given
 from onnxslim_snacs.proof.inexact import RANGE, inexact_nodes
 from onnxslim_snacs.proof.noise import nudge, nudged
 from onnxslim_snacs.proof.prove import Proof, compare, prove
 from onnxslim_snacs.proof.sides import Side
-from onnxslim_snacs.proof.weights import altered_weight
+from onnxslim_snacs.proof.stored_parts import altered_weight
 from onnxslim_snacs.proof.widen import DOUBLE, SINGLE, holds, widened
 from tests.harness import model_from_text, random_keep, read
 
