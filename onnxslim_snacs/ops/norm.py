@@ -50,13 +50,16 @@ def propagate_batch(node: OpNode) -> Iterable[Fact]:
 
 
 def propagate_instance(node: OpNode) -> Iterable[Fact]:
-    """InstanceNormalization: data (n, c, ...), scale and bias (c); each channel by itself."""
+    """InstanceNormalization: data (n, c, ...), scale and bias (c); each channel by itself.
+
+    Exporters write GroupNormalization so, with the channels of a group merged into the pixels.
+    """
     rank = len(known(node.in_shape(0)))
     yield from same_axes(node, 0, range(rank))
     for index in (1, 2):
         yield Tie(node.in_axis(index, 0), node.out_axis(1))
-    others = (node.in_axis(0, d) for d in range(2, rank))
-    yield from pin_structural(others, "statistics are taken over this axis")
+    for dim in range(2, rank):
+        yield from statistics(node, node.in_axis(0, dim), ((0, dim),), ((0, dim),))
 
 
 def propagate_group(node: OpNode) -> Iterable[Fact]:
