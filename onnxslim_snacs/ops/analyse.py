@@ -17,6 +17,7 @@ from onnxslim_snacs.model.facts import Fed, ModelFacts, read_body_facts, read_fa
 from onnxslim_snacs.model.fold import Fold, fold
 from onnxslim_snacs.model.functions import inlined
 from onnxslim_snacs.model.graph import ModelGraph, captured
+from onnxslim_snacs.model.sequences import without_sequences
 from onnxslim_snacs.model.share import separate
 from onnxslim_snacs.model.sizes import Sizes
 from onnxslim_snacs.model.starts import Hint
@@ -129,6 +130,10 @@ def analyse(
         return read_facts(graph, input_shapes, examples=examples)
 
     found = _analyse(graph, read, "", allow_inexact)
+    plain = without_sequences(graph, found.facts.value, found.facts.shape)
+    if plain is not graph:
+        graph = plain
+        found = _analyse(graph, read, "", allow_inexact)
     weights = computed_weights(found.graph, found.facts, found.ir.stated)
     if weights:
         graph, folds = fold(graph, weights)
