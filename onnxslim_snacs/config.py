@@ -34,6 +34,7 @@ class DataConfig:
         size: height and width to which images are resized; None takes the model's own.
         layout: "NCHW" or "NHWC".
         input_shapes: sizes for inputs whose dynamic dimensions cannot be guessed.
+        sample_axes: input -> the axis along which its samples lie, where that is not the first.
     """
 
     path: str | None = None
@@ -43,6 +44,7 @@ class DataConfig:
     size: tuple[int, int] | None = None
     layout: str = "NCHW"
     input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    sample_axes: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,3 +319,5 @@ def _check_data(data: DataConfig) -> None:
         raise UsageError(f"--layout {data.layout}: expected NCHW or NHWC")
     if any(s <= 0 for s in data.std):
         raise UsageError("--std: expected positive numbers")
+    if any(axis < 0 for axis in data.sample_axes.values()):
+        raise UsageError("--sample-axis: axes are counted from 0")

@@ -58,6 +58,7 @@ HINTS = {
     "audio_basic_pitch_nmp": Hint({"serving_default_input_2:0": [1, 43844, 1]}),
     "ocr_ch_ppocr_mobile_v20_cls_infer": Hint({"x": [1, 3, 48, 192]}),
     "ocr_ch_PP-OCRv3_det_infer": Hint({"x": [1, 3, 320, 320]}),
+    "B10_time_major": Hint(sample_axes={"x": 1}),
     "D5_input_without_shape": Hint({"x": [1, 3, 16, 16]}),
     "D8_ragged_bert": Hint(data="D8_ragged_folder"),
 }
@@ -118,7 +119,7 @@ def samples_of(path: Path, folder: Path, limit: float) -> tuple[Path, dict[str, 
         return made, None
     folder.mkdir(exist_ok=True)
     command = [sys.executable, str(HERE / "samples.py"), str(path), str(made)]
-    row = child([*command, json.dumps(hint.shapes)], limit)
+    row = child([*command, json.dumps(hint.shapes), json.dumps(hint.sample_axes)], limit)
     return made, None if made.exists() else {**row, "stage": "samples"}
 
 

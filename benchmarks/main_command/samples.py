@@ -1,6 +1,6 @@
 """Sixteen samples for any model: the child process that makes them.
 
-    python benchmarks/main_command/samples.py MODEL OUT.npz [SHAPES_JSON]
+    python benchmarks/main_command/samples.py MODEL OUT.npz [SHAPES_JSON [SAMPLE_AXES_JSON]]
 
 They are seeded, of the sizes at which the model runs; values of integer inputs are zeros and ones,
 which are valid indices of almost anything.
@@ -23,8 +23,9 @@ SAMPLES = 16
 
 def main() -> None:
     path, out = Path(sys.argv[1]), Path(sys.argv[2])
-    shapes = json.loads(sys.argv[3]) if len(sys.argv) > 3 else {}
-    data = DataConfig(samples=SAMPLES, input_shapes={k: tuple(v) for k, v in shapes.items()})
+    shapes, axes = (json.loads(text) for text in (*sys.argv[3:], "{}", "{}")[:2])
+    sizes = {name: tuple(shape) for name, shape in shapes.items()}
+    data = DataConfig(samples=SAMPLES, input_shapes=sizes, sample_axes=axes)
     table = open_source(data, load_model(path), seed=1).table
     block = next(iter(table.blocks(np.arange(SAMPLES), SAMPLES)))
     np.savez(out, **block)

@@ -21,6 +21,7 @@ from time import perf_counter
 import numpy as np
 
 from benchmarks.common import SHARED, cifar_images
+from onnxslim_snacs.activations.inputs import input_specs
 from onnxslim_snacs.activations.requests import GramRequest, MomentRequest, Request, pooled_request
 from onnxslim_snacs.activations.run import batch_size, run_batches
 from onnxslim_snacs.activations.sources import open_source
@@ -38,9 +39,10 @@ def requests_of(what: str, facts: ModelFacts) -> list[Request]:
     convolutions = [node for node in facts.graph.nodes if node.op_type == "Conv"]
     inputs = list(dict.fromkeys(node.input[0] for node in convolutions))
     tensors = list(dict.fromkeys([*inputs, *(node.output[0] for node in convolutions)]))
+    specs = input_specs(facts.graph)
     requests: dict[str, list[Request]] = {
-        "inputs": [pooled_request(facts, t, 1) for t in inputs],
-        "pooled": [pooled_request(facts, t, 1) for t in tensors],
+        "inputs": [pooled_request(facts, t, 1, specs) for t in inputs],
+        "pooled": [pooled_request(facts, t, 1, specs) for t in tensors],
         "moments": [MomentRequest(t) for t in tensors],
         "grams": [GramRequest(t) for t in inputs],
     }

@@ -65,9 +65,48 @@ class MappedArray:
 
     def take(self, rows: Rows) -> NDArray[Any]:
         """Some of its rows, in ascending order."""
+        return np.array(self.mapped()[_as_slice(rows)])
+
+    def mapped(self) -> NDArray[Any]:
+        """All of it, where it lies."""
         order = "F" if self.fortran else "C"
-        values = np.memmap(self.path, self.dtype, "r", self.offset, self.shape, order)  # type: ignore[call-overload]
-        return np.array(values[_as_slice(rows)])
+        values: NDArray[Any] = np.memmap(  # type: ignore[call-overload]
+            self.path, self.dtype, "r", self.offset, self.shape, order
+        )
+        return values
+
+
+@dataclass(frozen=True, slots=True)
+class TurnedArray:
+    """An array whose samples lie along another dimension than the first.
+
+    Attributes:
+        array: as it is on disk.
+        axis: where its samples lie.
+    """
+
+    array: RowArray
+    axis: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its shape with the samples first."""
+        shape = self.array.shape
+        return (shape[self.axis], *shape[: self.axis], *shape[self.axis + 1 :])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Its element type."""
+        return self.array.dtype
+
+    def take(self, rows: Rows) -> NDArray[Any]:
+        """Some of its samples, in ascending order; of a compressed array all is read for them."""
+        array = self.array
+        if isinstance(array, MappedArray):
+            whole = array.mapped()
+        else:
+            whole = array.take(np.arange(array.shape[0]))
+        return np.array(np.moveaxis(whole, self.axis, 0)[_as_slice(rows)])
 
 
 @dataclass(slots=True)
@@ -179,8 +218,10 @@ def _header(
         shape, fortran, dtype = read(file)
     except (ValueError, EOFError, SyntaxError, RecursionError) as error:
         raise _refuse(path, f"{member} is not a numpy array: {error}".strip()) from error
-    if dtype.hasobject or dtype.names is not None or dtype.kind not in "fiub":
-        raise _refuse(path, f"{member} holds {dtype}, expected numbers".strip())
+    if dtype.hasobject or dtype.names is not None or dtype.kind not in "fiubUS":
+        raise _refuse(path, f"{member} holds {dtype}, expected numbers or strings".strip())
+    if dtype.itemsize == 0:
+        raise _refuse(path, f"{member} holds empty strings only".strip())
     if not shape or any(d < 0 for d in shape):
         raise _refuse(path, f"{member} has the shape {shape}, expected (samples, ...)".strip())
     return shape, fortran, dtype

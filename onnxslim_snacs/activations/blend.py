@@ -63,6 +63,8 @@ def blended(source: CalibrationSource, seed: int = 0) -> CalibrationSource | Non
     measured = {spec.name for spec in source.specs if _is_measured(spec)}
     if source.is_random or source.table.whole or not measured:
         return None
+    if len(source.table.alike(np.sort(source.order))) > 1:
+        return None  # samples of different lengths are not mixed
     one = next(iter(source.part(0, 1).batches(1)))
     size = sum(array.itemsize * prod(array.shape[1:]) for array in one.inputs.values())
     source = source.part(0, min(source.samples, MEMORY // max(1, size)))
@@ -82,7 +84,10 @@ def blended(source: CalibrationSource, seed: int = 0) -> CalibrationSource | Non
 
 def _held(source: CalibrationSource) -> dict[str, NDArray[Any]]:
     """Input -> (samples, ...) its values."""
-    rows = [{k: v[: batch.size] for k, v in batch.inputs.items()} for batch in source.batches()]
+    rows = [
+        {k: np.moveaxis(v, batch.axes.get(k, 0), 0)[: batch.size] for k, v in batch.inputs.items()}
+        for batch in source.batches()
+    ]
     return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
 

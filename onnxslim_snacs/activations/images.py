@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,10 @@ class ImageTable:
         """The name of the input."""
         return frozenset({self.spec.name})
 
+    def alike(self, rows: Rows) -> Sequence[Rows]:
+        """The images `rows`, which are all resized to the same size."""
+        return [rows]
+
     def blocks(self, rows: Rows, size: int) -> Iterator[dict[str, NDArray[Any]]]:
         """The images `rows` in blocks of `size`."""
         for at in range(0, len(rows), size):
@@ -63,10 +67,8 @@ class ImageTable:
         """One image, (height, width, channel)."""
         from PIL import Image
 
-        Image.init()
-        formats = [name for name in _FORMATS if name in Image.OPEN]
         try:
-            with Image.open(path, formats=formats) as image:
+            with Image.open(path, formats=_known_formats()) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise LimitExceeded(
                         f"{foreign(path)}: {image.width} x {image.height} pixels, at most "
@@ -95,6 +97,8 @@ def image_table(
 ) -> ImageTable:
     """Images for a model with one input of four dimensions.
 
+    Files that are none, whatever their name, are left out.
+
     Raises:
         UsageError: an option does not fit, or Pillow is not installed.
         InputRefused: the model does not take images.
@@ -121,7 +125,30 @@ def image_table(
     mean, std = (_per_channel(n, v, channels) for n, v in (("mean", data.mean), ("std", data.std)))
     if not (std > 0).all():
         raise UsageError(f"--std {data.std}: expected positive numbers")
-    return ImageTable(paths, spec, size, mean, std, last)
+    images = tuple(path for path in paths if _is_image(path))
+    if not images:
+        raise InputRefused(f"{foreign(paths[0])} and the files beside it are no images")
+    return ImageTable(images, spec, size, mean, std, last)
+
+
+def _is_image(path: Path) -> bool:
+    """Whether a file begins as an image does; the rest of it is read when it is needed."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path, formats=_known_formats()):
+            return True
+    except UnidentifiedImageError:
+        return False
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return True  # an image that cannot be decoded is told of by name
+
+
+def _known_formats() -> list[str]:
+    from PIL import Image
+
+    Image.init()
+    return [name for name in _FORMATS if name in Image.OPEN]
 
 
 def _per_channel(name: str, values: tuple[float, ...], channels: int) -> NDArray[np.float32]:

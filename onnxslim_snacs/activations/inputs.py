@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from onnx import TensorProto, ValueInfoProto, helper
 
-from onnxslim_snacs.errors import InputRefused, foreign
+from onnxslim_snacs.errors import InputRefused, UsageError, foreign
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.sizes import Sizes
 
@@ -24,32 +24,72 @@ class InputSpec:
     Attributes:
         name: its name.
         dims: its dimensions, None where dynamic.
-        dtype: its element type.
+        dtype: its element type; that of Python objects for strings.
+        sample_dim: the dimension along which its samples lie.
     """
 
     name: str
     dims: tuple[int | None, ...]
     dtype: np.dtype[Any]
+    sample_dim: int = 0
+
+    @property
+    def sample(self) -> tuple[int | None, ...]:
+        """The dimensions of one sample."""
+        return self.dims[: self.sample_dim] + self.dims[self.sample_dim + 1 :]
 
 
-def input_specs(graph: ModelGraph, sizes: Sizes | None = None) -> tuple[InputSpec, ...]:
+def input_specs(
+    graph: ModelGraph, sizes: Sizes | None = None, axes: Mapping[str, int] | None = None
+) -> tuple[InputSpec, ...]:
     """The inputs that the user feeds.
 
     Args:
         graph: the model.
         sizes: shapes of inputs for which the model declares none.
+        axes: input -> the dimension along which its samples lie, where that is not the first.
 
     Raises:
-        InputRefused: an input is not a tensor of numbers, or its number of dimensions is not known.
+        InputRefused: an input is no tensor, or its number of dimensions is not known.
+        UsageError: `axes` names no input, or a dimension that it does not have.
     """
     infos = {v.name: v for v in graph.graph.input}
-    return tuple(_spec(infos[name], (sizes or {}).get(name)) for name in graph.inputs)
+    given = {**_common_axes([infos[name] for name in graph.inputs]), **(axes or {})}
+    unknown = sorted(set(given) - set(graph.inputs))
+    if unknown:
+        raise UsageError(
+            f"--sample-axis is given for {foreign(unknown)}, but the model's inputs are "
+            f"{foreign(list(graph.inputs))}"
+        )
+    specs = (_spec(infos[name], (sizes or {}).get(name)) for name in graph.inputs)
+    return tuple(_along(spec, given.get(spec.name, 0)) for spec in specs)
+
+
+def _common_axes(infos: Sequence[ValueInfoProto]) -> dict[str, int]:
+    """Where the samples lie by the names of the dimensions: at the one that all inputs have.
+
+    Only where the first dimensions have names, and different ones: steps beside samples.
+    """
+    names = [[d.dim_param for d in info.type.tensor_type.shape.dim] for info in infos]
+    first = [own[0] if own else "" for own in names]
+    common = [name for name in names[0] if name and all(own.count(name) == 1 for own in names)]
+    if not all(first) or len(set(first)) == 1 or len(common) != 1:
+        return {}
+    return {info.name: own.index(common[0]) for info, own in zip(infos, names, strict=True)}
+
+
+def _along(spec: InputSpec, axis: int) -> InputSpec:
+    if axis and axis >= len(spec.dims):
+        raise UsageError(
+            f"--sample-axis {foreign(spec.name)}={axis}: it has {len(spec.dims)} dimensions"
+        )
+    return replace(spec, sample_dim=axis)
 
 
 def _spec(info: ValueInfoProto, size: tuple[int, ...] | None) -> InputSpec:
     name, tensor = foreign(info.name), info.type.tensor_type
-    if not info.type.HasField("tensor_type") or tensor.elem_type == TensorProto.STRING:
-        raise InputRefused(f"input {name}: only tensors of numbers can be fed")
+    if not info.type.HasField("tensor_type"):
+        raise InputRefused(f"input {name}: only tensors can be fed")
     if not tensor.HasField("shape") and size is None:
         raise InputRefused(f"input {name} declares no shape: give one with --input-shape")
     dims = tuple(
@@ -61,12 +101,12 @@ def _spec(info: ValueInfoProto, size: tuple[int, ...] | None) -> InputSpec:
 
 
 def batch_extent(specs: Sequence[InputSpec]) -> tuple[bool, int | None]:
-    """Whether the inputs' first dimension is the sample, and its extent if that is fixed.
+    """Whether samples lie side by side in the inputs, and how many if that is fixed.
 
-    It is where it is dynamic in all inputs, or has the same extent in all of them.  Elsewhere (a
-    recurrent state beside a window of audio) a sample is one whole set of inputs.
+    They do where their dimension is dynamic in all inputs, or has the same extent in all of them.
+    Elsewhere (a recurrent state beside a window of audio) a sample is one whole set of inputs.
     """
-    first = {spec.dims[0] if spec.dims else 0 for spec in specs}
+    first = {spec.dims[spec.sample_dim] if spec.dims else 0 for spec in specs}
     if len(first) != 1 or 0 in first:
         return False, None
     return True, first.pop()
@@ -103,6 +143,32 @@ def is_whole(shapes: Mapping[str, tuple[int, ...]], specs: Sequence[InputSpec], 
     )
 
 
+def turned(shapes: Mapping[str, tuple[int, ...]], specs: Sequence[InputSpec]) -> dict[str, int]:
+    """Arrays that are laid out as the model takes them, and where their samples lie.
+
+    Samples come first in data, whatever the model wants; where only the other order fits (by the
+    extents that the model fixes, or by the number of samples), it is taken for that.
+
+    Args:
+        shapes: array -> its shape.
+        specs: the inputs.
+    """
+    moved = {s.name: s.sample_dim for s in specs if s.sample_dim}
+    if not moved or any(len(shapes.get(s.name, ())) != len(s.dims) for s in specs):
+        return {}
+    counts = {shape[0] if shape else 0 for shape in shapes.values()}
+    first = len(counts) == 1 and all(_fits(s.sample, shapes[s.name][1:]) for s in specs)
+    along = {shape[moved.get(name, 0)] if shape else 0 for name, shape in shapes.items()}
+    as_taken = len(along) == 1 and all(_fits(s.dims, shapes[s.name]) for s in specs)
+    return moved if as_taken and not first else {}
+
+
+def _fits(dims: Sequence[int | None], shape: Sequence[int]) -> bool:
+    return len(dims) == len(shape) and all(
+        want in (None, got) for want, got in zip(dims, shape, strict=True)
+    )
+
+
 def check_shape(
     name: str, spec: InputSpec, shape: tuple[int, ...], dtype: DTypeLike, *, whole: bool
 ) -> None:
@@ -111,11 +177,8 @@ def check_shape(
     Raises:
         InputRefused: its shape or type does not fit.
     """
-    own = spec.dims if whole else spec.dims[1:]
-    fits = len(shape) == 1 + len(own) and all(
-        want in (None, got) for want, got in zip(own, shape[1:], strict=True)
-    )
-    if not fits or not _castable(np.dtype(dtype), spec.dtype):
+    own = spec.dims if whole else spec.sample
+    if not _fits(own, shape[1:]) or not _castable(np.dtype(dtype), spec.dtype):
         raise _misfit(name, spec, shape, np.dtype(dtype), whole=whole)
 
 
@@ -135,6 +198,8 @@ def conform(name: str, spec: InputSpec, samples: NDArray[Any], *, whole: bool) -
         InputRefused: shape or type does not fit, or a value is not finite or out of range.
     """
     check_shape(name, spec, samples.shape, samples.dtype, whole=whole)
+    if spec.dtype.kind == "O":
+        return _texts(name, spec, samples)
     with np.errstate(over="ignore"):
         result = np.ascontiguousarray(samples, dtype=spec.dtype)
     if samples.dtype.kind == "f" and not np.isfinite(result).all():
@@ -143,6 +208,16 @@ def conform(name: str, spec: InputSpec, samples: NDArray[Any], *, whole: bool) -
     if samples.dtype.kind in "iu" and not np.array_equal(result, samples):
         raise InputRefused(f"{foreign(name)}: {foreign(spec.name)} exceeds {spec.dtype}")
     return result
+
+
+def _texts(name: str, spec: InputSpec, samples: NDArray[Any]) -> NDArray[Any]:
+    """Strings as ONNX Runtime takes them."""
+    if samples.dtype.kind == "S":
+        try:
+            samples = np.char.decode(samples, "utf-8")
+        except UnicodeDecodeError as error:
+            raise InputRefused(f"{foreign(name)}: {foreign(spec.name)} is no UTF-8") from error
+    return samples.astype(object)
 
 
 def check_labels(name: str, labels: NDArray[Any], classes: int | None) -> NDArray[np.int64]:
@@ -184,6 +259,8 @@ def ranks_classes(shape: Sequence[int]) -> bool:
 
 def _castable(got: np.dtype[Any], want: np.dtype[Any]) -> bool:
     """Whether values keep their meaning: floats to floats, whole numbers to whole numbers."""
+    if want.kind == "O":
+        return got.kind in "USO"
     if want.kind == "b":
         return got.kind == "b"
     if want.kind in "iu":
@@ -199,11 +276,12 @@ def _misfit(
     *,
     whole: bool,
 ) -> InputRefused:
-    own = spec.dims if whole else spec.dims[1:]
+    own = spec.dims if whole else spec.sample
     wanted = ", ".join(("samples", *("?" if d is None else str(d) for d in own)))
     got = f"{dtype} " if dtype is not None else ""
+    kind = "strings" if spec.dtype.kind == "O" else spec.dtype
     return InputRefused(
-        f"{foreign(name)}: {foreign(spec.name)} got {got}{shape}, expected {spec.dtype} ({wanted})"
+        f"{foreign(name)}: {foreign(spec.name)} got {got}{shape}, expected {kind} ({wanted})"
     )
 
 

@@ -6,14 +6,14 @@ size.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxslim_snacs.activations.inputs import batch_extent, input_specs
+from onnxslim_snacs.activations.inputs import InputSpec, batch_extent
 from onnxslim_snacs.model.facts import ModelFacts
 
 Vector: TypeAlias = NDArray[np.float64]  # (channel,)
@@ -164,28 +164,37 @@ class Statistics:
     grams: Mapping[GramRequest, Gram]
 
 
-def pooled_request(facts: ModelFacts, tensor: str, channel_dim: int) -> PooledRequest:
+def pooled_request(
+    facts: ModelFacts, tensor: str, channel_dim: int, specs: Sequence[InputSpec]
+) -> PooledRequest:
     """A pooled request with the sample dimension that the shapes tell of.
 
     Args:
         facts: shapes from runs with different batch sizes.
         tensor: the activation.
         channel_dim: its channel dimension, may be negative.
+        specs: the model's inputs, which tell where samples lie.
     """
     shapes = facts.samples(tensor)
     channel = channel_dim % len(shapes[0]) if shapes else channel_dim
-    return PooledRequest(tensor, channel, _sample_dim(facts, shapes, channel))
+    return PooledRequest(tensor, channel, _sample_dim(facts, shapes, channel, specs))
 
 
-def _sample_dim(facts: ModelFacts, shapes: tuple[tuple[int, ...], ...], channel: int) -> int | None:
+def _sample_dim(
+    facts: ModelFacts,
+    shapes: tuple[tuple[int, ...], ...],
+    channel: int,
+    specs: Sequence[InputSpec],
+) -> int | None:
     """The first dimension that grows with the batch; where nothing grows, the first."""
-    batched, _ = batch_extent(input_specs(facts.graph, facts.first_sizes))
-    inputs = facts.samples(facts.graph.inputs[0])
+    batched, _ = batch_extent(specs)
+    inputs = facts.samples(specs[0].name)
     if not batched or not shapes or not inputs:
         return None
+    sizes = [shape[specs[0].sample_dim] for shape in inputs]
     for dim in range(len(shapes[0])):
         extents = [shape[dim] for shape in shapes]
-        shares = {extent / shape[0] for extent, shape in zip(extents, inputs, strict=True)}
+        shares = {extent / size for extent, size in zip(extents, sizes, strict=True)}
         if dim != channel and len(shares) == 1 and shares.pop().is_integer():
             return dim
     return None

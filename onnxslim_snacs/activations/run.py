@@ -45,9 +45,13 @@ def run_batches(
 
 def trimmed(output: NDArray[Any], batch: Batch) -> NDArray[Any]:
     """An output without the rows of repeated samples."""
-    if batch.size == batch.filled or output.ndim == 0 or len(output) != batch.filled:
+    if batch.size == batch.filled:
         return output
-    return output[: batch.size]
+    axis = next(iter(batch.axes.values()), 0)
+    for dim in dict.fromkeys((axis, 0)):
+        if dim < output.ndim and output.shape[dim] == batch.filled:
+            return np.take(output, np.arange(batch.size), axis=dim)
+    return output
 
 
 def comparable(outputs: Sequence[Any]) -> list[NDArray[Any]]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxslim_snacs.activations.arrays import Rows, open_arrays
+from onnxslim_snacs.activations.arrays import RowArray, Rows, TurnedArray, open_arrays
 from onnxslim_snacs.activations.images import SUFFIXES, image_table
 from onnxslim_snacs.activations.inputs import (
     LABELS,
@@ -22,6 +22,7 @@ from onnxslim_snacs.activations.inputs import (
     conform,
     input_specs,
     is_whole,
+    turned,
 )
 from onnxslim_snacs.activations.tables import (
     ArrayTable,
@@ -56,6 +57,7 @@ class Batch:
         filled: number of samples with repetitions, which is the model's batch.
         index: (sample,) their numbers in the source.
         labels: (sample,) their classes, if known.
+        axes: input -> the dimension along which the samples lie, where that is not the first.
     """
 
     inputs: dict[str, NDArray[Any]]
@@ -63,6 +65,15 @@ class Batch:
     filled: int
     index: Rows
     labels: NDArray[np.int64] | None = None
+    axes: Mapping[str, int] = field(default_factory=dict)
+
+    def repeated(self) -> dict[str, NDArray[Any]]:
+        """A run of nothing but the last sample, which also fills the batch."""
+        return {
+            name: np.repeat(np.take(v, [-1], axis=axis), v.shape[axis], axis=axis)
+            for name, v in self.inputs.items()
+            for axis in (self.axes.get(name, 0),)
+        }
 
 
 @dataclass(frozen=True)
@@ -77,6 +88,7 @@ class CalibrationSource:
             source is a random choice.
         classes: number of classes of the model, if it has a class output.
         is_random: whether the inputs are made up.
+        left_out: files that are no samples.
     """
 
     name: str
@@ -85,6 +97,7 @@ class CalibrationSource:
     order: Rows
     classes: int | None = None
     is_random: bool = False
+    left_out: tuple[str, ...] = ()
 
     @property
     def samples(self) -> int:
@@ -106,7 +119,7 @@ class CalibrationSource:
         return replace(self, order=self.order[start:stop])
 
     def batches(self, size: int | None = None) -> Iterator[Batch]:
-        """All samples once, in the order of the files.
+        """All samples once, in the order of the files; in a run all have the same shapes.
 
         Args:
             size: samples in a run, unless the model fixes it; None for 32.
@@ -116,16 +129,24 @@ class CalibrationSource:
         """
         fixed = self.fixed_batch
         size = fixed or size or BATCH
-        rows = np.sort(self.order)
-        for number, block in enumerate(self.table.blocks(rows, size)):
-            yield self._batch(block, rows[number * size : (number + 1) * size], fixed)
+        for rows in self.table.alike(np.sort(self.order)):
+            done = 0
+            for block in self.table.blocks(rows, size):
+                count = len(next(iter(block.values())))
+                yield self._batch(block, rows[done : done + count], fixed)
+                done += count
 
     def shapes(self) -> list[dict[str, tuple[int | None, ...]]]:
         """The shapes of a few samples, as the model takes them; None where that is a free batch."""
         found = []
         for batch in self.part(0, SHAPES).batches(1):
-            first: tuple[None, ...] = () if self.fixed_batch else (None,)
-            shapes = {n: (*first, *v.shape[len(first) :]) for n, v in batch.inputs.items()}
+            shapes: dict[str, tuple[int | None, ...]] = {
+                name: tuple(
+                    None if dim == batch.axes.get(name, 0) and not self.fixed_batch else extent
+                    for dim, extent in enumerate(value.shape)
+                )
+                for name, value in batch.inputs.items()
+            }
             if shapes not in found:
                 found.append(shapes)
         return found
@@ -139,9 +160,12 @@ class CalibrationSource:
                 values = np.asarray(values[0])  # a scalar stays an array
             elif fixed is not None and len(values) < fixed:
                 values = np.concatenate([values, values[-1:].repeat(fixed - len(values), axis=0)])
+            if spec.sample_dim and not self.table.whole:
+                values = np.ascontiguousarray(np.moveaxis(values, 0, spec.sample_dim))
             inputs[spec.name] = values
+        axes = {s.name: s.sample_dim for s in self.specs if s.sample_dim}
         checked = None if labels is None else check_labels(self.name, labels, self.classes)
-        return Batch(inputs, len(index), fixed or len(index), index, checked)
+        return Batch(inputs, len(index), fixed or len(index), index, checked, axes)
 
 
 def open_source(
@@ -168,15 +192,16 @@ def open_source(
     if data.samples is not None and data.samples < 1:
         raise UsageError(f"--samples {data.samples}: expected at least 1")
     found = facts.first_sizes if facts is not None else {}
-    specs = input_specs(graph, {**found, **data.input_shapes})
+    specs = input_specs(graph, {**found, **data.input_shapes}, data.sample_axes)
     if not specs:
         raise InputRefused("the model has no inputs: there is nothing to calibrate on")
-    table = _table(data, specs, graph, seed, facts)
+    table, left_out = _table(data, specs, graph, seed, facts)
     name = data.path or "random inputs"
     if table.length == 0:
         raise InputRefused(f"{foreign(name)} holds no samples")
     order = np.random.default_rng(seed).permutation(table.length)[: data.samples]
-    return CalibrationSource(name, specs, table, order, class_count(graph), data.path is None)
+    random, classes = data.path is None, class_count(graph)
+    return CalibrationSource(name, specs, table, order, classes, random, left_out)
 
 
 def _table(
@@ -185,24 +210,33 @@ def _table(
     graph: ModelGraph,
     seed: int,
     facts: ModelFacts | None,
-) -> Table:
+) -> tuple[Table, tuple[str, ...]]:
+    """The samples, and the files that are none."""
     if data.path is None:
-        return _random_table(data, specs, facts or read_facts(graph, data.input_shapes), seed)
+        return _random_table(data, specs, facts or read_facts(graph, data.input_shapes), seed), ()
     path = Path(data.path)
     if not path.exists() and ":" in data.path:
-        return function_table(data.path, specs, data.samples)
+        return function_table(data.path, specs, data.samples), ()
     if not path.exists():
         raise FileSystemError(f"--data {foreign(path)}: no such file or folder")
     files = _files(path)
-    kinds = {file.suffix.lower() for file in files}
-    if kinds and kinds <= SUFFIXES:
-        return image_table(files, specs, data)
-    if not kinds or not kinds <= {".npy", ".npz"}:
+    images = tuple(file for file in files if file.suffix.lower() in SUFFIXES)
+    arrays = tuple(file for file in files if file.suffix.lower() in (".npy", ".npz"))
+    if bool(images) == bool(arrays):
+        kinds = sorted({file.suffix.lower() for file in files})
         raise InputRefused(
-            f"{foreign(path)}: got {foreign(', '.join(sorted(kinds)) or 'an empty folder')}, "
+            f"{foreign(path)}: got {foreign(', '.join(kinds) or 'an empty folder')}, "
             "expected .npz, .npy, a folder of these, or a folder of images"
         )
-    return _array_table(files, specs)
+    if arrays:
+        return _array_table(arrays, specs), _named(path, set(files) - set(arrays))
+    table = image_table(images, specs, data)
+    return table, _named(path, set(files) - set(table.paths))
+
+
+def _named(folder: Path, files: Iterable[Path]) -> tuple[str, ...]:
+    """Files by their names within a folder."""
+    return tuple(sorted(str(file.relative_to(folder)) for file in files))
 
 
 def files_of(data: DataConfig) -> tuple[Path, ...]:
@@ -221,23 +255,28 @@ def _files(path: Path) -> tuple[Path, ...]:
 
 def _array_table(files: tuple[Path, ...], specs: tuple[InputSpec, ...]) -> ArrayTable:
     only = specs[0].name if len(specs) == 1 else None
-    opened = [open_arrays(file, only) for file in files]
+    opened = [_samples_first(open_arrays(file, only), specs) for file in files]
     shapes = [{name: array.shape for name, array in arrays.items()} for arrays in opened]
     whole = is_whole(shapes[0], specs, str(files[0]))
-    first = {name: shape[1:] for name, shape in shapes[0].items()}
     for file, arrays, own in zip(files, opened, shapes, strict=True):
-        is_whole(own, specs, str(file))
+        if is_whole(own, specs, str(file)) != whole or own.keys() != shapes[0].keys():
+            raise InputRefused(
+                f"{foreign(file)}: samples of other dimensions than in {foreign(files[0])}: "
+                f"{foreign(own)}"
+            )
         for spec in specs:
             array = arrays[spec.name]
             check_shape(str(file), spec, array.shape, array.dtype, whole=whole)
         if len({shape[0] for shape in own.values()}) != 1:
             raise InputRefused(f"{foreign(file)}: different numbers of samples: {foreign(own)}")
-        if {name: shape[1:] for name, shape in own.items()} != first:
-            raise InputRefused(
-                f"{foreign(file)}: samples of other shapes than in {foreign(files[0])}: "
-                f"{foreign(own)}"
-            )
     return ArrayTable(opened, whole)
+
+
+def _samples_first(
+    arrays: Mapping[str, RowArray], specs: Sequence[InputSpec]
+) -> Mapping[str, RowArray]:
+    axes = turned({name: array.shape for name, array in arrays.items()}, specs)
+    return {n: TurnedArray(a, axes[n]) if n in axes else a for n, a in arrays.items()}
 
 
 def _random_table(
@@ -249,6 +288,7 @@ def _random_table(
     if settled is not None:
         sizes = (*settled.asked, settled.trials[0].sizes)[0]
     batched, _ = batch_extent(specs)
-    whole = not batched or (settled is not None and settled.layout.crosses)
+    crosses = settled is not None and settled.layout.crosses and not data.sample_axes
+    whole = not batched or crosses
     sized = tuple(replace(spec, dims=tuple(sizes[spec.name])) for spec in specs)
     return RandomTable(sized, data.samples or RANDOM_SAMPLES, whole, seed)

@@ -13,7 +13,7 @@ from onnxslim_snacs.activations.instrument import Instrumented, instrument
 from onnxslim_snacs.activations.requests import PooledRequest, Request, Statistics
 from onnxslim_snacs.activations.reservoir import Reservoir, row_keys, smallest
 from onnxslim_snacs.activations.run import batch_size, execute, open_session
-from onnxslim_snacs.activations.sources import Batch, CalibrationSource
+from onnxslim_snacs.activations.sources import CalibrationSource
 from onnxslim_snacs.activations.sums import (
     Results,
     Sums,
@@ -123,7 +123,7 @@ def _collect(
         reservoir.add(batch.index, rows, batch.labels)
         add_sums(sums, sums_of_run(model.outputs, results))
         if batch.filled > batch.size and len(pooled) < len(model.outputs):
-            surplus = sums_of_run(model.outputs, run(_repeated(batch)))
+            surplus = sums_of_run(model.outputs, run(batch.repeated()))
             add_sums(sums, surplus, weight=batch.size / batch.filled - 1.0)
         done += batch.size
         report(done, source.samples)
@@ -139,11 +139,6 @@ def _collect(
         ranges=ranges(sums),
         grams=grams(sums),
     )
-
-
-def _repeated(batch: Batch) -> dict[str, NDArray[Any]]:
-    """A run of nothing but the last sample, which also fills the batch."""
-    return {name: v[-1:].repeat(len(v), axis=0) for name, v in batch.inputs.items()}
 
 
 def _rows(request: PooledRequest, means: NDArray[Any], samples: int) -> NDArray[Any]:

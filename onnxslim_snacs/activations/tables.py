@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxslim_snacs.activations.arrays import RowArray, Rows
-from onnxslim_snacs.activations.inputs import LABELS, InputSpec, batch_extent, is_whole
+from onnxslim_snacs.activations.inputs import LABELS, InputSpec, batch_extent, is_whole, turned
 from onnxslim_snacs.errors import Ended, InputRefused, UsageError, foreign
 
 Block = dict[str, NDArray[Any]]
@@ -43,8 +43,11 @@ class Table(Protocol):
     def whole(self) -> bool:
         """Whether a sample is a whole set of inputs, batch dimension included."""
 
+    def alike(self, rows: Rows) -> Sequence[Rows]:
+        """The samples `rows`, ascending, by their shapes: only equal ones fit into one run."""
+
     def blocks(self, rows: Rows, size: int) -> Iterator[Block]:
-        """The samples `rows`, ascending, in blocks of `size`; the last may be smaller."""
+        """The samples `rows`, ascending, in blocks of `size`; some may be smaller."""
 
 
 @dataclass(frozen=True)
@@ -75,20 +78,35 @@ class ArrayTable:
         """The names of the arrays."""
         return frozenset(self.files[0])
 
+    @cached_property
+    def _shapes(self) -> Rows:
+        """(file,) a number for the shapes of the samples in a file."""
+        shapes = [tuple((n, a.shape[1:]) for n, a in sorted(f.items())) for f in self.files]
+        numbers = {shape: number for number, shape in enumerate(dict.fromkeys(shapes))}
+        return np.array([numbers[shape] for shape in shapes], dtype=np.int64)
+
+    def alike(self, rows: Rows) -> Sequence[Rows]:
+        """The samples `rows`, ascending, by their shapes."""
+        kind = self._shapes[self._file(rows)]
+        return [rows[kind == number] for number in np.unique(kind)]
+
+    def _file(self, rows: Rows) -> Rows:
+        return np.searchsorted(self._starts, rows, side="right") - 1
+
     def blocks(self, rows: Rows, size: int) -> Iterator[Block]:
         """The samples `rows`, ascending, in blocks of `size`."""
         for at in range(0, len(rows), size):
             yield self._take(rows[at : at + size])
 
     def _take(self, rows: Rows) -> Block:
-        file = np.searchsorted(self._starts, rows, side="right") - 1
+        file = self._file(rows)
         parts = [(int(k), rows[file == k] - self._starts[k]) for k in np.unique(file)]
         return {n: np.concatenate([self.files[k][n].take(r) for k, r in parts]) for n in self.names}
 
 
 @dataclass(frozen=True)
 class RandomTable:
-    """Seeded random inputs: normal for floats, zeros and ones for whole numbers (indices).
+    """Seeded random inputs: normal for floats, 0 and 1 for whole numbers (indices), empty strings.
 
     Attributes:
         specs: the inputs, with every dimension known.
@@ -107,6 +125,10 @@ class RandomTable:
         """The names of the inputs."""
         return frozenset(spec.name for spec in self.specs)
 
+    def alike(self, rows: Rows) -> Sequence[Rows]:
+        """The samples `rows`, which all have the same shapes."""
+        return [rows]
+
     def blocks(self, rows: Rows, size: int) -> Iterator[Block]:
         """The samples `rows`, ascending, in blocks of `size`."""
         for at in range(0, len(rows), size):
@@ -114,7 +136,7 @@ class RandomTable:
 
     def _take(self, number: int, rows: Rows) -> NDArray[Any]:
         spec = self.specs[number]
-        dims = spec.dims if self.whole else spec.dims[1:]
+        dims = spec.dims if self.whole else spec.sample
         shape = tuple(1 if d is None else d for d in dims)
         count = min(64, max(1, _RANDOM_BYTES // (4 * max(1, math.prod(shape)))))
         chunk = rows // count
@@ -126,6 +148,8 @@ class RandomTable:
 
     def _chunk(self, number: int, chunk: int, shape: tuple[int, ...]) -> NDArray[Any]:
         spec = self.specs[number]
+        if spec.dtype.kind == "O":
+            return np.full(shape, "", dtype=object)
         rng = np.random.default_rng([self.seed, number, chunk])
         if spec.dtype.kind in "iub":
             return rng.integers(0, 2, size=shape).astype(spec.dtype)
@@ -154,14 +178,21 @@ class FunctionTable:
     whole: bool
     bare: bool
 
+    def alike(self, rows: Rows) -> Sequence[Rows]:
+        """The samples `rows`: what their shapes are shows when they come."""
+        return [rows]
+
     def blocks(self, rows: Rows, size: int) -> Iterator[Block]:
-        """The samples `rows`, ascending, in blocks of `size`."""
+        """The samples `rows`, ascending, in blocks of `size`, or less where shapes change."""
         kept: list[Block] = []
         start = have = 0
         for chunk in self._chunks():
             count = len(next(iter(chunk.values())))
             low, high = np.searchsorted(rows, [start, start + count])
             wanted = rows[low:high] - start
+            if have and _extents(chunk) != _extents(kept[0]):
+                yield _joined(kept)
+                kept, have = [], 0
             kept.append({name: values[wanted] for name, values in chunk.items()})
             start, have = start + count, have + len(wanted)
             if have >= size:
@@ -182,7 +213,7 @@ class FunctionTable:
 
     def _chunks(self) -> Iterator[Block]:
         for given in _call(self.name, self.call):
-            chunk = _as_block(self.name, given, bare=self.bare)
+            chunk = _as_block(self.name, given, self.specs, bare=self.bare)
             if frozenset(chunk) != self.names:
                 raise InputRefused(
                     f"{foreign(self.name)} yielded {foreign(sorted(chunk))}, "
@@ -216,7 +247,7 @@ def function_table(name: str, specs: tuple[InputSpec, ...], samples: int | None)
         whole = is_whole(shapes, specs, name)
         length = 0
         for given in chain([first], stream):
-            length += len(next(iter(_as_block(name, given, bare=bare).values())))
+            length += len(next(iter(_as_block(name, given, specs, bare=bare).values())))
             if samples is not None and length >= samples:
                 break
     return FunctionTable(name, call, specs, length, frozenset(shapes), whole, bare)
@@ -272,16 +303,25 @@ def _raised(error: BaseException) -> str:
     return foreign(f"{what}: {error}")
 
 
-def _as_block(name: str, given: Mapping[str, Any], *, bare: bool) -> Block:
+def _as_block(
+    name: str, given: Mapping[str, Any], specs: Sequence[InputSpec], *, bare: bool
+) -> Block:
     block = {str(k): np.asarray(v)[None] if bare else np.asarray(v) for k, v in given.items()}
+    for key, axis in turned({k: v.shape for k, v in block.items()}, specs).items():
+        block[key] = np.moveaxis(block[key], axis, 0)
     lengths = {k: v.shape[0] if v.ndim else 0 for k, v in block.items()}
     if len(set(lengths.values())) != 1 or 0 in lengths.values():
         raise InputRefused(
             f"{foreign(name)} yielded arrays of {foreign(lengths)} samples, expected equal numbers"
         )
-    if any(v.dtype.hasobject for v in block.values()):
+    texts = {spec.name for spec in specs if spec.dtype.kind == "O"}
+    if any(v.dtype.hasobject for k, v in block.items() if k not in texts):
         raise InputRefused(f"{foreign(name)} yielded Python objects, expected arrays of numbers")
     return block
+
+
+def _extents(block: Block) -> dict[str, tuple[int, ...]]:
+    return {name: values.shape[1:] for name, values in block.items()}
 
 
 def _joined(blocks: Sequence[Block]) -> Block:

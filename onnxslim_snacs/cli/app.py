@@ -86,6 +86,14 @@ InputShape = Annotated[
         help="Sizes of an input whose dynamic dimensions cannot be guessed (repeatable).",
     ),
 ]
+SampleAxis = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--sample-axis",
+        metavar="NAME=1",
+        help="The axis of an input along which its samples lie, if not the first (repeatable).",
+    ),
+]
 ReportOut = Annotated[Path | None, typer.Option("--report", help="Write the report here as JSON.")]
 MaxMemory = Annotated[
     str | None,
@@ -132,6 +140,7 @@ def compress(
     size: Size = None,
     layout: Layout = _DATA.layout,
     input_shape: InputShape = None,
+    sample_axis: SampleAxis = None,
     target: Annotated[
         list[str] | None,
         typer.Option(
@@ -198,7 +207,7 @@ def compress(
     if (target or ratio is not None) and (auto or max_drop is not None):
         raise UsageError("--auto and --max-drop exclude --target and --ratio")
     config = CompressConfig(
-        data=_data_config(data, samples, mean, std, size, layout, input_shape),
+        data=_data_config(data, samples, mean, std, size, layout, input_shape, sample_axis),
         target=options.targets(target),
         ratio=ratio,
         max_drop=_DEFAULT.max_drop if max_drop is None else max_drop,
@@ -248,6 +257,7 @@ def released(
     size: Size = None,
     layout: Layout = _DATA.layout,
     input_shape: InputShape = None,
+    sample_axis: SampleAxis = None,
     target: Annotated[
         list[str] | None,
         typer.Option(metavar="params=SHARE", help="Share of the connections' weights to KEEP."),
@@ -275,7 +285,7 @@ def released(
     if target and max_drop is not None:
         raise UsageError("--max-drop excludes --target")
     config = ReleasedConfig(
-        data=_data_config(data, samples, mean, std, size, layout, input_shape),
+        data=_data_config(data, samples, mean, std, size, layout, input_shape, sample_axis),
         params=wanted.get("params"),
         max_drop=_RELEASED.max_drop if max_drop is None else max_drop,
         groups=groups,
@@ -389,6 +399,7 @@ def _data_config(
     size: str | None,
     layout: str,
     input_shape: list[str] | None,
+    sample_axis: list[str] | None,
 ) -> DataConfig:
     return DataConfig(
         path=data,
@@ -398,6 +409,7 @@ def _data_config(
         size=options.size("--size", size),
         layout=layout,
         input_shapes=options.shapes(input_shape),
+        sample_axes=options.axes(sample_axis),
     )
 
 

@@ -37,6 +37,18 @@ def shapes(items: list[str] | None) -> dict[str, tuple[int, ...]]:
     }
 
 
+def axes(items: list[str] | None) -> dict[str, int]:
+    """`name=1`, each input once."""
+    found: dict[str, int] = {}
+    for name, text in _pairs("--sample-axis", items):
+        if name in found:
+            raise UsageError(f"--sample-axis {name} is given twice")
+        if not text.strip().isdecimal():
+            raise UsageError(f"--sample-axis {name}={text}: expected the number of an axis, from 0")
+        found[name] = int(text)
+    return found
+
+
 def floats(option: str, text: str | None, default: tuple[float, ...]) -> tuple[float, ...]:
     """Numbers with commas between them."""
     if text is None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -175,6 +176,12 @@ class ModelFacts:
     def is_weight(self, tensor: str) -> bool:
         """Whether the tensor follows from initializers and Constant nodes alone."""
         return tensor in self.weights
+
+    @cached_property
+    def fullest(self) -> int:
+        """The first of the runs in which the fewest tensors were empty (no detections, no past)."""
+        empty = [sum(0 in shape for shape in run.values()) for run in self.shapes]
+        return empty.index(min(empty)) if empty else 0
 
 
 def _same(a: NDArray[Any], b: NDArray[Any]) -> bool:

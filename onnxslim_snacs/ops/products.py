@@ -62,9 +62,9 @@ def no_products(node: OpNode) -> Iterable[Product]:
 
 
 def extents(node: OpNode, tensor: str) -> Extents:
-    """The axes of a tensor with their extents in the first run; () where it was in none."""
+    """The axes of a tensor with their extents in the fullest run; () where it was in none."""
     seen = node.facts.samples(tensor)
-    shape = seen[0] if seen else ()
+    shape = seen[node.facts.fullest] if seen else ()
     return tuple((Axis(tensor, dim), extent) for dim, extent in enumerate(shape))
 
 

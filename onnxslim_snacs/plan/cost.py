@@ -180,7 +180,7 @@ def _batch(analysis: Analysis) -> int:
     for name in analysis.graph.inputs:
         shape, seen = analysis.facts.shape(name), analysis.facts.samples(name)
         if shape and seen and shape[0] is None:
-            return max(1, seen[0][0])
+            return max(1, seen[analysis.facts.fullest][0])
     return 1
 
 

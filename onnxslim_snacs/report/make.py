@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -53,6 +53,11 @@ def warnings_of(source: CalibrationSource, analysis: Analysis) -> tuple[str, ...
     found = []
     if source.is_random:
         found.append(NO_DATA)
+    if source.left_out:
+        found.append(
+            f"{len(source.left_out)} files of {foreign(source.name)} are no samples and were left "
+            f"out: {foreign(_few(source.left_out))}"
+        )
     if analysis.given is not None and analysis.given.proto.functions:
         found.append(
             "the model's local functions are expanded where they are called: each call can lose "
@@ -76,6 +81,11 @@ def warnings_of(source: CalibrationSource, analysis: Analysis) -> tuple[str, ...
             "was compared at other sizes: --input-shape NAME=... names one to begin with"
         )
     return tuple(found)
+
+
+def _few(names: Sequence[str], most: int = 5) -> str:
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def make_report(

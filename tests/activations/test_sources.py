@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from onnxslim_snacs.activations.run import trimmed
 from onnxslim_snacs.activations.sources import CalibrationSource, open_source
 from onnxslim_snacs.config import DataConfig
 from onnxslim_snacs.errors import FileSystemError, InputRefused, LimitExceeded, UsageError
@@ -254,6 +255,114 @@ def test_paths_that_lead_nowhere(tmp_path: Path) -> None:
         opened(tmp_path)
 
 
+TOKENS = """
+<ir_version: 8, opset_import: ["" : 17]>
+net (int64[N, T] x, float[N] weight) => (float[N, T] y) <int64[1] one = {1}> {
+  c = Cast<to = 1>(x)  w = Unsqueeze(weight, one)  y = Mul(c, w)
+}
+"""
+
+
+def sentences(lengths: list[int]) -> list[dict[str, NDArray[Any]]]:
+    """One set of arrays for each sample; it holds its own number."""
+    return [
+        {"x": np.full((1, t), k), "weight": np.array([k / 2]), "labels": np.array([k])}
+        for k, t in enumerate(lengths)
+    ]
+
+
+def ragged() -> Iterator[dict[str, NDArray[Any]]]:
+    yield from sentences([3, 3, 5, 3, 5, 5, 5])
+
+
+def test_samples_of_different_lengths_run_by_length(tmp_path: Path) -> None:
+    for k, arrays in enumerate(sentences([3, 5, 3, 4, 5, 3])):
+        save(tmp_path / f"{k}.npz", packed=False, **arrays)
+    source = opened(tmp_path, TOKENS)
+    for size, wanted in ((8, [3, 2, 1]), (2, [2, 1, 2, 1])):
+        batches = list(source.batches(size))
+        assert [b.size for b in batches] == wanted
+        for batch in batches:
+            assert batch.labels is not None
+            assert batch.inputs["x"][:, 0].tolist() == list(batch.index) == list(batch.labels)
+            assert batch.inputs["weight"].tolist() == [k / 2 for k in batch.index]
+    assert [b.inputs["x"].shape for b in source.batches(8)] == [(3, 3), (2, 5), (1, 4)]
+    function = opened(f"{__name__}:ragged", TOKENS)
+    assert [b.inputs["x"].shape for b in function.batches(3)] == [(2, 3), (1, 5), (1, 3), (3, 5)]
+    assert [k for b in function.batches(3) for k in b.index] == list(range(7))
+
+
+STEPS = """
+<ir_version: 8, opset_import: ["" : 17]>
+net (float[T, B, 2] x, int32[B] lens) => (float[T, B, 2] y) { y = Identity(x) }
+"""
+FIXED = """
+<ir_version: 8, opset_import: ["" : 17]>
+net (float[7, 4, 2] x) => (float[7, 4, 2] y) { y = Identity(x) }
+"""
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("as_taken", [False, True])
+def test_samples_along_another_axis(tmp_path: Path, packed: bool, as_taken: bool) -> None:
+    values = np.random.default_rng(1).standard_normal((10, 7, 2)).astype(np.float32)
+    stored = np.ascontiguousarray(values.transpose(1, 0, 2)) if as_taken else values
+    path = save(tmp_path / "d.npz", packed=packed, x=stored, lens=np.arange(10, dtype=np.int32))
+    for source in (opened(path, STEPS), opened(path, STEPS, sample_axes={"x": 1})):
+        assert source.samples == 10
+        for batch in source.batches(4):
+            rows = values[batch.index]
+            np.testing.assert_array_equal(batch.inputs["x"], rows.transpose(1, 0, 2))
+            np.testing.assert_array_equal(batch.inputs["lens"], batch.index)
+
+
+def test_a_fixed_batch_along_another_axis_is_filled_there(tmp_path: Path) -> None:
+    values = np.random.default_rng(2).standard_normal((6, 7, 2)).astype(np.float32)
+    source = opened(save(tmp_path / "d.npz", x=values), FIXED, sample_axes={"x": 1})
+    first, last = source.batches()
+    np.testing.assert_array_equal(first.inputs["x"], values[:4].transpose(1, 0, 2))
+    filled = values[[4, 5, 5, 5]].transpose(1, 0, 2)
+    np.testing.assert_array_equal(last.inputs["x"], filled)
+    np.testing.assert_array_equal(last.repeated()["x"], values[[5] * 4].transpose(1, 0, 2))
+    np.testing.assert_array_equal(trimmed(filled, last), filled[:, :2])
+    assert trimmed(np.zeros((4, 3)), last).shape == (2, 3)
+    whole = opened(save(tmp_path / "w.npz", x=np.zeros((5, 7, 4, 2), np.float32)), FIXED)
+    assert [b.inputs["x"].shape for b in whole.batches()] == [(7, 4, 2)] * 5
+
+
+def test_an_axis_that_is_not_there() -> None:
+    with pytest.raises(UsageError, match="sample-axis x=3: it has 3 dimensions"):
+        open_source(DataConfig(sample_axes={"x": 3}), graph(STEPS))
+    with pytest.raises(UsageError, match="the model's inputs are"):
+        open_source(DataConfig(sample_axes={"z": 1}), graph(STEPS))
+
+
+WORDS = """
+<ir_version: 8, opset_import: ["" : 17]>
+net (string[N] word, float[N, 2] x) => (string[N] y, float[N, 2] z) {
+  y = Identity(word)  z = Identity(x)
+}
+"""
+
+
+def test_strings(tmp_path: Path) -> None:
+    words = ["cat", "Süßwasser", "", "dog"]
+    numbers = np.zeros((4, 2), np.float32)
+    stored = (np.array(words), np.array([word.encode() for word in words]))
+    for k, array in enumerate(stored):
+        source = opened(save(tmp_path / f"{k}.npz", word=array, x=numbers), WORDS)
+        read = [batch.inputs["word"] for batch in source.batches(3)]
+        assert [a.dtype.kind for a in read] == ["O", "O"]
+        assert np.concatenate(read).tolist() == words
+        assert all(isinstance(word, str) for word in np.concatenate(read))
+    with pytest.raises(InputRefused, match=r"word got int64 \(4,\), expected strings \(samples\)"):
+        opened(save(tmp_path / "n.npz", word=np.arange(4), x=numbers), WORDS)
+    with pytest.raises(InputRefused, match="x got <U1"):
+        opened(save(tmp_path / "t.npz", word=np.array(words), x=np.full((4, 2), "a")), WORDS)
+    made = next(open_source(DataConfig(samples=2), graph(WORDS)).batches())
+    assert made.inputs["word"].tolist() == ["", ""]
+
+
 def samples_by_threes() -> Iterator[dict[str, NDArray[Any]]]:
     for at in range(0, 10, 3):
         yield {"x": X[at : at + 3], "labels": LABELS[at : at + 3]}
@@ -316,9 +425,36 @@ def test_images(tmp_path: Path) -> None:
         gathered(opened(tmp_path, size=(2, 2)))
     with pytest.raises(UsageError, match="--mean: got 2 numbers"):
         opened(tmp_path, mean=(0.1, 0.2))
-    (tmp_path / "z.png").write_bytes(b"not an image")
+    whole = (tmp_path / "z.png").read_bytes()
+    (tmp_path / "z.png").write_bytes(whole[:50])
     with pytest.raises(InputRefused, match=r"z\.png: cannot be decoded"):
         gathered(opened(tmp_path))
+
+
+def test_files_that_are_no_images_are_left_out_by_name(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / "a.png")
+    (tmp_path / "page.jpg").write_bytes(b"<html>not found</html>")
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "labels.csv").write_text("a.png,1")
+    (tmp_path / ".hidden").touch()
+    source = opened(tmp_path)
+    assert source.samples == 1
+    assert source.left_out == ("empty.png", "notes/labels.csv", "page.jpg")
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(InputRefused, match="are no images"):
+        opened(tmp_path)
+
+
+def test_notes_beside_arrays_are_left_out_and_two_kinds_of_data_refused(tmp_path: Path) -> None:
+    save(tmp_path / "d.npz", x=X)
+    (tmp_path / "README.md").write_text("ten samples")
+    source = opened(tmp_path)
+    assert (source.samples, source.left_out) == (10, ("README.md",))
+    (tmp_path / "b.png").touch()
+    with pytest.raises(InputRefused, match=r"got .*\.md, \.npz, \.png"):
+        opened(tmp_path)
 
 
 def test_random_inputs_do_not_depend_on_the_batch() -> None:

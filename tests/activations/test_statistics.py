@@ -251,7 +251,8 @@ net (float[N, 3, 6, 6] x, float[5, 3, 1, 1] w_a) => (float[N, 5, 6, 6] y) {
 
 def test_windows_are_folded_into_their_sample(tmp_path: Path) -> None:
     facts, source = source_of(net(text=WINDOWS), tmp_path)
-    requests = [pooled_request(facts, n, -1) for n in ("moved", "windows", "last", "all", "total")]
+    names = ("moved", "windows", "last", "all", "total")
+    requests = [pooled_request(facts, name, -1, source.specs) for name in names]
     assert [r.sample_dim for r in requests] == [0, 0, 1, 0, None]
     direct = PooledRequest("y", 1, 0)
     found = collect(facts, source, [direct, *requests[:4]], CPU)

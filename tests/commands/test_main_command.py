@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -169,3 +170,55 @@ def test_kinds_of_models(text: str, criterion: str, tmp_path: Path) -> None:
     assert report.proof is not None
     assert report.proof.passed
     assert report.after.macs <= share * report.before.macs
+
+
+LATE = """net (float[N,T,6] x, float[6,12] w_a, float[12,3] w_b) => (float[N,U,3] y)
+<int64[1] eight = {8}, int64[1] far = {1000}, int64[1] one = {1}> {
+  late = Slice(x, eight, far, one)
+  a = MatMul(late, w_a)
+  r = Relu(a)
+  y = MatMul(r, w_b)
+}"""
+
+
+def test_no_rows_at_one_size_are_not_no_work(tmp_path: Path) -> None:
+    """Of eight steps nothing is left behind the first eight; of twelve four are."""
+    model = model_from_text(HEAD + LATE, integers=False)
+    analysis = read(model)
+    empty: dict[str, tuple[int, ...]]
+    full: dict[str, tuple[int, ...]]
+    empty, full = {"late": (2, 0, 6), "x": (2, 8, 6)}, {"late": (2, 4, 6), "x": (2, 12, 6)}
+    assert replace(analysis.facts, shapes=(empty, full)).fullest == 1
+    assert replace(analysis.facts, shapes=(full, empty)).fullest == 0
+    onnx.save(model, tmp_path / "model.onnx")
+    np.savez(tmp_path / "model.npz", x=np.random.default_rng(0).standard_normal((12, 12, 6)))
+    report = main_command(tmp_path / "model.onnx", 0.6)
+    assert 0 < report.after.macs <= 0.6 * report.before.macs
+
+
+def test_lengths_and_sample_axes(tmp_path: Path) -> None:
+    """Steps first, lengths beside them, and files of different lengths."""
+    text = """net (float[T,B,4] x, int32[B] lens, float[1,16,4] w_w, float[1,16,16] w_r,
+      float[16,3] w_o) => (float[B,3] y) <int64[1] zero = {0}> {
+      all, h = RNN<hidden_size = 16>(x, w_w, w_r, , lens)
+      s = Squeeze(h, zero)
+      y = MatMul(s, w_o)
+    }"""
+    onnx.save(model_from_text(HEAD + text, integers=False), tmp_path / "model.onnx")
+    folder = tmp_path / "data"
+    folder.mkdir()
+    rng = np.random.default_rng(1)
+    for k in range(16):
+        steps = 5 + k % 3
+        x = rng.standard_normal((1, steps, 4)).astype(np.float32)
+        np.savez(folder / f"{k}.npz", x=x, lens=np.array([steps], np.int32))
+    (folder / "README.txt").write_text("sixteen sentences")
+    data = DataConfig(str(folder), sample_axes={"x": 1})
+    config = CompressConfig(data=data, target={"params": 0.6})
+    report = compress(tmp_path / "model.onnx", config).report
+    assert report.proof is not None
+    assert report.proof.passed
+    assert report.after.params <= 0.6 * report.before.params
+    assert report.drift is not None
+    assert report.drift.samples == 4
+    assert any("README.txt" in warning for warning in report.warnings)

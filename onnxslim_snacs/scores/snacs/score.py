@@ -98,7 +98,7 @@ def pooled_statistics(context: ScoreContext, pairs: list[Pair]) -> Statistics:
 
 def request(context: ScoreContext, axis: Axis) -> PooledRequest:
     """What to ask of an axis: the mean over everything but samples and channels."""
-    return pooled_request(context.analysis.facts, axis.tensor, axis.dim)
+    return pooled_request(context.analysis.facts, axis.tensor, axis.dim, context.source.specs)
 
 
 def class_axis(context: ScoreContext) -> Axis | None:
