@@ -113,7 +113,7 @@ def compress(
             **scores.notes,
             **decision_notes(config, decision.why),
         },
-        warnings=warnings_of(source, work.analysis),
+        warnings=(*warnings_of(source, work.analysis), *scores.warnings),
     )
     model = cut.model if final is None else final.model
     done = Compressed(model, plan, report)

@@ -20,6 +20,7 @@ from onnxslim_snacs.scores.refit import group_costs, moments_for
 #: Weight of the cost after a re-fit beside the criterion's own order; our choice, of 1 and 2, by
 #: the agreement of recovered ResNets with their originals.
 REFIT_WEIGHT = 2.0
+_JOINED = "joined with the costs after a re-fit"
 
 
 def rank(
@@ -42,13 +43,31 @@ def rank(
         result = criterion.score(context)
         if refits(config.recover, context) and (curved or joins):
             consumers = moments_for(context)
-            if joins:
-                result = joined_with_refit(context, result, consumers)
+        tied = _tied(context, result)
+        if consumers is not None and joins:
+            result = joined_with_refit(context, result, consumers)
+            tied = [name for name in tied if name not in result.notes[_JOINED]]
+        if tied:
+            result = replace(result, warnings=(*result.warnings, _arbitrary(criterion, tied)))
     if not curved:
         return result
     with work.clock.stage("allocate"):
         curves_of = raw_curves if consumers is None else partial(refitted_curves, consumers)
         return by_curves(context, work.costs, result, budget_of(config.goal), curves_of)
+
+
+def _tied(context: ScoreContext, result: ScoreResult) -> list[str]:
+    """Groups of which all units score the same."""
+    groups = (group for group in context.analysis.ir.groups if group.units > 1)
+    return [g.id for g in groups if np.ptp(result.scores[g.id]) == 0]
+
+
+def _arbitrary(criterion: Criterion, groups: list[str]) -> str:
+    several = f"{len(groups)} groups ({', '.join(groups[:3])}{', ...' if groups[3:] else ''})"
+    return (
+        f"criterion {criterion.name} scores all units of {several} the same: which of them go says "
+        "nothing about them"
+    )
 
 
 def score_context(work: Work, source: CalibrationSource) -> ScoreContext:
@@ -82,7 +101,7 @@ def joined_with_refit(
         name: ranks(values) + REFIT_WEIGHT * ranks(costs[name]) if name in costs else values
         for name, values in result.scores.items()
     }
-    notes = {**result.notes, "joined with the costs after a re-fit": sorted(costs)}
+    notes = {**result.notes, _JOINED: sorted(costs)}
     return replace(result, scores=scores, notes=notes)
 
 

@@ -49,12 +49,14 @@ class ScoreResult:
         limits: group id -> largest share of the units that may go without being asked for more.
         protected: group id -> (units,) units that stay.
         notes: what the report should tell, by topic.
+        warnings: what the user should know.
     """
 
     scores: Mapping[str, NDArray[np.float64]]
     limits: Mapping[str, float] = field(default_factory=dict)
     protected: Mapping[str, BoolArray] = field(default_factory=dict)
     notes: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

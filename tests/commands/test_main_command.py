@@ -222,3 +222,20 @@ def test_lengths_and_sample_axes(tmp_path: Path) -> None:
     assert report.drift is not None
     assert report.drift.samples == 4
     assert any("README.txt" in warning for warning in report.warnings)
+
+
+def test_a_criterion_that_cannot_tell_units_apart_says_so(tmp_path: Path) -> None:
+    text = """net (float[N,6] x, float[6,8] w_a, float[8,3] w_b) => (float[N,3] y) {
+      a = MatMul(x, w_a)
+      r = Relu(a)
+      y = MatMul(r, w_b)
+    }"""
+    model = model_from_text(HEAD + text, integers=False)
+    path = written(model, tmp_path)
+    options = {"criterion": "l1", "recover": "none"}
+    assert not main_command(path, 0.6, **options).warnings
+    alike = onnx.numpy_helper.from_array(np.ones((6, 8), np.float32), "w_a")
+    model.graph.initializer[0].CopyFrom(alike)
+    onnx.save(model, path)
+    (warning,) = main_command(path, 0.6, **options).warnings
+    assert "scores all units of 1 groups (g0000) the same" in warning

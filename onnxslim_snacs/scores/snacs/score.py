@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from onnxslim_snacs.activations.requests import PooledRequest, Statistics, pooled_request
 from onnxslim_snacs.activations.statistics import collect
-from onnxslim_snacs.errors import NothingToPrune, foreign
+from onnxslim_snacs.errors import foreign
 from onnxslim_snacs.ir.types import Axis, BoolArray, Group
 from onnxslim_snacs.layers.pairs import Pair, layer_pairs
 from onnxslim_snacs.scores.criterion import Criterion, Option, ScoreContext, ScoreResult
+from onnxslim_snacs.scores.magnitude import l1
 from onnxslim_snacs.scores.snacs.acmi import HashOptions
 from onnxslim_snacs.scores.snacs.blas import side_by_side
 from onnxslim_snacs.scores.snacs.connectivity import Connectivity, connectivity
@@ -28,6 +29,11 @@ from onnxslim_snacs.scores.snacs.sensitivity import protected_above, sensitivity
 ROWS = 2048
 #: Rows on which operating limits are found: a share of classified rows within two per cent.
 LIMIT_ROWS = 512
+#: Said where SNACS has nothing to look at, integer products for instance.
+NO_LAYERS = (
+    "SNACS scores layers with stored floating weights, and this model has none: units are ranked "
+    "by the L1 norm of their filters instead"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +65,7 @@ def score(context: ScoreContext, groups: int | None = None, estimator: str = "ha
     """
     pairs = list(layer_pairs(context.analysis))
     if not pairs:
-        raise NothingToPrune("SNACS scores layers with stored weights, and this model has none")
+        return replace(l1(context), warnings=(NO_LAYERS,))
     statistics = pooled_statistics(context, pairs)
     scored = score_pairs(context, pairs, statistics, estimator, groups)
     values = axis_importance(context.analysis, {(s.pair.node, s.pair.data): s.rho for s in scored})
