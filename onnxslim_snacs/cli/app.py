@@ -328,6 +328,7 @@ def finetune(
     size: Size = None,
     layout: Layout = _DATA.layout,
     input_shape: InputShape = None,
+    sample_axis: SampleAxis = None,
     minutes: Annotated[float, typer.Option(help="How long to train.")] = _TRAINING.minutes,
     steps: Annotated[
         int | None,
@@ -355,7 +356,7 @@ def finetune(
     """Train a smaller model by the original's answers; Ctrl-C ends it with the best so far."""
     _keep_within(max_memory, None)
     config = FinetuneConfig(
-        data=_data_config(data, samples, mean, std, size, layout, input_shape),
+        data=_data_config(data, samples, mean, std, size, layout, input_shape, sample_axis),
         minutes=minutes,
         steps=steps,
         loss=loss,
@@ -426,6 +427,7 @@ def rotate(
     size: Size = None,
     layout: Layout = _DATA.layout,
     input_shape: InputShape = None,
+    sample_axis: SampleAxis = None,
     seed: Seed = _DEFAULT.seed,
     threads: Threads = _DEFAULT.threads,
     provider: Provider = _DEFAULT.provider,
@@ -439,7 +441,7 @@ def rotate(
     place = out or model.with_name(f"{model.stem}.rotated.onnx")
     turned = rotate_file(
         model,
-        _data_config(data, samples, mean, std, size, layout, input_shape),
+        _data_config(data, samples, mean, std, size, layout, input_shape, sample_axis),
         out=place,
         overwrite=force,
         provider=provider,
@@ -552,6 +554,7 @@ def bench(
     out: Annotated[Path, typer.Argument(metavar="OUT.onnx", help="The other model.")],
     data: Data = None,
     input_shape: InputShape = None,
+    sample_axis: SampleAxis = None,
     batch: Annotated[int, typer.Option(min=1, help="Samples in a run, if the model allows.")] = 1,
     threads: Threads = _DEFAULT.threads,
     provider: Provider = _DEFAULT.provider,
@@ -565,7 +568,11 @@ def bench(
     from onnxslim_snacs.report import to_json
     from onnxslim_snacs.report.console import print_comparison
 
-    config = DataConfig(path=data, input_shapes=options.shapes(input_shape))
+    config = DataConfig(
+        path=data,
+        input_shapes=options.shapes(input_shape),
+        sample_axes=options.axes(sample_axis),
+    )
     result = side_by_side(model, out, config, batch=batch, threads=threads, provider=provider)
     if json:
         write_stdout(to_json(result))
