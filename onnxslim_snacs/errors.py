@@ -18,6 +18,13 @@ _UNSEEN = re.compile(
     "\ufff0-\ufffb\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
 
+#: What libraries say that have no exception of their own for it.
+NO_MEMORY = (
+    *("bad_alloc", "bad allocation", "Failed to allocate", "can't allocate memory"),
+    *("BFCArena::AllocateRaw", "exceeds the supported maximum", "larger than max_size()"),
+    *("vector::_M_", "Integer overflow", "SafeInt"),
+)
+
 
 class SnacsError(Exception):
     """Root of all errors that this package raises on purpose."""
@@ -41,6 +48,22 @@ class InputRefused(SnacsError):
     """The model, the data or the plan cannot be used."""
 
     exit_code = 3
+
+
+class RuntimeRefused(InputRefused):
+    """ONNX Runtime does not take a model, or fails on it.
+
+    Attributes:
+        said: its own message, whole and not fit to print.
+    """
+
+    def __init__(self, said: str) -> None:
+        super().__init__(foreign(said))
+        self.said = said
+
+
+class ShapesDisagree(InputRefused):
+    """What a model declares of its shapes does not fit what its operators do."""
 
 
 class NothingToPrune(SnacsError):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from onnxslim_snacs.activations.sources import BATCH, Batch, CalibrationSource
-from onnxslim_snacs.errors import InputRefused, SnacsError, foreign
+from onnxslim_snacs.errors import InputRefused, RuntimeRefused
 from onnxslim_snacs.model.facts import ModelFacts
 from onnxslim_snacs.model.session import SessionConfig, create_session, import_onnxruntime
 
@@ -71,7 +71,7 @@ def is_quantity(values: NDArray[Any]) -> bool:
 
 @contextmanager
 def refusing(what: str) -> Iterator[None]:
-    """Turn what ONNX Runtime raises into a refusal; its own errors share no class.
+    """Say of what ONNX Runtime refuses what it was asked for.
 
     Args:
         what: what it was asked for, as the beginning of a sentence.
@@ -81,10 +81,8 @@ def refusing(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except (SnacsError, MemoryError):
-        raise
-    except Exception as error:
-        raise InputRefused(f"{what}: {foreign(error)}") from error
+    except RuntimeRefused as error:
+        raise InputRefused(f"{what}: {error}") from error
 
 
 def open_session(

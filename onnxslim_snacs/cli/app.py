@@ -42,7 +42,14 @@ from onnxslim_snacs.config import (
     check_finetune,
     check_released,
 )
-from onnxslim_snacs.errors import FileSystemError, LimitExceeded, SnacsError, UsageError, foreign
+from onnxslim_snacs.errors import (
+    NO_MEMORY,
+    FileSystemError,
+    LimitExceeded,
+    SnacsError,
+    UsageError,
+    foreign,
+)
 from onnxslim_snacs.progress import silent
 
 if TYPE_CHECKING:
@@ -57,6 +64,8 @@ app = typer.Typer(
 #: What options are if nobody gives them is said once, in `config`.
 _DEFAULT, _DATA, _RELEASED = CompressConfig(), DataConfig(), ReleasedConfig()
 _TRAINING = FinetuneConfig()
+
+_NOT_ENOUGH = "not enough memory; nothing was written (see --max-memory; fewer --samples need less)"
 
 Model = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="The model.")]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")]
@@ -669,12 +678,14 @@ def run(arguments: Sequence[str]) -> int:
     except SnacsError as error:
         return _complain(f"error: {error}", error.exit_code)
     except MemoryError:
-        return _complain("error: not enough memory", LimitExceeded.exit_code)
+        return _complain(f"error: {_NOT_ENOUGH}", LimitExceeded.exit_code)
     except OSError as error:
         what = f"{foreign(error.filename)}: " if error.filename else ""
         text = f"error: {what}{foreign(error.strerror or error)}"
         return _complain(text, FileSystemError.exit_code)
     except Exception as error:
+        if any(text in str(error) for text in NO_MEMORY):  # no library's class for it is another's
+            return _complain(f"error: {_NOT_ENOUGH}", LimitExceeded.exit_code)
         if os.environ.get("SNACS_ONNX_DEBUG"):
             raise
         return _complain(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from onnxslim_snacs.activations.sources import open_source
 from onnxslim_snacs.config import DataConfig
-from onnxslim_snacs.errors import InputRefused, foreign
+from onnxslim_snacs.errors import InputRefused, RuntimeRefused, foreign
 from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.judge.stopwatch import compare_latency
 from onnxslim_snacs.model.external import is_external
@@ -62,8 +62,8 @@ def side_by_side(
             SessionConfig(provider=where, threads=threads),
             base_dirs=(first.base_dir, second.base_dir),
         )
-    except Exception as error:  # ONNX Runtime's own errors share no class
-        raise InputRefused(f"the models cannot be run on the data: {foreign(error)}") from error
+    except RuntimeRefused as error:
+        raise InputRefused(f"the models cannot be run on the data: {error}") from error
     sizes = (_size(first, before), _size(second, after))
     return Comparison((str(before), str(after)), costs[0], costs[1], sizes, latency, threads, where)
 

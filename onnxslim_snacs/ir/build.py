@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from onnxslim_snacs.errors import ShapesDisagree, foreign
 from onnxslim_snacs.ir.explain import Pins, Splits, explain, first_pins, split_sides, through_splits
 from onnxslim_snacs.ir.groups import GroupCandidates, collect_groups
 from onnxslim_snacs.ir.table import SlotTable, joined
@@ -181,9 +182,10 @@ def _same_length(item: Stated, left: IntArray, right: IntArray) -> None:
     if len(left) != len(right):
         tie = item.fact
         assert isinstance(tie, Tie)
-        raise ValueError(
-            f"node {item.name} ({item.op}): the tie of {tie.a} with {tie.b} joins {len(left)} "
-            f"slots to {len(right)}"
+        raise ShapesDisagree(
+            f"node {foreign(item.name)} ({foreign(item.op)}): {foreign(tie.a)} has {len(left)} "
+            f"entries where {foreign(tie.b)} has {len(right)}: the shapes that the model declares "
+            "or stores do not fit each other"
         )
 
 

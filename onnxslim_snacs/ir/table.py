@@ -7,7 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from onnxslim_snacs.errors import LimitExceeded, ShapesDisagree, foreign
 from onnxslim_snacs.ir.types import Axis, IntArray
+
+#: Slots of all axes of a model together; each takes some hundred bytes in the end.
+MOST_SLOTS = 1 << 26
 
 
 @dataclass(slots=True)
@@ -27,7 +31,11 @@ class SlotTable:
     size: int = 0
 
     def add(self, axis: Axis, extent: int) -> int:
-        """Number of the axis, which gets its slots if it has none yet."""
+        """Number of the axis, which gets its slots if it has none yet.
+
+        Raises:
+            LimitExceeded: the axes of the model are too long.
+        """
         number = self.numbers.get(axis)
         if number is None:
             number = self.numbers[axis] = len(self.axes)
@@ -35,15 +43,29 @@ class SlotTable:
             self.offsets.append(self.size)
             self.extents.append(extent)
             self.size += extent
+            if self.size > MOST_SLOTS:
+                raise LimitExceeded(
+                    f"the axes of the tensors have more than {MOST_SLOTS:,} entries in all; "
+                    f"{foreign(axis)} alone has {extent:,}"
+                )
         return number
 
     def slots(self, axis: Axis, index: IntArray | None = None) -> IntArray:
-        """Slots of an axis that is in the table: all, or those at `index`."""
+        """Slots of an axis that is in the table: all, or those at `index`.
+
+        Raises:
+            ShapesDisagree: an index lies beyond the axis.
+        """
         number = self.numbers[axis]
         offset = self.offsets[number]
         if index is None:
             return np.arange(offset, offset + self.extents[number], dtype=np.int64)
-        return offset + np.asarray(index, dtype=np.int64)
+        places = np.asarray(index, dtype=np.int64)
+        if len(places) and not 0 <= places.min() <= places.max() < self.extents[number]:
+            raise ShapesDisagree(
+                f"{foreign(axis)} is asked for entry {places.max()}, but has {self.extents[number]}"
+            )
+        return offset + places
 
     def extent(self, axis: Axis) -> int:
         """Number of slots of an axis that is in the table."""

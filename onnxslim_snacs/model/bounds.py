@@ -20,11 +20,13 @@ class Limits:
             time at 20,000 is a few seconds.
         elements: elements of one tensor that the graph makes out of its shape alone (an input with
             fixed dimensions, ConstantOfShape, Expand).
+        turns: turns of a loop that only their number ends, those of loops around it multiplied.
     """
 
     nodes: int = 150_000
     function_nodes: int = 20_000
     elements: int = 2**31
+    turns: int = 10**7
 
 
 DEFAULT_LIMITS = Limits()

@@ -235,6 +235,8 @@ def _inferred(graph: ModelGraph, settled: Settled) -> dict[str, tuple[int | None
 def _infer(model: ModelProto) -> dict[str, tuple[int | None, ...]]:
     try:
         graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    except MemoryError:
+        raise
     except Exception:  # inference is best effort: what is not inferred is not proved
         return {}
     return {

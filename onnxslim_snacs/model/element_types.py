@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx
 from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper
 
-from onnxslim_snacs.errors import InputRefused, foreign
+from onnxslim_snacs.errors import InputRefused, RuntimeRefused, foreign
 from onnxslim_snacs.model.session import SessionConfig, create_session
 from onnxslim_snacs.model.shell import shell
 
@@ -60,6 +60,8 @@ def _inferred(model: ModelProto) -> dict[str, int]:
     )
     try:
         light = onnx.shape_inference.infer_shapes(light)
+    except MemoryError:
+        raise
     except Exception:  # inference is best effort: what it does not tell, ONNX Runtime may
         return declared(model.graph)
     return {**declared(light.graph), **declared(model.graph)}
@@ -73,9 +75,9 @@ def _asked(model: ModelProto, tensors: list[str], base_dir: Path | None) -> dict
     watched.graph.output.extend(ValueInfoProto(name=name) for name in tensors)
     try:
         session = create_session(watched, SessionConfig(level=0), base_dir)
-    except Exception as error:
+    except RuntimeRefused as error:
         raise InputRefused(
-            f"the element type of {foreign(tensors[0])} is not known: {foreign(error)}"
+            f"the element type of {foreign(tensors[0])} is not known: {error}"
         ) from error
     words = {o.name: o.type.removeprefix("tensor(").rstrip(")") for o in session.get_outputs()}
     return {name: _by_word(words[name], name) for name in tensors}

@@ -106,7 +106,7 @@ def _elements(
         outputs = [helper.make_value_info(name, TypeProto()) for name in node.output if name]
         graph = helper.make_graph([node], "size", infos, outputs, list(told.values()))
         model = helper.make_model(graph, opset_imports=imports)
-        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph.output
+        inferred = onnx.shape_inference.infer_shapes(model).graph.output
     except Exception:  # a value that onnx has no type for, an operator set that it does not know
         return None
     total = 0

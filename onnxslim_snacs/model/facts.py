@@ -21,7 +21,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, ValueInfoProto
 
-from onnxslim_snacs.errors import InputRefused, SnacsError, foreign
+from onnxslim_snacs.errors import InputRefused, LimitExceeded, RuntimeRefused, foreign
 from onnxslim_snacs.model.changing import NOTHING_CHANGES, Changing, find_changing
 from onnxslim_snacs.model.constants import constant_tensors, heavy_tensors
 from onnxslim_snacs.model.evaluate import evaluate
@@ -253,8 +253,8 @@ def read_body_facts(graph: ModelGraph, fed: Fed, threads: int = 0) -> ModelFacts
         valued = constant - heavy_tensors(graph, weights) - frozenset(graph.inputs)
         session = probe_session(graph, valued, threads)
         runs = [session.probe(feeds) for feeds in fed.feeds]
-    except Exception as error:  # whatever ONNX Runtime throws
-        raise InputRefused(f"the body cannot be run on its own: {foreign(error)}") from error
+    except RuntimeRefused as error:
+        raise InputRefused(f"the body cannot be run on its own: {error}") from error
     return ModelFacts(
         graph=graph,
         shapes=tuple(shapes for shapes, _ in runs),
@@ -296,6 +296,8 @@ def read_facts(
         for start in starts(layout, given, examples)
     ]
     settled = _settled(graph, begin, constant - heavy_tensors(graph, weights), given, threads)
+    if isinstance(settled, LimitExceeded):
+        raise settled
     failure = settled if isinstance(settled, Exception) else None
     broken = failure is not None and not lacks_operator(failure)
     if broken and not _runs(graph, begin, threads):
@@ -371,9 +373,7 @@ def _settled(
     """Runs of the model on inputs of several sizes; what ONNX Runtime raised if there is none."""
     try:
         session = probe_session(graph, valued, threads)
-    except (SnacsError, MemoryError):
-        raise
-    except Exception as error:  # an operator that ONNX Runtime does not know, a broken graph
+    except RuntimeRefused as error:  # an operator that ONNX Runtime does not know, a broken graph
         return error
     return settle(Bench(graph, session, threads), begin, given)
 
@@ -383,17 +383,13 @@ def _runs(graph: ModelGraph, begin: Sequence[Start], threads: int) -> bool:
     config = SessionConfig(threads=threads, level=0)
     try:
         session = create_session(graph.proto, config, graph.base_dir)
-    except (SnacsError, MemoryError):
-        raise
-    except Exception:  # the reason is known from the probe
+    except RuntimeRefused:  # the reason is known from the probe
         return False
     for start in begin:
         try:
             with patience():
                 session.run(None, random_inputs(graph, start.layout.sizes(start.numbers), seed=0))
-        except (SnacsError, MemoryError):
-            raise
-        except Exception:
+        except RuntimeRefused:
             continue
         return True
     return False
@@ -403,6 +399,8 @@ def _inferred(graph: ModelGraph) -> dict[str, Shape]:
     """Shapes by ONNX's static inference, for models that cannot be run."""
     try:
         model = onnx.shape_inference.infer_shapes(graph.proto, data_prop=True)
+    except MemoryError:
+        raise
     except Exception:  # inference is best effort: without it the tensors stay unknown
         return {}
     infos: Sequence[ValueInfoProto] = (

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from functools import cache
 
-from onnxslim_snacs.errors import SnacsError
+from onnxslim_snacs.errors import LimitExceeded, RuntimeRefused
 from onnxslim_snacs.model.extents import InputExtents, LinearExtent, Values
 from onnxslim_snacs.model.meetings import Pair, meetings
 from onnxslim_snacs.model.session import failing_node, input_session
@@ -74,9 +74,7 @@ def _measure(bench: Bench, layout: InputExtents, position: int) -> _Measure:
     node = bench.graph.nodes[position]
     try:
         session = input_session(bench.graph, position, bench.threads)
-    except (SnacsError, MemoryError):
-        raise
-    except Exception:  # a part that is no model by itself
+    except RuntimeRefused:  # a part that is no model by itself
         return lambda key: None
 
     @cache
@@ -86,9 +84,7 @@ def _measure(bench: Bench, layout: InputExtents, position: int) -> _Measure:
             return None
         try:
             shapes, values = session.probe(random_inputs(bench.graph, sizes, seed=0))
-        except MemoryError:
-            raise
-        except Exception:  # it fails before it gets there
+        except (RuntimeRefused, LimitExceeded):  # it fails before it gets there
             return None
         return meetings(
             node,

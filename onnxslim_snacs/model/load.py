@@ -15,6 +15,7 @@ from onnxslim_snacs.model.bounds import DEFAULT_LIMITS, Limits
 from onnxslim_snacs.model.functions import check_size
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.schema import check_schema, check_versions
+from onnxslim_snacs.model.turns import check_turns
 from onnxslim_snacs.model.weights import check_shapes, check_tensors
 from onnxslim_snacs.model.wiring import check_names, check_wiring
 
@@ -84,8 +85,9 @@ def check_graph(
     check_versions(model)
     check_wiring(model)
     infinite = check_tensors(model, base_dir, allow_nonfinite=allow_nonfinite)
-    check_shapes(model, base_dir, limits)
     check_schema(model)
+    check_shapes(model, base_dir, limits)
+    check_turns(model, limits)
     return infinite
 
 

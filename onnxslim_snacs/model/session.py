@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, ValueInfoProto, helper
 
-from onnxslim_snacs.errors import UsageError
+from onnxslim_snacs.errors import NO_MEMORY, LimitExceeded, RuntimeRefused, UsageError, foreign
 from onnxslim_snacs.model.graph import ModelGraph, captured
 from onnxslim_snacs.model.handover import hand_over
 from onnxslim_snacs.model.patience import patience
@@ -91,12 +92,83 @@ _NO_OPERATOR = (
     "No Op registered for",
     "Could not find an implementation for",
 )
-_NO_MEMORY = ("bad_alloc", "bad allocation", "Failed to allocate", "can't allocate memory")
 
 
 def lacks_operator(error: Exception) -> bool:
     """Whether ONNX Runtime refuses a model for an operator that it does not have."""
-    return any(text in str(error) for text in _NO_OPERATOR)
+    return any(text in said(error) for text in _NO_OPERATOR)
+
+
+def said(error: Exception) -> str:
+    """What an error says, whole."""
+    return error.said if isinstance(error, RuntimeRefused) else str(error)
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether a library that has no exception of its own for it ran out of memory."""
+    return isinstance(error, MemoryError) or any(text in str(error) for text in NO_MEMORY)
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Turn what ONNX Runtime raises into errors of ours: its own share no class.
+
+    Nothing but a call of ONNX Runtime belongs into the block.
+
+    Raises:
+        RuntimeRefused: with its message.
+        LimitExceeded: it asks for more memory than there is.
+    """
+    try:
+        yield
+    except Exception as error:
+        if out_of_memory(error):
+            raise LimitExceeded(
+                "the model asks for more memory than there is (see --max-memory): "
+                f"{foreign(str(error).strip() or type(error).__name__)}"
+            ) from error
+        raise RuntimeRefused(str(error).strip()) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A session of ONNX Runtime whose faults are errors of ours.
+
+    Attributes:
+        inner: ONNX Runtime's own.
+    """
+
+    inner: Any
+
+    def run(self, names: Sequence[str] | None, feeds: Mapping[str, Any]) -> list[Any]:
+        """The outputs of these names, or all of them."""
+        with refusals():
+            results: list[Any] = self.inner.run(names, feeds)
+        return results
+
+    def run_with_iobinding(self, binding: Any) -> None:
+        """Run with inputs and outputs where they are bound."""
+        with refusals():
+            self.inner.run_with_iobinding(binding)
+
+    def io_binding(self) -> Any:
+        """A new binding."""
+        return self.inner.io_binding()
+
+    def get_inputs(self) -> Sequence[Any]:
+        """The inputs: their names, types and shapes."""
+        found: Sequence[Any] = self.inner.get_inputs()
+        return found
+
+    def get_outputs(self) -> Sequence[Any]:
+        """The outputs: their names, types and shapes."""
+        found: Sequence[Any] = self.inner.get_outputs()
+        return found
+
+    def get_providers(self) -> list[str]:
+        """Where it runs, the first choice first."""
+        found: list[str] = self.inner.get_providers()
+        return found
 
 
 def create_session(
@@ -104,7 +176,7 @@ def create_session(
     config: SessionConfig,
     base_dir: Path | None = None,
     watched: Iterable[str] = (),
-) -> Any:
+) -> Session:
     """A session over a model in memory, of any size.
 
     Args:
@@ -115,6 +187,8 @@ def create_session(
 
     Raises:
         InputRefused: external data cannot be read.
+        RuntimeRefused: ONNX Runtime does not take the model.
+        LimitExceeded: it asks for more memory than there is.
     """
     ort = import_onnxruntime()
     parts = hand_over(model, base_dir)
@@ -140,12 +214,14 @@ def create_session(
     if config.order == "priority":
         options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
     make_value = ort.OrtValue.ortvalue_from_numpy_with_onnx_type
-    values = [make_value(value, kind) for value, kind in parts.values.values()]
-    options.add_external_initializers(list(parts.values), values)
+    with refusals():
+        values = [make_value(value, kind) for value, kind in parts.values.values()]
+        options.add_external_initializers(list(parts.values), values)
     # Protocol Buffers reads messages one after the other as one that has the fields of both.
     more = ModelProto(graph=GraphProto(output=[ValueInfoProto(name=name) for name in watched]))
     data = parts.proto.SerializeToString() + more.SerializeToString()
-    return ort.InferenceSession(data, options, providers=providers)
+    with refusals():
+        return Session(ort.InferenceSession(data, options, providers=providers))
 
 
 def not_tensors(graph: ModelGraph) -> frozenset[str]:
@@ -178,7 +254,7 @@ class ProbeSession:
         stored: values that are known.
     """
 
-    session: Any
+    session: Session
     shaped: tuple[str, ...]
     valued: tuple[str, ...]
     stored: Mapping[str, NDArray[Any]] = field(default_factory=dict)
@@ -253,7 +329,7 @@ _FAILED = re.compile(r"while running \S+ node\. Name:'(.*?)' Status Message", re
 
 def failing_node(graph: ModelGraph, error: Exception) -> int | None:
     """The position of the node that failed in a probe; None if the error names none."""
-    found = _FAILED.search(str(error))
+    found = _FAILED.search(said(error))
     names = node_names(graph)
     return names.index(found[1]) if found and found[1] in names else None
 

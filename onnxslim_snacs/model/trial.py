@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from onnxslim_snacs.errors import SnacsError
+from onnxslim_snacs.errors import LimitExceeded, RuntimeRefused, foreign
 from onnxslim_snacs.model.extents import InputExtents, Values
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.session import ProbeSession
@@ -55,11 +55,9 @@ class Bench:
         if any(extent < 0 for shape in sizes.values() for extent in shape):
             return ValueError(f"negative extents in {sizes}")
         if sum(map(prod, sizes.values())) > MOST_NUMBERS:
-            return ValueError(f"more than is worth trying: {sizes}")
+            return LimitExceeded(f"inputs of these sizes are too large to try: {foreign(sizes)}")
         try:
             shapes, values = self.session.probe(random_inputs(self.graph, sizes, seed=0))
-        except (SnacsError, MemoryError):
-            raise
-        except Exception as error:  # whatever ONNX Runtime throws
+        except (RuntimeRefused, LimitExceeded) as error:  # other sizes may need less
             return error
         return Trial(dict(numbers), sizes, shapes, values)

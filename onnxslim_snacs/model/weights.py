@@ -102,6 +102,11 @@ def _check_filters(node: NodeProto, stored: Mapping[str, TensorProto]) -> None:
 def _check_allocation(node: NodeProto, shape: TensorProto, base_dir: Path, limits: Limits) -> None:
     if shape.data_type != TensorProto.INT64 or element_count(shape) > 64:
         return
+    if len(shape.dims) != 1:
+        raise InputRefused(
+            f"{describe(node)}: the shape that it makes is given as an array of shape "
+            f"{tuple(shape.dims)}, expected a list of numbers"
+        )
     dims = [int(d) for d in tensor_array(shape, base_dir)]
     _within(f"the result of {describe(node)}", [d for d in dims if d > 0], limits)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from onnx import GraphProto, TensorProto
 
-from onnxslim_snacs.errors import SnacsError, foreign
+from onnxslim_snacs.errors import InternalError, ShapesDisagree, SnacsError, foreign
 from onnxslim_snacs.ir.build import DependencyGraph, build_graph
 from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.ir.types import Axis, Fact, Pin, Stated, axes_of
@@ -19,7 +19,7 @@ from onnxslim_snacs.model.functions import inlined
 from onnxslim_snacs.model.graph import ModelGraph, captured
 from onnxslim_snacs.model.sequences import without_sequences
 from onnxslim_snacs.model.share import separate
-from onnxslim_snacs.model.sizes import Sizes
+from onnxslim_snacs.model.sizes import Shape, Sizes
 from onnxslim_snacs.model.starts import Hint
 from onnxslim_snacs.ops import OPERATORS
 from onnxslim_snacs.ops.chains import Chain, find_chains, propagate
@@ -33,6 +33,8 @@ from onnxslim_snacs.ops.trained import check_trained
 
 #: Elements up to which a value that goes into a body may be known there.
 _SMALL = 4096
+#: What a rule raises at shapes that its operator could never have.
+_MISFITS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 #: Before this version of the format, every initializer is an input as well.
 _FREE_INITIALIZERS = 4
 
@@ -151,6 +153,30 @@ def _analyse(
 ) -> Analysis:
     graph, copies = separate(graph)
     facts = read(graph)
+    try:
+        return _stated(graph, facts, copies, prefix, allow_inexact, around)
+    except ShapesDisagree as error:
+        if facts.ran:  # the shapes are those of a run
+            raise InternalError(str(error)) from error
+        raise
+    except _MISFITS as error:
+        if facts.ran:
+            raise
+        reason = foreign(f"{type(error).__name__}: {error}")
+        raise ShapesDisagree(
+            f"the shapes that the model declares do not fit its operators ({reason}), and ONNX "
+            f"Runtime cannot run it to find out the right ones: {facts.note}"
+        ) from error
+
+
+def _stated(
+    graph: ModelGraph,
+    facts: ModelFacts,
+    copies: Mapping[str, str],
+    prefix: str,
+    allow_inexact: bool,
+    around: str,
+) -> Analysis:
     nodes = tuple(
         OpNode(
             key=f"{prefix}{k}",
@@ -172,14 +198,22 @@ def _analyse(
     ]
 
     def extent_of(axis: Axis) -> int | None:
-        shape = facts.shape(axis.tensor)
-        return shape[axis.dim] if shape is not None else None
+        return _extent(axis, facts.shape(axis.tensor))
 
     periods = find_periods(graph, nodes, chains, stated, extent_of)
     bodies = _bodies(graph, facts, prefix, allow_inexact)
     ir = build_graph(stated, extent_of, facts.is_weight, periods)
     part = Analysis(graph, facts, nodes, ir, chains, copies, None, bodies, prefix)
     return replace(part, ir=_joined(part, stated)) if bodies else part
+
+
+def _extent(axis: Axis, shape: Shape | None) -> int | None:
+    if shape is not None and axis.dim >= len(shape):
+        raise ShapesDisagree(
+            f"{foreign(axis.tensor)} has {len(shape)} dimensions where dimension {axis.dim} (from "
+            "0) is read: the shapes that the model declares do not fit each other"
+        )
+    return shape[axis.dim] if shape is not None else None
 
 
 def _joined(analysis: Analysis, stated: Sequence[Stated]) -> DependencyGraph:
@@ -207,8 +241,7 @@ def _joined(analysis: Analysis, stated: Sequence[Stated]) -> DependencyGraph:
 
     def extent_of(axis: Axis) -> int | None:
         shapes = (part.facts.shape(axis.tensor) for part in parts)
-        shape = next((shape for shape in shapes if shape is not None), None)
-        return shape[axis.dim] if shape is not None else None
+        return _extent(axis, next((shape for shape in shapes if shape is not None), None))
 
     def is_weight(tensor: str) -> bool:
         return any(part.facts.is_weight(tensor) for part in parts)
@@ -323,7 +356,13 @@ def _facts_of(node: OpNode) -> Iterable[Fact]:
     if unknown:
         reason = f"the shape of {foreign(unknown[0])} is not known"
         return pin_all(node.facts, around, reason)
-    facts = list(rule.propagate(node))
+    try:
+        facts = list(rule.propagate(node))
+    except _MISFITS:
+        if node.facts.ran:  # the shapes are those of a run, and the fault is the rule's
+            raise
+        reason = f"{foreign(node.op)} does not fit the shapes that the model declares"
+        return pin_all(node.facts, around, reason)
     return [*facts, *_unnamed_operands(node, facts)]
 
 

@@ -237,6 +237,8 @@ def _static(analysis: Analysis, sizes: Sizes) -> dict[str, tuple[int, tuple[int,
             dim.dim_value = bound[dim.dim_param]
     try:
         graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    except MemoryError:
+        raise
     except Exception:  # inference is best effort: what the file declares may do
         graph = model.graph
     found = {}

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from onnxslim_snacs.errors import InputRefused, ProofFailed, foreign
+from onnxslim_snacs.errors import InputRefused, ProofFailed, RuntimeRefused, foreign
 from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.model.body import body_model, find_body
 from onnxslim_snacs.model.session import SessionConfig, create_session
@@ -247,8 +247,8 @@ def _prove_whole(
             nearest = compare_by_node(analysis, keep, ours, theirs, floor) or found
             proof = replace(_told(failed, part, nearest), end_to_end=found.difference)
         return _with_range(analysis, keep, part.boundary, ours, theirs, proof)
-    except Exception as error:  # whatever ONNX Runtime throws, the model is not proved
-        return replace(failed, failure=foreign(error))
+    except RuntimeRefused as error:
+        return _refused(failed, error, rest, config, base_dir, part.feeds)
 
 
 def _told(failed: Proof, part: Runnable, found: Found) -> Proof:
@@ -294,6 +294,22 @@ def _with_range(
     )
 
 
+def _refused(
+    failed: Proof,
+    reason: RuntimeRefused,
+    original: ModelProto,
+    config: SessionConfig,
+    base_dir: Path | None,
+    sets: Sequence[Mapping[str, NDArray[Any]]],
+) -> Proof:
+    """What ONNX Runtime's refusal says: where it refuses the original as well, nothing of ours."""
+    try:
+        _outputs(original, (), config, base_dir, sets)
+    except RuntimeRefused as error:
+        return replace(failed, failure=str(error), refused=True)
+    return replace(failed, failure=str(reason))
+
+
 @dataclass(frozen=True, slots=True)
 class Runnable:
     """The part of a model that can be run, and what to run it on.
@@ -327,8 +343,8 @@ def runnable(
             if not analysis.facts.ran:
                 rest = without(analysis.graph.proto, boundary)
                 _outputs(rest, boundary.reads, config, analysis.graph.base_dir, sets[:1])
-        except Exception as error:  # another operator that ONNX Runtime does not know, perhaps
-            reason = foreign(error)
+        except RuntimeRefused as error:  # another operator that it does not know, perhaps
+            reason = str(error)
             more = nodes | without_kernel(analysis, reason)
             if more not in pending:
                 pending.append(more)

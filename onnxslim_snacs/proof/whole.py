@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from onnxslim_snacs.errors import LimitExceeded, RuntimeRefused
 from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.proof.boundary import Boundary
@@ -33,7 +34,10 @@ def in_single(ours: Side, theirs: Side) -> tuple[Side, Side, float]:
     wide = ours.wide(SINGLE)
     try:
         wide.run(info.name for info in wide.model.graph.output)
-    except Exception:  # an operator that ONNX Runtime has in half precision only
+    except (
+        RuntimeRefused,
+        LimitExceeded,
+    ):  # some exist in half only
         return ours, theirs, TOLERANCE_HALF
     return wide, theirs.wide(SINGLE), LEAST
 
@@ -74,5 +78,8 @@ def _shaken(side: Side, names: Sequence[str]) -> Values:
     """What a model makes of a unit in the last place; {} if it then runs no more."""
     try:
         return side.shaken(SHAKE).run(names)
-    except Exception:  # a number that says how large something is has moved: no measure
+    except (
+        RuntimeRefused,
+        LimitExceeded,
+    ):  # a number that is an extent has moved
         return {}

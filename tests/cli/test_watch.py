@@ -25,7 +25,7 @@ ENDLESS = """
 net (float[1,3,8,8] x, float[2,3,3,3] w) => (float[1,2,6,6] y)
   <bool go = {1}, float[1] zero = {0}> {
   turned = Loop("", go, zero) <body = turn (int64 i, bool c, float[1] s) => (bool d, float[1] t) {
-    d = Identity(c)
+    d = And(c, c)
     t = Identity(s)
   }>
   h = Conv(x, w)
