@@ -1,5 +1,5 @@
 """The command line."""
 
-from onnxslim_snacs.cli.watch import main
+from onnxslim_snacs.cli.guard import main
 
 __all__ = ["main"]

@@ -1,6 +1,6 @@
 """How signals end a run that no other process watches over, and when none may.
 
-Where one does (see `watch`), this process never sees them.
+Where one does (see `guard`), this process never sees them.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from onnxslim_snacs.cli.watch import DONE, HEEDS, SECONDS, WRITING
+from onnxslim_snacs.cli.guard import DONE, HEEDS, SECONDS, WRITING
 from onnxslim_snacs.errors import UsageError
 from onnxslim_snacs.model.bounds import available_memory
 from onnxslim_snacs.model.patience import end_overlong_runs

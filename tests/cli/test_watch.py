@@ -143,18 +143,18 @@ def test_ends_from_inside(model: Path, tmp_path: Path, does: str, code: int, say
 #: Work that says that it writes, and then takes a while.
 WRITER = """
 import os, sys, time
-from onnxslim_snacs.cli import watch
+from onnxslim_snacs.cli import guard
 
 def work(wire):
-    os.write(wire, watch.{} + b"\\n")
+    os.write(wire, guard.{} + b"\\n")
     print("begun", flush=True)
     time.sleep(1.0)
     print("whole", flush=True)
-    os.write(wire, watch.DONE + b"\\n")
+    os.write(wire, guard.DONE + b"\\n")
     sys.exit(0)
 
-watch._work = work
-watch.main()
+guard._work = work
+guard.main()
 """
 
 
