@@ -80,8 +80,7 @@ def test_postscript_among_the_images_starts_nothing(
     folder.mkdir()
     for number in range(4):
         (folder / f"{number}{suffix}").write_bytes(POSTSCRIPT)
-    done = cli("compress", model, "--data", folder, *CUT, code=3)
-    assert "cannot be decoded" in done.err
+    cli("compress", model, "--data", folder, *CUT, code=3)
     assert not started.exists()
 
 
