@@ -78,24 +78,24 @@ def masked_model(analysis: Analysis) -> MaskedModel:
     model = ModelProto()
     model.CopyFrom(analysis.graph.proto)
     grouped = {m.axis for g in analysis.ir.groups if g.units > 1 for m in g.members}
-    sinks = [(p, s) for p, s in analysis.ir.sinks if s.axis in grouped]
+    sinks = [(p, *s.zeros) for p, s in analysis.ir.sinks if s.zeros[0] in grouped]
     kinds = element_types(
-        analysis.graph.proto, (s.axis.tensor for _, s in sinks), analysis.graph.base_dir
+        analysis.graph.proto, (axis.tensor for _, axis, _ in sinks), analysis.graph.base_dir
     )
     opset = analysis.graph.opsets.get("", 1)
     masks: dict[Axis, Mask] = {}
     before: dict[int, list[NodeProto]] = {}
-    for number, (position, sink) in enumerate(sinks):
-        kind = kinds[sink.axis.tensor]
-        mask = masks.setdefault(sink.axis, _mask(analysis, sink.axis, kind, len(masks)))
+    for number, (position, axis, operand) in enumerate(sinks):
+        kind = kinds[axis.tensor]
+        mask = masks.setdefault(axis, _mask(analysis, axis, kind, len(masks)))
         node, switched = model.graph.node[position], f"switched\0{number}"
-        source = node.input[sink.input]
+        source = node.input[operand]
         before.setdefault(position, []).extend(
             [helper.make_node("Mul", [source, mask.name], [switched])]
             if kind in _FLOATS
             else blank(source, switched, mask.name, kind, opset)
         )
-        node.input[sink.input] = switched
+        node.input[operand] = switched
     put_nodes(model.graph, before=before)
     for mask in masks.values():
         kind = helper.np_dtype_to_tensor_dtype(mask.dtype)

@@ -125,6 +125,8 @@ class Sink:
         groups: how many blocks the summed axis falls into (grouped convolution).
         ranged: what the node also takes from all slots of the axis, so that a cut changes it: a
             sentence for the user, "" if nothing.
+        on_weight: the proof's zeros go onto the weight, for what stands for zero in the data is not
+            known (a zero point).
     """
 
     axis: Axis
@@ -135,6 +137,14 @@ class Sink:
     out: Axis | None = None
     groups: int = 1
     ranged: str = ""
+    on_weight: bool = False
+
+    @property
+    def zeros(self) -> tuple[Axis, int]:
+        """The axis at whose removed slots zeros are put, and the position of its input."""
+        if self.on_weight and self.weight is not None and self.weight_input is not None:
+            return self.weight, self.weight_input
+        return self.axis, self.input
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from onnxslim_snacs.errors import InternalError, foreign
 from onnxslim_snacs.ir.types import Axis, Sink
+from onnxslim_snacs.layers.real import real_value
 from onnxslim_snacs.ops.analyse import Analysis
 
 
@@ -60,8 +61,8 @@ def layer_weight(analysis: Analysis, sink: Sink) -> NDArray[np.float64] | None:
         return None
     if not analysis.facts.is_weight(sink.weight.tensor):
         return None
-    weight = analysis.facts.value(sink.weight.tensor)
-    if weight is None or weight.dtype.kind != "f":
+    weight = real_value(analysis, sink.weight_out)
+    if weight is None:
         return None
     moved = np.moveaxis(weight.astype(np.float64), (sink.weight_out.dim, sink.weight.dim), (0, 1))
     return moved.reshape(*moved.shape[:2], -1)

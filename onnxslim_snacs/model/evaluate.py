@@ -45,6 +45,9 @@ _NEVER_GROW = frozenset(
         *("Trilu", "Unsqueeze"),
     )
 )
+#: ONNX Runtime's own that are what ONNX has since a later version, which knows all their types.
+_ADOPTED = frozenset((("com.microsoft", "DequantizeLinear"), ("com.microsoft", "QuantizeLinear")))
+_WIDE_TYPES = 21
 #: Elements that a result may have in any case, and at the most, if it is made of so many.
 SMALL, LARGEST = 1 << 24, 1 << 28
 #: How much larger than its operands a large result may be.
@@ -67,9 +70,12 @@ def evaluate(
         Output -> value; nothing for an operator that is not evaluated, for a result whose size is
         not known beforehand or too large, and where the reference implementation fails.
     """
+    imports = [helper.make_opsetid(domain, version) for domain, version in opsets.items()]
+    if (node.domain, node.op_type) in _ADOPTED:
+        node = _as_standard(node)
+        imports = [helper.make_opsetid("", _WIDE_TYPES)]
     if node.domain not in ("", "ai.onnx") or node.op_type not in EVALUATED:
         return {}
-    imports = [helper.make_opsetid(domain, version) for domain, version in opsets.items()]
     elements = _elements(node, feeds, imports)
     operands = sum(value.size for value in feeds.values())
     if elements is None or elements > max(SMALL, min(LARGEST, _GROWTH * operands)):
@@ -86,6 +92,14 @@ def evaluate(
     except Exception:  # whatever the reference cannot do is simply not known
         return {}
     return {name: np.asarray(value) for name, value in zip(made, results, strict=True)}
+
+
+def _as_standard(node: NodeProto) -> NodeProto:
+    """The node as one of ONNX's own."""
+    plain = NodeProto()
+    plain.CopyFrom(node)
+    plain.domain = ""
+    return plain
 
 
 def _elements(

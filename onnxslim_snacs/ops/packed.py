@@ -9,6 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from onnxslim_snacs.ir.types import Axis, Extent, Fact, Pin, Sink, Split, Tie, virtual_axis
 from onnxslim_snacs.ops.common import pin_structural, same_axes
@@ -88,6 +92,34 @@ def macs(node: OpNode) -> Iterable[Product]:
         yield Product(1.0, (*extents(node, node.outputs[0]), summed))
 
 
+def real_weight(node: OpNode, index: int, axis: int) -> NDArray[Any] | None:
+    """(n, k): numbers from the low bits of a byte up, less their zero point, times their scale."""
+    bits, size = int(node.attr("bits", 4)), int(node.attr("block_size"))
+    packed, scale = node.in_value(1), node.in_value(_SCALES)
+    if index != 1 or packed is None or scale is None or bits not in (2, 4, 8):
+        return None
+    rows, blocks, _ = packed.shape
+    numbers = _unpacked(packed, bits)[:, :, :size].astype(np.float32)
+    point = node.in_value(_POINTS)
+    zero: NDArray[Any] = np.full((rows, blocks), 1 << (bits - 1), dtype=np.float32)
+    if point is not None and point.dtype == np.uint8:
+        zero = _unpacked(point.reshape(rows, -1), bits)[:, :blocks].astype(np.float32)
+    elif point is not None:
+        zero = point.reshape(rows, blocks).astype(np.float32)
+    factor = scale.reshape(rows, blocks).astype(np.float32)
+    real: NDArray[Any] = ((numbers - zero[..., None]) * factor[..., None]).reshape(rows, -1)
+    return real
+
+
+def _unpacked(packed: NDArray[Any], bits: int) -> NDArray[Any]:
+    """The numbers that share bytes, along the last axis."""
+    shifts = np.arange(0, 8, bits, dtype=np.uint8)
+    numbers = (packed[..., None] >> shifts) & np.uint8((1 << bits) - 1)
+    return numbers.reshape(*packed.shape[:-1], -1)
+
+
 RULES: Family = {
-    "com.microsoft::MatMulNBits": OpRule(propagate, shrink, macs, Weight((1, 2, 3, 5)))
+    "com.microsoft::MatMulNBits": OpRule(
+        propagate, shrink, macs, Weight((1, 2, 3, 5), real=real_weight)
+    )
 }

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from math import prod
+from typing import Any
+
+from numpy.typing import NDArray
 
 from onnxslim_snacs.ir.types import Axis
 from onnxslim_snacs.ops.node import OpNode
 
+#: (node, position of an input, axis) -> real numbers.
+Real = Callable[[OpNode, int, int], NDArray[Any] | None]
 #: Axes that may lose slots, with their extents before.
 Extents = tuple[tuple[Axis, int], ...]
 
@@ -47,6 +52,9 @@ class Weight:
         bias: position of the vector that is added to the output channels; None if there is none.
         gain: attribute by which the product is multiplied, "" for none.
         bias_gain: attribute by which the bias is multiplied, "" for none.
+        real: what the numbers at an input stand for where they are stored as integers, (node,
+            position of the input, axis that makes output channels) -> the same axes in float, those
+            behind the first perhaps unpacked; None where that is not known.
     """
 
     inputs: tuple[int, ...] | None
@@ -54,6 +62,7 @@ class Weight:
     bias: int | None = None
     gain: str = ""
     bias_gain: str = ""
+    real: Real | None = None
 
 
 def no_products(node: OpNode) -> Iterable[Product]:

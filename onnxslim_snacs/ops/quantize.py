@@ -12,7 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from onnx import NodeProto
 
 from onnxslim_snacs.ir.types import Axis, Fact, Pin, Sink, Tie
@@ -98,6 +101,8 @@ class Layout:
     out: tuple[int, int] = (-1, -1)
 
 
+#: DynamicQuantizeMatMul.
+_DYNAMIC = Layout(matmul.propagate_matmul, matmul.macs_matmul, (0, 1), (-1, -1), (2, 3))
 _LAYOUTS = {
     "ConvInteger": Layout(conv.propagate_conv, convolution, (0, 1), (-1, 2), (-1, 3)),
     "MatMulInteger": Layout(matmul.propagate_matmul, matmul.macs_matmul, (0, 1), (-1, 2), (-1, 3)),
@@ -145,16 +150,63 @@ def _as_float(node: OpNode, operands: Sequence[int]) -> OpNode:
 
 
 def _summed(node: OpNode, sink: Sink, layout: Layout) -> Iterator[Fact]:
-    """Zeros go where the zero point is 0."""
+    """Zeros go where the zero point is 0; wherever they go, the weight makes the outputs."""
     data, weight = layout.operands[sink.input], sink.weight_input
     weight = None if weight is None else layout.operands[weight]
     points = {layout.operands[0]: layout.data[1], layout.operands[1]: layout.weight[1]}
-    if weight is not None and sink.weight is not None and _is_zero(node, points[weight]):
-        yield Sink(sink.weight, weight)
+    moved = replace(sink, input=data, weight_input=weight)
+    if weight is not None and _is_zero(node, points[weight]):
+        yield replace(moved, on_weight=True)
     elif _is_zero(node, points[data]):
-        yield Sink(sink.axis, data, sink.weight, weight, sink.weight_out, sink.out, sink.groups)
-    elif not _just_quantised(node, data, points[data]):
+        yield moved
+    elif _just_quantised(node, data, points[data]):  # zeros are in the data already
+        yield replace(moved, on_weight=True)
+    else:
         yield Pin(sink.axis, "neither operand has the zero point 0")
+        yield moved
+
+
+def real_weight(node: OpNode, index: int, axis: int) -> NDArray[Any] | None:
+    """(number - zero point) x scale, where one of these may lie along the output channels."""
+    layout = _LAYOUTS.get(node.op) or _DYNAMIC
+    value, operands = node.in_value(index), layout.operands[:2]
+    if value is None or index not in operands:
+        return None
+    scale, point = (layout.data, layout.weight)[operands.index(index)]
+    result: NDArray[Any] = value.astype(np.float32)
+    zero = _constant(node, point)
+    if zero is not None:
+        result = result - _lying_along(zero, axis, result.ndim)
+    factor = _constant(node, scale) if scale >= 0 else _scale_behind(node, result.shape[axis])
+    return result if factor is None else result * _lying_along(factor, axis, result.ndim)
+
+
+def _constant(node: OpNode, index: int) -> NDArray[Any] | None:
+    return node.in_value(index) if index >= 0 else None
+
+
+def _lying_along(vector: NDArray[Any], axis: int, rank: int) -> NDArray[Any]:
+    return vector.astype(np.float32).reshape([-1 if d == axis else 1 for d in range(rank)])
+
+
+def _scale_behind(node: OpNode, outputs: int) -> NDArray[Any] | None:
+    """A scale for each output channel by which integer sums are multiplied in the end."""
+    graph, tensor = node.facts.graph, node.outputs[0]
+    for _ in range(2):  # Cast, then Mul
+        readers = graph.consumers.get(tensor, ())
+        if len(readers) != 1:
+            return None
+        reader = graph.nodes[readers[0]]
+        if reader.op_type == "Cast":
+            tensor = reader.output[0]
+            continue
+        factors = [name for name in reader.input if name != tensor]
+        made = graph.producer.get(factors[0]) if factors else None
+        if made is not None and graph.nodes[made].op_type == "Mul":
+            factors = list(graph.nodes[made].input)
+        values = (node.facts.value(name) for name in factors if reader.op_type == "Mul")
+        return next((v.reshape(-1) for v in values if v is not None and v.size == outputs), None)
+    return None
 
 
 def _is_zero(node: OpNode, index: int) -> bool:
@@ -225,18 +277,28 @@ RULES: Family = {
     "com.microsoft::QuantizeLinear": OpRule(propagate_linear, weight=Weight((1,))),
     "com.microsoft::DequantizeLinear": OpRule(propagate_linear, weight=Weight((0, 1))),
     "DynamicQuantizeLinear": OpRule(propagate_dynamic),
-    "ConvInteger": OpRule(propagate_product, conv.shrink, macs_product, Weight((1,))),
-    "QLinearConv": OpRule(propagate_product, conv.shrink, macs_product, Weight((1, 3, 4, 6, 8))),
-    "MatMulInteger": OpRule(propagate_product, macs=macs_product, weight=Weight((0, 1))),
-    "QLinearMatMul": OpRule(propagate_product, macs=macs_product, weight=Weight((0, 1, 3, 4, 6))),
+    "ConvInteger": OpRule(
+        propagate_product, conv.shrink, macs_product, Weight((1,), real=real_weight)
+    ),
+    "QLinearConv": OpRule(
+        propagate_product, conv.shrink, macs_product, Weight((1, 3, 4, 6, 8), real=real_weight)
+    ),
+    "MatMulInteger": OpRule(
+        propagate_product, macs=macs_product, weight=Weight((0, 1), real=real_weight)
+    ),
+    "QLinearMatMul": OpRule(
+        propagate_product, macs=macs_product, weight=Weight((0, 1, 3, 4, 6), real=real_weight)
+    ),
     "com.microsoft::QGemm": OpRule(
-        propagate_product, macs=macs_product, weight=Weight((0, 1, 3, 4, 6, 7))
+        propagate_product, macs=macs_product, weight=Weight((0, 1, 3, 4, 6, 7), real=real_weight)
     ),
     "com.microsoft::MatMulIntegerToFloat": OpRule(
-        propagate_product, macs=macs_product, weight=Weight((0, 1, 2, 3, 6))
+        propagate_product, macs=macs_product, weight=Weight((0, 1, 2, 3, 6), real=real_weight)
     ),
     "com.microsoft::DynamicQuantizeMatMul": OpRule(
-        propagate_dynamic_matmul, macs=macs_dynamic_matmul, weight=Weight((1, 2, 4))
+        propagate_dynamic_matmul,
+        macs=macs_dynamic_matmul,
+        weight=Weight((1, 2, 4), real=real_weight),
     ),
     "com.microsoft::QLinearAdd": OpRule(propagate_binary),
     "com.microsoft::QLinearMul": OpRule(propagate_binary),

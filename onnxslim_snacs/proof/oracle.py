@@ -137,17 +137,18 @@ def _blank_the_rest(
     sinks = [(p, s) for p, s in analysis.ir.sinks if keep.index(s.axis) is not None]
     blanks = [(p, b) for p, b in analysis.ir.blanks if keep.index(b.axis) is not None]
     filled = [analysis.nodes[position].outputs[fact.output] for position, fact in blanks]
-    asked = (*(sink.axis.tensor for _, sink in sinks), *filled)
+    asked = (*(sink.zeros[0].tensor for _, sink in sinks), *filled)
     types = element_types(runnable, asked, analysis.graph.base_dir)
     for position, sink in sinks:
-        source, name = work.model.graph.node[position].input[sink.input], work.fresh()
-        rank = len(known(analysis.facts.shape(sink.axis.tensor)))
-        mask = _mask(analysis, keep, sink.axis, rank, sink.axis.dim)
+        axis, operand = sink.zeros
+        source, name = work.model.graph.node[position].input[operand], work.fresh()
+        rank = len(known(analysis.facts.shape(axis.tensor)))
+        mask = _mask(analysis, keep, axis, rank, axis.dim)
         if position in behind:
             _blank_quantised(work, position, mask)
             continue
-        made = _blank(work, source, name, mask, types[sink.axis.tensor])
-        work.ahead(position, sink.input, made, name)
+        made = _blank(work, source, name, mask, types[axis.tensor])
+        work.ahead(position, operand, made, name)
     for (position, fact), tensor in zip(blanks, filled, strict=True):
         target, name = work.model.graph.node[position].output[fact.output], work.fresh()
         rank = len(known(analysis.facts.shape(tensor)))

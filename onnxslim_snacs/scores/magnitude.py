@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxslim_snacs.ir.types import Axis, Group
+from onnxslim_snacs.layers.real import real_value
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.scores.criterion import Criterion, ScoreContext, ScoreResult
 
@@ -55,10 +56,8 @@ def _group_score(
     parts = []
     for axis in producers:
         index = group.on(axis)
-        weight = (
-            analysis.part_of(axis.tensor).facts.value(axis.tensor) if index is not None else None
-        )
-        if index is None or weight is None or weight.dtype.kind != "f":
+        weight = real_value(analysis, axis) if index is not None else None
+        if index is None or weight is None:
             continue
         power = _powers(weight, axis.dim, order)[index].sum(axis=1) ** (1 / order)
         parts.append(power / (power.mean() or 1.0))

@@ -17,7 +17,8 @@ from onnxslim_snacs.activations.requests import Statistics
 from onnxslim_snacs.activations.statistics import collect
 from onnxslim_snacs.errors import NothingToPrune, foreign
 from onnxslim_snacs.ir.types import BoolArray
-from onnxslim_snacs.layers.pairs import layer_matrix, layer_pairs
+from onnxslim_snacs.layers.pairs import Pair, layer_matrix, layer_pairs
+from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.scores.criterion import ScoreContext
 from onnxslim_snacs.scores.snacs.acmi import HashOptions
 from onnxslim_snacs.scores.snacs.connectivity import Connectivity, connectivity
@@ -84,7 +85,7 @@ def score_connections(
     Raises:
         NothingToPrune: the model has no two consecutive layers with weights.
     """
-    layers = list(layer_pairs(context.analysis))
+    layers = [p for p in layer_pairs(context.analysis) if _is_float(context.analysis, p)]
     pairs, skipped = consecutive_layers(context.analysis, layers)
     if not pairs:
         raise NothingToPrune(
@@ -136,6 +137,13 @@ def retained(layers: Sequence[ReleasedLayer], masks: Sequence[BoolArray]) -> flo
     """The share of the scored layers' weights that stays."""
     stays = sum(layer.taps * int((~m).sum()) for layer, m in zip(layers, masks, strict=True))
     return stays / sum(layer.taps * layer.rho.size for layer in layers)
+
+
+def _is_float(analysis: Analysis, pair: Pair) -> bool:
+    """Whether a layer's weights are stored as they are, so that zeros switch connections off."""
+    weights = (s.weight for p, s in analysis.ir.sinks if p == pair.node and s.axis == pair.data)
+    values = (analysis.facts.value(axis.tensor) for axis in weights if axis is not None)
+    return all(value is not None and value.dtype.kind == "f" for value in values)
 
 
 def _statistics(context: ScoreContext, pairs: Sequence[LayerPair]) -> Statistics:
