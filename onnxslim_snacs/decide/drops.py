@@ -19,9 +19,10 @@ from onnxslim_snacs.recovery.methods import least_squares_method
 from onnxslim_snacs.recovery.recover import Cut, recover_together
 from onnxslim_snacs.scores.criterion import ScoreContext
 
-#: Samples with which the attempts of the automatic decision are recovered, and those with which
-#: allocations are compared.
-ATTEMPT, COMPARED = 256, 256
+#: Samples with which the attempts of the automatic decision are recovered.
+ATTEMPT = 256
+#: Samples with which allocations are compared: a third of what there is, within these bounds.
+COMPARED = (64, 256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,8 @@ def comparer(context: ScoreContext, judge: Judge) -> Callable[[Sequence[Kept]], 
         context: the model and its data.
         judge: compares with the original.
     """
-    size = min(COMPARED, recovery_samples(context.analysis, context.source.samples))
+    whole = recovery_samples(context.analysis, context.source.samples)
+    size = min(whole, max(COMPARED[0], min(COMPARED[1], context.source.samples // 3)))
     samples = context.source.part(0, size)
 
     def errors(several: Sequence[Kept]) -> list[float]:

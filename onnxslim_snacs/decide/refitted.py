@@ -74,9 +74,5 @@ def _refitted_curves(
 
 def _curve(group: Group, order: NDArray[np.intp], readers: Readers, gain: float) -> Curve:
     counts = sorted({round(share * group.units) for share in SHARES} - {0, group.units})
-    errors = [0.0]
-    for count in counts:
-        gone = order[:count]
-        left = sum(c.error_refitted(index[gone].reshape(-1)) for c, index in readers)
-        errors.append(max(errors[-1], gain * left))
-    return Curve(np.array([0, *counts]), np.array(errors))
+    left = sum((c.errors_refitted(index[order], counts) for c, index in readers), np.zeros(1))
+    return Curve(np.array([0, *counts]), np.maximum.accumulate([0.0, *(gain * left)]))

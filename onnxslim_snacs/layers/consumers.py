@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -60,16 +60,32 @@ class Consumer:
         second = self.covariance[np.ix_(gone, gone)] + np.outer(self.mean[gone], self.mean[gone])
         return self._relative(self.weight[gone], second)
 
-    def error_refitted(self, channels: IntArray) -> float:
-        """The same after the best re-fit of the other channels (method 4.1)."""
-        gone = self.features(channels)
+    def errors_refitted(self, units: IntArray, counts: Sequence[int]) -> FloatArray:
+        """The same after the best re-fit of the other channels, as ever more units go (method 4.1).
+
+        With L the Cholesky factor of the damped covariance, the features that go last first, what
+        the ones that stay leave unexplained of the others is the last block of L times itself.
+
+        Args:
+            units: (units, channels of a unit) in the order in which they go.
+            counts: how many of them have gone.
+
+        Returns:
+            An error for each count.
+        """
+        gone = np.concatenate([self.features(channels) for channels in units])
         stays = np.setdiff1d(np.arange(len(self.mean)), gone)
-        kept = self.covariance[np.ix_(stays, stays)]
-        across = self.covariance[np.ix_(stays, gone)]
-        level = max(float(np.trace(kept)) / max(1, len(stays)), 1e-30)
-        explained = np.linalg.solve(kept + RIDGE * level * np.eye(len(stays)), across)
-        left = self.covariance[np.ix_(gone, gone)] - across.T @ explained
-        return self._relative(self.weight[gone], left)
+        order = np.concatenate([stays, gone[::-1]])
+        level = RIDGE * max(float(np.trace(self.covariance)) / len(order), 1e-30)
+        factor = _factor(self.covariance[order[:, None], order] + level * np.eye(len(order)), level)
+        weight = self.weight[order]
+        errors = []
+        for count in counts:
+            first = len(order) - count * len(gone) // len(units)
+            left = factor[first:, first:].T @ weight[first:]
+            total = np.square(left).sum() - level * np.square(weight[first:]).sum()
+            errors.append(max(0.0, float(total)) / self.variance)
+        return np.array(errors)
 
     def _relative(self, weight: FloatArray, second: FloatArray) -> float:
         return max(0.0, float(np.einsum("ro,ro->", weight, second @ weight))) / self.variance
@@ -115,6 +131,8 @@ def consumer_moments(
         weight = stored(graph, layer.weight)
         if seen is None or weight is None or seen.variance <= 0.0:
             continue
+        if not np.isfinite(seen.moments.xx).all():
+            continue
         consumer = Consumer(
             axis=axis,
             channels=analysis.ir.table.extent(axis),
@@ -146,3 +164,13 @@ def _tail(analysis: Analysis, layer: Layer) -> Tail:
 def _features(graph: ModelGraph, layer: Layer) -> int:
     weight = stored(graph, layer.weight)
     return 0 if weight is None else weight.shape[layer.met] * prod(layer.kernel)
+
+
+def _factor(damped: FloatArray, level: float) -> FloatArray:
+    """The lower Cholesky factor; rounding may have left eigenvalues below the ridge."""
+    try:
+        return np.asarray(np.linalg.cholesky(damped), dtype=np.float64)
+    except np.linalg.LinAlgError:
+        values, vectors = np.linalg.eigh(damped)
+        root = vectors * np.sqrt(np.maximum(values, level))
+        return np.asarray(np.linalg.qr(root.T)[1].T, dtype=np.float64)

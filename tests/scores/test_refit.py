@@ -102,5 +102,18 @@ def test_units_of_several_channels_go_as_a_whole() -> None:
     assert costs.min() == pytest.approx(min(alone), rel=1e-6)
 
 
+def test_the_error_of_every_width_is_that_of_brute_force() -> None:
+    rng = np.random.default_rng(5)
+    x = features(rng)
+    reader = consumer(rng, x)
+    order = np.array([4, 1, 0, 3, 5, 2])
+    found = reader.errors_refitted(order[:, None], [1, 3, 5])
+    level = RIDGE * np.trace(reader.covariance) / x.shape[1]
+    for count, error in zip([1, 3, 5], found, strict=True):
+        removed = reader.weight[reader.features(order[:count])]
+        wanted = brute_force(reader, x, order[:count].tolist()) - level * np.square(removed).sum()
+        assert error == pytest.approx(wanted, rel=1e-6)
+
+
 def test_ranks_keep_the_order_of_equals() -> None:
     np.testing.assert_array_equal(ranks(np.array([3.0, 1.0, 1.0, 0.0])), [3, 1, 2, 0])
