@@ -151,7 +151,7 @@ def without_data(arguments: argparse.Namespace, keep: Callable[[str, str, Row], 
         with tempfile.TemporaryDirectory() as name:
             out = str(Path(name) / "out.onnx")
             ours = [sys.executable, "-m", "onnxslim_snacs", "compress", str(path), "--out", out]
-            ours += ["--ratio", "0.5", "--criterion", "l1", "--recover", "none", "--overwrite"]
+            ours += ["--ratio", "0.5", "--criterion", "l1", "--recover", "none", "--force"]
             theirs = [arguments.onnxsim, str(HERE / "peer.py"), str(path), out]
             pairs = []
             for _ in range(arguments.rounds):

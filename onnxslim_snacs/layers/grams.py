@@ -27,8 +27,8 @@ from onnxslim_snacs.progress import Progress
 
 #: Rows of a layer's second moments at the most, and numbers that they may hold.
 ROWS, HELD = 1 << 16, 1 << 25
-#: Numbers of rows that wait before they are multiplied out.
-NUMBERS = 1 << 21
+#: Rows that wait before they are multiplied out: as many as features, but not less than this.
+WAITING = 1 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class _Gram:
     def add(self, rows: Rows) -> None:
         """Take in (1, rows, features)."""
         self.waiting.append(rows)
-        if sum(chunk.size for chunk in self.waiting) >= NUMBERS:
+        if sum(chunk.shape[1] for chunk in self.waiting) >= max(WAITING, rows.shape[2]):
             self.flush()
 
     def flush(self) -> None:
