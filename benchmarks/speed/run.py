@@ -83,6 +83,12 @@ def save_images(model: Path, count: int, folder: Path) -> Path:
     return folder / "images.npz"
 
 
+def environment(**more: str) -> dict[str, str]:
+    """That of this process, but compiled modules are kept, as in a package that is installed."""
+    kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PYTHONPYCACHEPREFIX": str(ROOT / "out" / "compiled"), **more}
+
+
 def staged(what: Sequence[str], threads: int, limit: float) -> Row:
     """Run `stages` in a process of its own."""
     ended = subprocess.run(
@@ -92,7 +98,7 @@ def staged(what: Sequence[str], threads: int, limit: float) -> Row:
         text=True,
         cwd=ROOT,
         timeout=limit,
-        env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+        env=environment(OMP_NUM_THREADS=str(threads)),
     )
     if ended.returncode:
         return {"error": ended.stderr.strip().splitlines()[-1][:200]}
@@ -190,6 +196,7 @@ def timed(command: Sequence[str], limit: float) -> Row:
             text=True,
             cwd=ROOT,
             timeout=limit,
+            env=environment(),
         )
     except subprocess.TimeoutExpired:
         return {"code": -1, "seconds": limit, "cpu": limit, "peak MiB": 0.0}

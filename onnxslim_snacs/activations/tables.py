@@ -131,19 +131,26 @@ class RandomTable:
 
     def blocks(self, rows: Rows, size: int) -> Iterator[Block]:
         """The samples `rows`, ascending, in blocks of `size`."""
+        drawn: dict[int, tuple[int, NDArray[Any]]] = {}
         for at in range(0, len(rows), size):
-            yield {s.name: self._take(k, rows[at : at + size]) for k, s in enumerate(self.specs)}
+            yield {
+                spec.name: self._take(k, rows[at : at + size], drawn)
+                for k, spec in enumerate(self.specs)
+            }
 
-    def _take(self, number: int, rows: Rows) -> NDArray[Any]:
+    def _take(
+        self, number: int, rows: Rows, drawn: dict[int, tuple[int, NDArray[Any]]]
+    ) -> NDArray[Any]:
+        """Some samples of an input; `drawn` holds its last chunk, which the next block may need."""
         spec = self.specs[number]
         dims = spec.dims if self.whole else spec.sample
         shape = tuple(1 if d is None else d for d in dims)
         count = min(64, max(1, _RANDOM_BYTES // (4 * max(1, math.prod(shape)))))
-        chunk = rows // count
-        parts = [
-            self._chunk(number, int(c), (count, *shape))[rows[chunk == c] % count]
-            for c in np.unique(chunk)
-        ]
+        chunk, parts = rows // count, []
+        for wanted in np.unique(chunk).tolist():
+            if number not in drawn or drawn[number][0] != wanted:
+                drawn[number] = wanted, self._chunk(number, wanted, (count, *shape))
+            parts.append(drawn[number][1][rows[chunk == wanted] % count])
         return np.concatenate(parts)
 
     def _chunk(self, number: int, chunk: int, shape: tuple[int, ...]) -> NDArray[Any]:
