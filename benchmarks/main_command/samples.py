@@ -28,7 +28,8 @@ def main() -> None:
     data = DataConfig(samples=SAMPLES, input_shapes=sizes, sample_axes=axes)
     table = open_source(data, load_model(path), seed=1).table
     block = next(iter(table.blocks(np.arange(SAMPLES), SAMPLES)))
-    np.savez(out, **block)
+    texts = {name: v.astype(str) for name, v in block.items() if v.dtype.hasobject}
+    np.savez(out, **{**block, **texts})
 
 
 if __name__ == "__main__":

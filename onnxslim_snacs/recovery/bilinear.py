@@ -140,6 +140,8 @@ def mixing(partner: Partner, keep: KeepMap, original: Walk, present: Walk) -> Fl
         a, b = (np.asarray(walk.live[partner.tensor][number]) for walk in (original, present))
         a = np.moveaxis(keep.cut(partner.tensor, a, partner.dim), partner.dim, -1)
         b = np.moveaxis(b, partner.dim, -1)
+        if a.shape[:-1] != b.shape[:-1]:
+            continue  # a computed value says how many rows there are
         before = a.reshape(-1, there.outputs[0])[:, there.full].transpose(1, 0, 2)
         after = b.reshape(-1, there.outputs[1])[:, there.kept].transpose(1, 0, 2)
         across += before.transpose(0, 2, 1) @ after

@@ -138,7 +138,7 @@ def gather_gate(
     present: Walk,
     rng: np.random.Generator,
     effort: Effort,
-) -> Regression:
+) -> Regression | None:
     """The regression of one product; a block for each direction."""
     directions, features, _ = task.now.weight.shape
     rows = wanted_rows(features, effort)
@@ -166,6 +166,8 @@ def _parts(
             axis = 2 if task.batch_first else 1
             turned = [np.moveaxis(a, axis, 0) for a in (whole, left)]
             flat = [a.reshape(directions, -1, a.shape[-1]) for a in turned]
+        if flat[0].shape[1] != flat[1].shape[1]:
+            continue  # a computed value says how many steps there are
         chosen = np.sort(rng.permutation(flat[0].shape[1])[:cap])
         before, after = (a[:, chosen].astype(np.float32) for a in flat)
         x = np.ascontiguousarray(np.broadcast_to(after, (directions, *after.shape[1:])))

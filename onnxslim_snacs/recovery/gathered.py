@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from math import inf
+from math import inf, prod
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.layers.moments import Rows
@@ -33,8 +35,8 @@ def gather(
     present: Walk,
     rng: np.random.Generator,
     effort: Effort,
-) -> Regression:
-    """The regression of one layer.
+) -> Regression | None:
+    """The regression of one layer; None if the cut model has other rows than the original.
 
     Args:
         task: the layer.
@@ -70,8 +72,13 @@ def rows_of_batch(rows: int, numbers: int, batches: int) -> int:
     return max(1, -(-min(rows, NUMBERS // numbers) // batches))
 
 
-def joined(parts: Iterable[Part], batches: int, low: float = -inf, high: float = inf) -> Regression:
-    """The rows of all batches: every fifth batch, or the last rows of few ones, are held out."""
+def joined(
+    parts: Iterable[Part], batches: int, low: float = -inf, high: float = inf
+) -> Regression | None:
+    """The rows of all batches: every fifth batch, or the last rows of few ones, are held out.
+
+    None where there are no rows, or none to fit to.
+    """
     fitted: list[Part] = []
     held: list[Part] = []
     for number, part in enumerate(parts):
@@ -81,6 +88,8 @@ def joined(parts: Iterable[Part], batches: int, low: float = -inf, high: float =
         few = part[0].shape[1] - max(1, part[0].shape[1] // HELD_OUT)
         fitted.append(_rows_of(part, slice(None, few)))
         held.append(_rows_of(part, slice(few, None)))
+    if not fitted or not held:
+        return None
     x, t, base = zip(*fitted, *held, strict=True)
     return Regression(
         np.concatenate(x, axis=1),
@@ -117,21 +126,45 @@ def _parts(
         wanted = np.asarray(original.live[task.target][number])
         whole = None if mix is None else layer.out_dim  # mixed, not picked
         wanted = keep.cut(task.target, wanted, whole)
+        read = np.asarray(present.live[layer.data][number]) if task.wide else next(outputs)
+        other = None if tail.other is None else np.asarray(present.live[tail.other][number])
+        if not _corresponds(task, read, other, wanted.shape):
+            continue
         positions = wanted.size // wanted.shape[layer.out_dim]
         chosen = np.sort(rng.permutation(positions)[:cap])
         t = target_rows(wanted, layer.out_dim, groups, chosen)
         base = shift
         if mix is not None:
             t = t @ mix - shift
-        elif tail.other is None:
+        elif other is None:
             t *= scale
         else:
-            other = np.broadcast_to(present.live[tail.other][number], wanted.shape)
-            base = shift + target_rows(other, layer.out_dim, groups, chosen)
+            spread = np.broadcast_to(other, wanted.shape)
+            base = shift + target_rows(spread, layer.out_dim, groups, chosen)
             t -= base
         if task.wide:
-            data = np.asarray(present.live[layer.data][number])
-            x = layer_rows(layer, present.node(layer.out), data, wanted.shape, chosen)
+            x = layer_rows(layer, present.node(layer.out), read, wanted.shape, chosen)
         else:
-            x = target_rows(next(outputs), layer.out_dim, groups, chosen)
+            x = target_rows(read, layer.out_dim, groups, chosen)
         yield x, t, base
+
+
+def _corresponds(
+    task: Task, read: NDArray[Any], other: NDArray[Any] | None, wanted: tuple[int, ...]
+) -> bool:
+    """Whether the cut model has a row for each row of the original in this batch.
+
+    It need not where a value that is computed says how many rows there are (detections, lengths).
+    """
+    layer = task.layer
+    if other is not None and not _spreads(other.shape, wanted):
+        return False
+    if layer.kernel and task.wide:
+        return bool(read.shape[0] == wanted[0])
+    dim = layer.data_dim if task.wide else layer.out_dim
+    return bool(read.size // read.shape[dim] == prod(wanted) // wanted[layer.out_dim])
+
+
+def _spreads(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
+    pairs = zip(reversed(shape), reversed(to), strict=False)
+    return len(shape) <= len(to) and all(have in (1, want) for have, want in pairs)

@@ -263,7 +263,7 @@ def _correct(job: _Job, task: Task | GateTask, method: Method) -> LayerRecord:
     for walk, names in ((runs.original, task.wants), (runs.present, task.reads)):
         for name in names:
             walk.release(name)
-    if not 0 < rows.fit < rows.x.shape[1]:
+    if rows is None or not 0 < rows.fit < rows.x.shape[1]:
         return LayerRecord(task.name, task.op, reason="too few samples to judge by")
     seen = task.now if method.wide else identity(task.scale.size)
     now = scaled(seen, task.scale)
@@ -280,9 +280,9 @@ def _correct(job: _Job, task: Task | GateTask, method: Method) -> LayerRecord:
     return LayerRecord(task.name, task.op, task.target, before, after, after < before, seconds)
 
 
-def _regression(job: _Job, task: Task | GateTask, method: Method) -> Regression:
+def _regression(job: _Job, task: Task | GateTask, method: Method) -> Regression | None:
     cut, runs = job.cut, job.runs
     if isinstance(task, Task):
         return gather(task, cut.keep, runs.original, runs.present, job.rng, cut.effort)
     rows = gather_gate(task, cut.keep, runs.original, runs.present, job.rng, cut.effort)
-    return rows if method.wide else narrowed(rows, task.now)
+    return rows if rows is None or method.wide else narrowed(rows, task.now)

@@ -239,3 +239,23 @@ def test_a_criterion_that_cannot_tell_units_apart_says_so(tmp_path: Path) -> Non
     onnx.save(model, path)
     (warning,) = main_command(path, 0.6, **options).warnings
     assert "scores all units of 1 groups (g0000) the same" in warning
+
+
+def test_rows_that_a_value_decides_on_are_not_re_fitted(tmp_path: Path) -> None:
+    """Which rows come to the last layer depends on what the layers before it say."""
+    text = """net (float[N,6] x, float[6,12] w_a, float[12,6] w_b, float[6,3] w_c) => (float[M,3] y)
+    <float zero = {0.0}> {
+      a = MatMul(x, w_a)
+      r = Relu(a)
+      b = MatMul(r, w_b)
+      m = ReduceMean<axes = [1], keepdims = 0>(b)
+      g = Greater(m, zero)
+      c = Compress<axis = 0>(b, g)
+      y = MatMul(c, w_c)
+    }"""
+    model = model_from_text(HEAD + text, integers=False)
+    onnx.save(model, tmp_path / "model.onnx")
+    np.savez(tmp_path / "model.npz", x=np.random.default_rng(0).standard_normal((64, 6)))
+    report = main_command(tmp_path / "model.onnx", half_way(read(model)))
+    assert report.recovery is not None
+    assert len(report.recovery.layers) == 2
