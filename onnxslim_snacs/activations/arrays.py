@@ -7,11 +7,12 @@ compressed members are read as a stream, rows in ascending order.
 
 from __future__ import annotations
 
+import errno
 import math
 import struct
 import zipfile
-import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -20,12 +21,16 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from onnxslim_snacs.errors import FileSystemError, InputRefused, LimitExceeded, foreign
+from onnxslim_snacs.errors import FileSystemError, InputRefused, LimitExceeded, SnacsError, foreign
 
 #: One sample may take so many bytes.
 MAX_SAMPLE = 1 << 30
 #: A compressed member may unpack to so many bytes, or to so many times its own size.
 MAX_UNPACKED, MAX_EXPANSION = 1 << 30, 200
+
+_LARGEST = 1 << 62
+#: Faults of the system, not of what a file holds.
+_SYSTEM = (errno.EACCES, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOENT, errno.ENOMEM)
 
 Rows = NDArray[np.int64]
 
@@ -138,11 +143,9 @@ class PackedArray:
         if self._stream is None:
             archive = zipfile.ZipFile(self.path)  # stays open for the next rows
             self._stream = archive.open(self.member)
-        try:
+        with _reading(self.path, f"{self.member} is damaged"):
             self._stream.seek(self.offset + first * row)
             data = self._stream.read(count * row)
-        except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise _refuse(self.path, f"{self.member} is damaged: {error}") from error
         if len(data) != count * row:
             raise _refuse(self.path, f"{self.member} ends early")
         return np.frombuffer(data, self.dtype).reshape(count, *self.shape[1:])
@@ -156,7 +159,7 @@ def open_array(path: Path) -> MappedArray:
         LimitExceeded: one sample is too large.
     """
     with path.open("rb") as file:
-        shape, fortran, dtype = _header(path, "", file)
+        shape, fortran, dtype = _header(path, "the file", file)
         offset, size = file.tell(), path.stat().st_size
     _check_size(path, "", shape, dtype, size - offset)
     return MappedArray(path, offset, shape, dtype, fortran)
@@ -169,12 +172,11 @@ def open_archive(path: Path) -> Mapping[str, RowArray]:
         InputRefused: not such a file, Python objects in it, or shorter than it says.
         LimitExceeded: one sample is too large, or a member unpacks to far more than its size.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
+    with path.open("rb") as file:
+        with _reading(path, "not an .npz file"):
+            archive = zipfile.ZipFile(file)
             members = [m for m in archive.infolist() if not m.is_dir()]
-            return {m.filename.removesuffix(".npy"): _member(path, archive, m) for m in members}
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error) as error:
-        raise _refuse(path, f"not an .npz file: {error}") from error
+        return {m.filename.removesuffix(".npy"): _member(path, archive, m) for m in members}
 
 
 def _member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> RowArray:
@@ -184,7 +186,9 @@ def _member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> RowA
             f"{foreign(path)}: {foreign(info.filename)} unpacks {info.compress_size} bytes to "
             f"{info.file_size}; if that is meant, save it with numpy.savez"
         )
-    with archive.open(info) as file:
+    with _reading(path, f"{info.filename} cannot be unpacked"):
+        file = archive.open(info)
+    with file:
         shape, fortran, dtype = _header(path, info.filename, file)
         offset = file.tell()
     _check_size(path, info.filename, shape, dtype, info.file_size - offset)
@@ -202,6 +206,8 @@ def _data_start(path: Path, info: zipfile.ZipInfo) -> int:
     with path.open("rb") as file:
         file.seek(info.header_offset)
         header = file.read(30)
+    if len(header) < 30:
+        raise _refuse(path, f"{info.filename} ends behind the end of the file")
     name, extra = struct.unpack("<HH", header[26:30])
     start = info.header_offset + 30 + name + extra
     if start + info.file_size > path.stat().st_size:
@@ -212,16 +218,16 @@ def _data_start(path: Path, info: zipfile.ZipInfo) -> int:
 def _header(
     path: Path, member: str, file: IO[bytes]
 ) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    try:
+    with _reading(path, f"{member} is not a numpy array"):
         version = npy.read_magic(file)
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, fortran, dtype = read(file)
-    except (ValueError, EOFError, SyntaxError, RecursionError) as error:
-        raise _refuse(path, f"{member} is not a numpy array: {error}".strip()) from error
     if dtype.hasobject or dtype.names is not None or dtype.kind not in "fiubUS":
         raise _refuse(path, f"{member} holds {dtype}, expected numbers or strings".strip())
     if dtype.itemsize == 0:
         raise _refuse(path, f"{member} holds empty strings only".strip())
+    if any(abs(d) > _LARGEST for d in shape):  # Python does not even print the largest numbers
+        raise _refuse(path, f"{member} has extents that no memory can hold".strip())
     if not shape or any(d < 0 for d in shape):
         raise _refuse(path, f"{member} has the shape {shape}, expected (samples, ...)".strip())
     return shape, fortran, dtype
@@ -237,6 +243,30 @@ def _check_size(
         )
     if math.prod(shape[1:]) * dtype.itemsize > MAX_SAMPLE:
         raise LimitExceeded(f"{foreign(path)}: one sample of shape {shape[1:]} exceeds 1 GiB")
+
+
+@contextmanager
+def _reading(path: Path, what: str) -> Iterator[None]:
+    """Turn what zipfile, its decompressors and numpy raise of a file into a refusal.
+
+    Damaged bytes make them raise nearly everything: TokenError, LZMAError, KeyError, OSError for a
+    place before the beginning.  Nothing but calls of theirs belongs into the block.
+
+    Args:
+        path: the file.
+        what: what is wrong then, as the beginning of a sentence.
+
+    Raises:
+        InputRefused: with their reason.
+    """
+    try:
+        yield
+    except (MemoryError, SnacsError):
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in _SYSTEM:
+            raise
+        raise _refuse(path, f"{what}: {type(error).__name__} {error}".strip()) from error
 
 
 def _as_slice(rows: Rows) -> slice | Rows:

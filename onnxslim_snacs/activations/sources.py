@@ -247,6 +247,10 @@ def files_of(data: DataConfig) -> tuple[Path, ...]:
 
 def _files(path: Path) -> tuple[Path, ...]:
     """The file, or the files in a folder and below, hidden ones left out."""
+    if not path.is_dir() and not path.is_file():
+        raise InputRefused(
+            f"--data {foreign(path)}: no ordinary file (a pipe, a socket or a device)"
+        )
     if not path.is_dir():
         return (path,)
     found = (file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from onnxslim_snacs.activations.distinct import require_different
 from onnxslim_snacs.activations.samples import SHARE, SHARE_AUTO, split
 from onnxslim_snacs.activations.sources import CalibrationSource, files_of, open_source
 from onnxslim_snacs.commands.outputs import Outputs, Told, nobody
@@ -93,6 +94,7 @@ def compress(
     with clock.stage("data"):
         facts = work.analysis.facts
         source = given or open_source(config.data, graph, seed=config.seed, facts=facts)
+        few = require_different(source)
         samples = split(source, SHARE_AUTO if isinstance(config.goal, Drop) else SHARE)
     scores = rank(work, config, criterion, samples.scoring)
     judge = _judge(work, samples.judging)
@@ -113,7 +115,11 @@ def compress(
             **scores.notes,
             **decision_notes(config, decision.why),
         },
-        warnings=(*warnings_of(source, work.analysis), *scores.warnings),
+        warnings=(
+            *((few,) if few else ()),
+            *warnings_of(source, work.analysis, judge),
+            *scores.warnings,
+        ),
     )
     model = cut.model if final is None else final.model
     done = Compressed(model, plan, report)

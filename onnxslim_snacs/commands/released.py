@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from onnxslim_snacs.activations.distinct import require_different
 from onnxslim_snacs.activations.samples import split
 from onnxslim_snacs.activations.sources import files_of, open_source
 from onnxslim_snacs.commands.outputs import Outputs, Told, nobody
@@ -86,6 +87,7 @@ def compress_as_released(
     with clock.stage("data"):
         facts = work.analysis.facts
         source = given or open_source(config.data, graph, seed=config.seed, facts=facts)
+        few = require_different(source)
         samples = split(source)
     with clock.stage("score"):
         scored = score_connections(score_context(work, samples.scoring), groups=config.groups)
@@ -105,7 +107,7 @@ def compress_as_released(
         report,
         criterion="snacs as released",
         notes={**report.notes, "as_released": _notes(config, scored, masks, dead)},
-        warnings=warnings_of(source, work.analysis),
+        warnings=(*((few,) if few else ()), *warnings_of(source, work.analysis)),
     )
     done = Compressed(cut.model, plan, report)
     outputs.write(done, graph.base_dir, clock, progress, told)

@@ -115,6 +115,25 @@ def answers(
     return Answers(columns, tuple(sizes), np.concatenate(labels) if labels else None)
 
 
+def answers_alike(said: Answers) -> bool:
+    """Whether a model gives several samples the same answer: the same class, or the same numbers.
+
+    What no dimension ties to the samples is not told apart, and is taken for different.
+    """
+    if said.samples < 2:
+        return False
+    place = class_output(said)
+    if place is not None:
+        rows = np.concatenate(said.outputs[place]).reshape(said.samples, -1).argmax(axis=1)
+        return len(np.unique(rows)) == 1
+    for runs in said.outputs:
+        rows = tuple(values.shape[0] if values.ndim else 0 for values in runs)
+        if rows != said.sizes or len({values.shape[1:] for values in runs}) != 1:
+            return False
+    whole = [np.concatenate(runs) for runs in said.outputs]
+    return bool(whole) and all(bool((values == values[:1]).all()) for values in whole)
+
+
 def drift(reference: Answers, other: Answers) -> Drift:
     """Compare two models' answers to the same samples."""
     errors = [_relative(a, b) for a, b in zip(reference.outputs, other.outputs, strict=True)]

@@ -11,7 +11,8 @@ from onnxslim_snacs.config import CompressConfig, Drop
 from onnxslim_snacs.decide.choose import Choice
 from onnxslim_snacs.errors import foreign
 from onnxslim_snacs.ir.keep import KeepMap
-from onnxslim_snacs.judge.drift import Drift
+from onnxslim_snacs.judge.drift import Drift, answers_alike
+from onnxslim_snacs.judge.judge import Judge
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.plan.work import Work
 from onnxslim_snacs.proof.inexact import inexact_nodes
@@ -48,11 +49,24 @@ def decision_notes(config: CompressConfig, choice: Choice) -> dict[str, object]:
     return notes
 
 
-def warnings_of(source: CalibrationSource, analysis: Analysis) -> tuple[str, ...]:
-    """What the user should know."""
+def warnings_of(
+    source: CalibrationSource, analysis: Analysis, judge: Judge | None = None
+) -> tuple[str, ...]:
+    """What the user should know.
+
+    Args:
+        source: the samples.
+        analysis: the model.
+        judge: what the original answers to some of them.
+    """
     found = []
     if source.is_random:
         found.append(NO_DATA)
+    elif judge is not None and answers_alike(judge.reference):
+        found.append(
+            "the original gives all samples the same answer: that the cut model gives it, too, "
+            "says nothing"
+        )
     if source.left_out:
         found.append(
             f"{len(source.left_out)} files of {foreign(source.name)} are no samples and were left "
