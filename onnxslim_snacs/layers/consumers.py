@@ -11,9 +11,10 @@ import numpy as np
 from onnxslim_snacs.activations.sources import CalibrationSource
 from onnxslim_snacs.ir.types import Axis, Group, IntArray
 from onnxslim_snacs.layers.grams import Reading, read_layers
-from onnxslim_snacs.layers.layers import Layer, original_layers, stored, weight_blocks
+from onnxslim_snacs.layers.layers import Layer, original_layers, weight_blocks
 from onnxslim_snacs.layers.moments import FloatArray
 from onnxslim_snacs.layers.tail import Tail, follow, runs_into_sum
+from onnxslim_snacs.layers.typed import real_constant
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.session import SessionConfig
 from onnxslim_snacs.ops.analyse import Analysis
@@ -128,7 +129,7 @@ def consumer_moments(
     )
     found: dict[Axis, list[Consumer]] = {}
     for (axis, layer, tail), seen in zip(readers, read, strict=True):
-        weight = stored(graph, layer.weight)
+        weight = real_constant(graph, layer.weight)
         if seen is None or weight is None or seen.variance <= 0.0:
             continue
         if not np.isfinite(seen.moments.xx).all():
@@ -162,7 +163,7 @@ def _tail(analysis: Analysis, layer: Layer) -> Tail:
 
 
 def _features(graph: ModelGraph, layer: Layer) -> int:
-    weight = stored(graph, layer.weight)
+    weight = real_constant(graph, layer.weight)
     return 0 if weight is None else weight.shape[layer.met] * prod(layer.kernel)
 
 

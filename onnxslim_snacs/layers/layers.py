@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.ir.types import Axis, Sink
-from onnxslim_snacs.model.graph import ModelGraph, node_constant
+from onnxslim_snacs.layers.typed import real_constant
+from onnxslim_snacs.model.graph import ModelGraph
+from onnxslim_snacs.model.graph import stored as stored
 from onnxslim_snacs.model.pieces import reads
 from onnxslim_snacs.ops import OPERATORS
 from onnxslim_snacs.ops.analyse import Analysis
@@ -126,7 +128,7 @@ def _layer(analysis: Analysis, sink: Sink, place: int, cut: ModelGraph) -> Layer
     assert sink.weight_out is not None
     assert sink.weight_input is not None
     assert sink.out is not None
-    node, weight = cut.nodes[place], stored(cut, sink.weight.tensor)
+    node, weight = cut.nodes[place], real_constant(cut, sink.weight.tensor)
     trained = _trained(op_key(node))
     groups = next((int(a.i) for a in node.attribute if a.name == "group"), 1)
     assert weight is not None
@@ -192,7 +194,7 @@ def _refusal(
         cut.nodes[place].input
     ):
         return "the cut has changed its inputs"
-    weight = stored(cut, sink.weight.tensor)
+    weight = real_constant(cut, sink.weight.tensor)
     if weight is None:
         return "its weights are computed, not stored"
     if weight.dtype.kind != "f":
@@ -204,16 +206,6 @@ def _refusal(
     if any(axis.tensor == sink.out.tensor and axis in keep.periods for axis in keep.kept):
         return "its output is cut along an axis of changing extent"
     return ""
-
-
-def stored(graph: ModelGraph, name: str) -> NDArray[Any] | None:
-    """The value of an initializer or of a Constant node; None for anything else."""
-    if name in graph.initializers:
-        return graph.array(name)
-    position = graph.producer.get(name)
-    if position is None or graph.nodes[position].op_type != "Constant":
-        return None
-    return node_constant(graph.nodes[position])
 
 
 def weight_blocks(layer: Layer, weight: NDArray[Any]) -> FloatArray:

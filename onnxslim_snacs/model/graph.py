@@ -127,3 +127,13 @@ def captured(node: NodeProto) -> tuple[str, ...]:
             own.update(inner.output)
         names.update((v.name, None) for v in body.output if v.name not in own)
     return tuple(names)
+
+
+def stored(graph: ModelGraph, name: str) -> NDArray[Any] | None:
+    """The value of an initializer or of a Constant node; None for anything else."""
+    if name in graph.initializers:
+        return graph.array(name)
+    position = graph.producer.get(name)
+    if position is None or graph.nodes[position].op_type != "Constant":
+        return None
+    return node_constant(graph.nodes[position])

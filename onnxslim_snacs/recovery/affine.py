@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from onnx import NodeProto
 
-from onnxslim_snacs.layers.layers import Layer, stored, weight_blocks
+from onnxslim_snacs.layers.layers import Layer, weight_blocks, weight_from_blocks
 from onnxslim_snacs.layers.moments import FloatArray
 from onnxslim_snacs.layers.tail import channel_vector
+from onnxslim_snacs.layers.typed import real_constant, rounded, typed
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.recovery.solve import Affine
 
@@ -18,12 +19,12 @@ def read_affine(cut: ModelGraph, layer: Layer) -> Affine | None:
     Returns:
         weight (groups, features, outputs of a group) and bias (groups, outputs of a group).
     """
-    node, weight = cut.nodes[layer.position], stored(cut, layer.weight)
+    node, weight = cut.nodes[layer.position], real_constant(cut, layer.weight)
     assert weight is not None
     blocks = weight_blocks(layer, weight) * alpha(layer, node)
     bias: FloatArray | None = np.zeros(layer.outputs)
     if has_bias(layer, node):
-        value = stored(cut, bias_of(layer, node))
+        value = real_constant(cut, bias_of(layer, node))
         if layer.is_matrix:  # spread over the output; that of a convolution lies along its channels
             bias = channel_vector(value, layer)
         else:
@@ -56,6 +57,31 @@ def bias_of(layer: Layer, node: NodeProto) -> str:
 def has_bias(layer: Layer, node: NodeProto) -> bool:
     """Whether a layer adds a vector to its product."""
     return bias_of(layer, node) != "" and beta(layer, node) != 0
+
+
+def is_retyped(cut: ModelGraph, layer: Layer) -> bool:
+    """Whether the file has a layer's weights or its bias in another type or order."""
+    places = (
+        typed(cut, name) for name in (layer.weight, bias_of(layer, cut.nodes[layer.position]))
+    )
+    return any(place is not None and place.steps for place in places)
+
+
+def as_stored(cut: ModelGraph, layer: Layer, fit: Affine) -> Affine:
+    """What a layer computes if it is given this map, once that is stored in the file's type."""
+    node, like = cut.nodes[layer.position], real_constant(cut, layer.weight)
+    assert like is not None
+    factor = alpha(layer, node)
+    wanted = weight_from_blocks(layer, fit.weight / factor, like)
+    kept = rounded(cut, layer.weight, wanted)
+    bias = fit.bias
+    if has_bias(layer, node) and not layer.is_matrix:
+        name, scale = bias_of(layer, node), beta(layer, node)
+        bias = rounded(cut, name, bias.reshape(-1) / scale).astype(np.float64).reshape(bias.shape)
+        bias = bias * scale
+    if kept is wanted:
+        return Affine(fit.weight, bias)
+    return Affine(weight_blocks(layer, kept) * factor, bias)
 
 
 def scaled(fit: Affine, scale: FloatArray) -> Affine:

@@ -25,7 +25,14 @@ from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.session import SessionConfig
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.progress import Progress, silent
-from onnxslim_snacs.recovery.affine import followed, identity, scaled, unscaled
+from onnxslim_snacs.recovery.affine import (
+    as_stored,
+    followed,
+    identity,
+    is_retyped,
+    scaled,
+    unscaled,
+)
 from onnxslim_snacs.recovery.bilinear import Partner, find_partners
 from onnxslim_snacs.recovery.effort import WHOLE, Effort
 from onnxslim_snacs.recovery.gates import GateTask, find_gates, gather_gate
@@ -268,6 +275,10 @@ def _correct(job: _Job, task: Task | GateTask, method: Method) -> LayerRecord:
     seen = task.now if method.wide else identity(task.scale.size)
     now = scaled(seen, task.scale)
     then, judged = method.fit(rows, now), rows.held
+    if method.wide and isinstance(task, Task) and is_retyped(graph, task.layer):
+        # judged as it will be in the type of the file
+        kept = as_stored(graph, task.layer, unscaled(then, task.scale, seen))
+        then = scaled(kept, task.scale)
     before, after = judged.error(now), judged.error(then)
     if after < before:
         fitted = unscaled(then, task.scale, seen)

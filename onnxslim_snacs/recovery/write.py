@@ -8,6 +8,7 @@ from onnx import helper
 from onnxslim_snacs.layers.layers import Layer, weight_from_blocks
 from onnxslim_snacs.layers.moments import FloatArray
 from onnxslim_snacs.layers.tail import Tail
+from onnxslim_snacs.layers.typed import in_type, real_constant, typed
 from onnxslim_snacs.layers.walk import Walk
 from onnxslim_snacs.model.edit import add_initializer, get_value, set_input, set_value
 from onnxslim_snacs.model.graph import ModelGraph
@@ -34,12 +35,11 @@ def write_affine(
     """
     node = walk.node(layer.out)
     if not np.array_equal(now.weight, then.weight):
-        old = get_value(walk.model, layer.weight, walk.base_dir)
-        set_value(
-            walk.model,
-            layer.weight,
-            weight_from_blocks(layer, then.weight / alpha(layer, node), old),
-        )
+        place, old = typed(cut, layer.weight), real_constant(cut, layer.weight)
+        assert place is not None
+        assert old is not None
+        value = weight_from_blocks(layer, then.weight / alpha(layer, node), old)
+        set_value(walk.model, place.name, in_type(cut, place, value))
     change = (then.bias - now.bias).reshape(-1)
     if np.any(change != 0):
         _add_bias(walk, cut, layer, tail, then.bias.reshape(-1), change)
@@ -69,11 +69,22 @@ def _add_bias(
     walk: Walk, cut: ModelGraph, layer: Layer, tail: Tail, whole: FloatArray, change: FloatArray
 ) -> None:
     node = walk.node(layer.out)
-    dtype = get_value(walk.model, layer.weight, walk.base_dir).dtype
+    weight = real_constant(cut, layer.weight)
+    assert weight is not None
+    dtype = weight.dtype
     place = layer.trained.bias
     if place is not None and has_bias(layer, node):
-        value = (whole / beta(layer, node)).astype(dtype)
-        alone = _is_alone(cut, bias_of(layer, node))
+        value, name = (whole / beta(layer, node)).astype(dtype), bias_of(layer, node)
+        lies = typed(cut, name)
+        if (
+            lies is not None
+            and lies.steps
+            and _is_alone(cut, name)
+            and lies.value.size == value.size
+        ):
+            set_value(walk.model, lies.name, in_type(cut, lies, value))
+            return
+        alone = _is_alone(cut, name)
         set_input(walk.model, node, place, value, alone=alone, suffix=SUFFIX)
     elif tail.bias is not None:
         _add_behind(walk, cut, layer, tail, change)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import ModelProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from onnxslim_snacs.activations.sources import open_source
 from onnxslim_snacs.config import DataConfig
@@ -154,6 +154,60 @@ def test_what_can_be_expressed_is_recovered_exactly(tmp_path: Path, name: str) -
     cut = Cut(analysis, keep, prune(analysis, keep), source_of(tmp_path, analysis, 96))
     assert output_error(cut, cut.model) > 1e-2
     assert output_error(cut, recover_least_squares(cut).model) < 1e-5
+
+
+def retyped(model: ModelProto, kind: int, steps: int = 127) -> ModelProto:
+    """The model with its matrices and filters in another type, and nodes that bring them back."""
+    changed = ModelProto()
+    changed.CopyFrom(model)
+    nodes = []
+    for tensor in list(changed.graph.initializer):
+        array = numpy_helper.to_array(tensor)
+        if array.ndim < 2:
+            continue
+        name, inputs = tensor.name, [f"{tensor.name}_stored"]
+        if kind == TensorProto.BFLOAT16:
+            stored = helper.make_tensor(inputs[0], kind, array.shape, array.reshape(-1))
+            nodes.append(helper.make_node("Cast", inputs, [name], to=TensorProto.FLOAT))
+        else:
+            scale = np.array(np.abs(array).max() / steps, dtype=np.float32)
+            inputs.append(f"{name}_scale")
+            changed.graph.initializer.append(numpy_helper.from_array(scale, inputs[1]))
+            numbers = np.rint(array / scale).astype(np.int8)
+            stored = numpy_helper.from_array(numbers, inputs[0])
+            nodes.append(helper.make_node("DequantizeLinear", inputs, [name]))
+        tensor.CopyFrom(stored)
+    later = list(changed.graph.node)
+    del changed.graph.node[:]
+    changed.graph.node.extend([*nodes, *later])
+    return changed
+
+
+@pytest.mark.parametrize("kind", [TensorProto.BFLOAT16, TensorProto.INT8])
+@pytest.mark.parametrize("name", ["residual", "products", "left"])
+def test_weights_in_other_types_come_back_nearly_as_floats_do(
+    tmp_path: Path, name: str, kind: int
+) -> None:
+    twin = make_cut(tmp_path, float_model(name), 0.4, 3)
+    cut = make_cut(tmp_path, retyped(float_model(name), kind), 0.4, 3)
+    recovered = recover_least_squares(cut)
+    assert changed_weights(cut, recovered)
+    float_error = output_error(twin, recover_least_squares(twin).model)
+    assert output_error(cut, recovered.model) < 1.1 * float_error + 0.01
+    old = {t.name: (t.data_type, list(t.dims)) for t in cut.model.graph.initializer}
+    new = {t.name: (t.data_type, list(t.dims)) for t in recovered.model.graph.initializer}
+    assert {name: kind for name, kind in new.items() if name in old} == old
+
+
+def test_what_rounding_spoils_is_not_kept(tmp_path: Path) -> None:
+    cut = make_cut(tmp_path, retyped(float_model("products"), TensorProto.INT8, steps=1), 0.4, 3)
+    recovered = recover_least_squares(cut)
+    tried = [(e.before, e.after, e.kept) for e in recovered.layers if e.after is not None]
+    assert tried
+    for before, after, kept in tried:
+        assert before is not None
+        assert kept == (after < before)
+    assert output_error(cut, recovered.model) <= output_error(cut, cut.model) + 1e-6
 
 
 def fold(model: ModelProto) -> ModelProto:
