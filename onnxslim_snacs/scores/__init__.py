@@ -1,7 +1,7 @@
 """Criteria: one file for each, one line for each here."""
 
 from onnxslim_snacs.errors import UsageError
-from onnxslim_snacs.scores import fisher, magnitude, random, refit, snip, taylor
+from onnxslim_snacs.scores import fisher, grasp, magnitude, random, refit, snip, taylor
 from onnxslim_snacs.scores.criterion import Criterion
 from onnxslim_snacs.scores.snacs.score import GAUSSIAN, SNACS
 
@@ -17,6 +17,7 @@ CRITERIA: dict[str, Criterion] = {
         fisher.FISHER,
         taylor.TAYLOR,
         snip.SNIP,
+        grasp.GRASP,
         random.CRITERION,
     )
 }

@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 #: Examinations of a training, and the least number of steps between two.
 EXAMINATIONS, LEAST_STEPS = 40, 10
 STOPPED = "stopped by the user"
-#: Root mean square of usual weights: stored bytes move as far beside their size as those do.
-_USUAL = 0.05
+#: Root mean square of usual weights, for which the learning rate is meant, and the least one.
+_USUAL, _SMALL = 0.05, 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,13 +149,16 @@ def _begin(
 
 
 def _optimizer(network: Network, config: FinetuneConfig) -> torch.optim.AdamW:
-    """Vectors do not decay; stored bytes move in their own units."""
+    """Vectors do not decay; the rate goes by the size of a tensor's numbers.
+
+    Adam's steps have the size of the rate, whatever a tensor's unit is: filters that read pixels
+    of 0 ... 255 would be lost in one step, and stored bytes would not move.
+    """
     groups = []
-    for key, value in network.parameters.items():
+    for value in network.parameters.values():
         decay = config.decay if value.ndim > 1 else 0.0
-        scale = 1.0
-        if key in network.whole:
-            scale = float(value.detach().square().mean().sqrt()) / _USUAL
+        size = float(value.detach().square().mean().sqrt())
+        scale = max(size, _SMALL) / _USUAL
         groups.append({"params": [value], "weight_decay": decay, "scale": scale})
     return torch.optim.AdamW(groups, lr=config.rate)
 

@@ -16,12 +16,14 @@ from onnxslim_snacs.activations.sources import Batch, open_source
 from onnxslim_snacs.config import DataConfig
 from onnxslim_snacs.errors import UsageError
 from onnxslim_snacs.ir.keep import keep_map
+from onnxslim_snacs.layers.moments import FloatArray
 from onnxslim_snacs.model.session import SessionConfig, create_session
 from onnxslim_snacs.proof.oracle import masked_original
-from onnxslim_snacs.scores import CRITERIA, snip, taylor
+from onnxslim_snacs.scores import CRITERIA, grasp, snip, taylor
 from onnxslim_snacs.scores.criterion import ScoreContext, with_options
 from onnxslim_snacs.scores.losses import Signs
 from onnxslim_snacs.scores.unit_gates import gate_products, mean_over_samples
+from onnxslim_snacs.torch_graph.network import open_network
 from tests.harness import model_from_text, read
 
 #: a = [[1, 0, 1], [0, 2, 2]] is what the last layer reads; y = [0, 2].
@@ -97,6 +99,62 @@ def test_taylor_by_hand(toy: ScoreContext, monkeypatch: pytest.MonkeyPatch) -> N
     assert values == pytest.approx([0.5, 32, 8.5])
     (values,) = taylor.taylor(toy, form="2016").scores.values()
     assert values == pytest.approx([0.1054, 0.8433, 0.5270], abs=1e-4)
+
+
+def test_grasp_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """H = diag(2, 1), weights (1, 2), minimum (0, 1): g = (2, 1), H g = (4, 1), w H g = (4, 2)."""
+    text = """
+<ir_version: 8, opset_import: ["" : 17]>
+net (float[N,1] x) => (float[N,1] y) <float[1,2] w = {1, 2}, float[2,1] v = {1, 1}> {
+  a = MatMul(x, w)
+  y = MatMul(a, v)
+}
+"""
+    model = parser.parse_model(text)
+    made = context(model, tmp_path / "x.npz", x=np.ones((1, 1), np.float32))
+
+    def quadratic(outputs: Mapping[str, torch.Tensor], batch: Batch) -> Sequence[torch.Tensor]:
+        w = weights[0]
+        return [w[0, 0].square() + 0.5 * (w[0, 1] - 1.0).square()]
+
+    weights: list[torch.Tensor] = []
+    opened = open_network
+
+    def remembered(*given: Any, **options: Any) -> Any:
+        network = opened(*given, **options)
+        weights[:] = [network.values["w"]]
+        return network
+
+    monkeypatch.setattr(grasp, "open_network", remembered)
+    monkeypatch.setattr(grasp, "choose_losses", lambda *_, **__: ("quadratic", quadratic))
+    (values,) = grasp.grasp(made).scores.values()
+    assert values == pytest.approx([4, 2])
+
+
+def test_grasp_against_finite_differences_of_the_gradient(tmp_path: Path) -> None:
+    """H g is how much the gradient changes along itself."""
+    text = TOY.replace("float[N,1] y", "float[N,2] y").replace(
+        "float[3,1] w = {1, 2, -1}", "float[3,2] w = {1, 0,  0, 2,  -1, 1}"
+    )
+    rows = np.array([[1, 0, 1], [2, 2, 2], [0, 1, -1]], dtype=np.float32)
+    labels = np.array([0, 1, 1])
+    made = context(parser.parse_model(text), tmp_path / "x.npz", x=rows, labels=labels)
+    cold = with_options(CRITERIA["grasp"], {"temperature": 2.0})
+    (values,) = cold.score(made).scores.values()
+    first, last = np.eye(3), np.array([[1, 0], [0, 2], [-1, 1.0]])
+
+    def gradient(a: FloatArray, b: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Of the mean cross-entropy of x a b / 2."""
+        y = rows @ a @ b / 2.0
+        p = np.exp(y) / np.exp(y).sum(axis=1, keepdims=True)
+        error = (p - np.eye(2)[labels]) / (2.0 * len(rows))
+        return rows.T @ error @ b.T, (rows @ a).T @ error
+
+    g, h = gradient(first, last)
+    step = 1e-5
+    ahead, behind = (gradient(first + s * g, last + s * h)[0] for s in (step, -step))
+    wanted = (first * (ahead - behind) / (2 * step)).sum(axis=0)
+    assert values == pytest.approx(wanted, rel=1e-4)
 
 
 def test_fisher_by_hand(toy: ScoreContext) -> None:
