@@ -187,7 +187,8 @@ class FinetuneConfig:
         minutes: how long, if `steps` does not say it.
         steps: how many batches; then the result does not depend on how fast the machine is.
         batch: samples in a step.
-        rate: the largest learning rate of AdamW.
+        rate: the largest learning rate of AdamW, for weights of a root mean square of 0.05; for
+            others in proportion.
         decay: of weights, for each step and unit of the rate.
         warmup: share of the training in which the rate rises.
         clip: length to which gradients are cut.
@@ -203,7 +204,7 @@ class FinetuneConfig:
     minutes: float = 10.0
     steps: int | None = None
     batch: int = 50
-    rate: float = 1e-3
+    rate: float = 5e-4
     decay: float = 1e-4
     warmup: float = 0.05
     clip: float = 1.0

@@ -1,9 +1,9 @@
-"""Logit-Fisher: how much a gate on a unit moves the answers, to second order and without labels.
+"""Logit-Fisher (method 6.2): how much a gate on a unit moves the answers, without labels.
 
 With z = v'J the gradient of randomly signed answers for the gate (`unit_gates`, `losses`),
 the score of a unit is the mean of z^2 over samples and signs: the diagonal of the Gauss-Newton
-matrix of the squared error of the answers, which is what taking the unit away alone costs while
-the model stays nearly linear in its gate.  Scores of different groups compare.
+matrix of the squared error of the answers, which is to second order what taking the unit away
+alone costs.  Scores of different groups compare.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""GraSP: how much less the gradient flows when a weight goes (Wang, Zhang, Grosse 2020).
+"""GraSP (method 6.2): how much less the gradient flows when a weight goes.
 
-The paper's score of a weight is -theta (H g), with g the gradient of the loss and H g its Hessian
-times g, and weights with the largest scores go; a unit's is the sum over its filters, and with the
-sign turned, higher means keep.  g is summed over all samples first, and then H g as well: the
-released code takes the gradient of all batches but the Hessian of one at a time.  It is meant for
-networks before training; at a minimum g is nearly zero.
+The score of a weight (Wang, Zhang, Grosse 2020) is -theta (H g), with g the gradient of the loss
+and H g its Hessian times g, and weights with the largest scores go; a unit's is the sum over its
+filters, and with the sign turned, higher means keep.  g is summed over all samples first, and then
+H g as well: the released code takes the gradient of all batches but the Hessian of one at a time.
+It is meant for networks before training; at a minimum g is nearly zero.
 """
 
 from __future__ import annotations

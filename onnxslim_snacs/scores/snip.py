@@ -1,4 +1,4 @@
-"""SNIP: connection sensitivity at the gates of units (Lee, Ajanthan, Torr 2019).
+"""SNIP (method 6.2): connection sensitivity at the gates of units (Lee, Ajanthan, Torr 2019).
 
 The paper's |dL/dc| of one batch, divided by its sum over all units: z summed over the samples
 before its absolute value is taken.  At a minimum of the loss that sum is nearly zero and holds

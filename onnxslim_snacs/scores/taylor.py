@@ -1,8 +1,9 @@
-"""First-order Taylor: how much the loss changes when a gate closes (Molchanov et al. 2017, 2019).
+"""First-order Taylor (method 6.2): how much the loss changes when a gate closes.
 
-2019 ("method 22"): the mean over samples of z^2, z = sum of a dL/da.  2016: the mean over samples
-of |mean over pixels of a dL/da|, divided by its Euclidean norm over the group.  Without labels the
-loss is that of random signs (`scores.losses`), and the form of 2019 is then the logit-Fisher.
+The form of 2019 (Molchanov et al., their method 22): the mean over samples of z^2, with z the sum
+of a dL/da.  The form of 2016 (Molchanov et al. 2017): the mean over samples of |mean over pixels
+of a dL/da|, divided by its Euclidean norm over the group.  Without labels the loss is that of
+random signs (`losses`), and the form of 2019 is then the logit-Fisher.
 """
 
 from __future__ import annotations

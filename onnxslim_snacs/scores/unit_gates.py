@@ -5,7 +5,7 @@ unit at all these places is z = sum of a dL/da over them, over the pixels and to
 dL/da that of the way through the reader alone (a residual stream goes on behind it).  Summing over
 all readers comes before any square or absolute value, for the unit goes everywhere at once; the
 statistics of normalisations are constants, in front of which a gate in training would say nothing
-(docs: SNIP; Molchanov et al. 2019).
+(method 6.1).
 
 Weights that a loop reads again (the recurrence of an LSTM) hold no samples: only what leaves the
 layer counts there.

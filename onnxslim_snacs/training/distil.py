@@ -1,4 +1,4 @@
-"""Training by a teacher: AdamW on the distance of the answers, and the best average is kept.
+"""Training by a teacher (method 6.3): AdamW on the distance of answers; the best average is kept.
 
 The loss is the squared difference of the answers over their variance, the mean over the outputs
 (Ba and Caruana 2014), or the cross-entropy of labels, or the sum of both.  The rate rises for the
@@ -41,8 +41,9 @@ if TYPE_CHECKING:
 #: Examinations of a training, and the least number of steps between two.
 EXAMINATIONS, LEAST_STEPS = 40, 10
 STOPPED = "stopped by the user"
-#: Root mean square of usual weights, for which the learning rate is meant, and the least one.
-_USUAL, _SMALL = 0.05, 1e-3
+#: Root mean square of usual weights, for which the learning rate is meant, and the least one of
+#: filters and of vectors: biases may all be zero, and shift activations of about one.
+_USUAL, _LEAST_FILTER, _LEAST_VECTOR = 0.05, 1e-5, 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +159,8 @@ def _optimizer(network: Network, config: FinetuneConfig) -> torch.optim.AdamW:
     for value in network.parameters.values():
         decay = config.decay if value.ndim > 1 else 0.0
         size = float(value.detach().square().mean().sqrt())
-        scale = max(size, _SMALL) / _USUAL
+        least = _LEAST_FILTER if value.ndim > 1 else _LEAST_VECTOR
+        scale = max(size, least) / _USUAL
         groups.append({"params": [value], "weight_decay": decay, "scale": scale})
     return torch.optim.AdamW(groups, lr=config.rate)
 
@@ -201,8 +203,7 @@ def _step(course: Course, optimizer: torch.optim.AdamW, state: Progressed) -> fl
     loss = _loss(course, batch, changed)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
-    parameters = list(course.network.parameters.values())
-    torch.nn.utils.clip_grad_norm_(parameters, config.clip)
+    _cut_gradients(optimizer, config.clip)
     optimizer.step()
     state.step += 1
     # young averages forget faster, for they begin with what was there before
@@ -211,6 +212,20 @@ def _step(course: Course, optimizer: torch.optim.AdamW, state: Progressed) -> fl
         for key, value in course.network.parameters.items():
             state.average[key].lerp_(value, 1 - keep)
     return float(loss.detach())
+
+
+def _cut_gradients(optimizer: torch.optim.AdamW, most: float) -> None:
+    """Shorten all gradients alike, if they are too long in the units of their tensors."""
+    parts = [
+        (value.grad, group["scale"])
+        for group in optimizer.param_groups
+        for value in group["params"]
+        if value.grad is not None
+    ]
+    length = torch.stack([gradient.norm() * scale for gradient, scale in parts]).norm()
+    factor = (most / (length + 1e-12)).clamp(max=1.0)
+    for gradient, _ in parts:
+        gradient.mul_(factor)
 
 
 def batch_at(source: CalibrationSource, step: int, size: int, seed: int) -> Batch:

@@ -31,7 +31,7 @@ from onnxslim_snacs.training.teacher import Standing
 MODELS = Path(__file__).resolve().parents[2] / "models"
 TEACHER, DATA = MODELS / "digits_resnet.onnx", MODELS / "digits_calibration.npz"
 CONFIG = FinetuneConfig(
-    data=DataConfig(str(DATA)), steps=60, augment=("shift", "mix"), rate=3e-3, batch=40
+    data=DataConfig(str(DATA)), steps=60, augment=("shift", "mix"), rate=1e-3, batch=40
 )
 
 
@@ -193,3 +193,29 @@ def test_ctrl_c_ends_with_the_best_so_far_and_resume_goes_on(student: Path, tmp_
     assert out.exists()
     assert app.run([*line[3:], "--resume", "--force"]) == 0
     assert not note.exists()
+
+
+def test_a_model_that_reads_pixels_of_0_to_255_is_trained_as_the_same_one_in_0_to_1(
+    student: Path, tmp_path: Path
+) -> None:
+    """Only the unit of the first filters differs: the rate goes by their size.
+
+    With one rate for all tensors the first steps would destroy them.
+    """
+    data = {key: value for key, value in np.load(DATA).items()}
+    np.savez(tmp_path / "bytes.npz", image=data["image"] * 255, labels=data["labels"])
+    paths = [tmp_path / "student.onnx", tmp_path / "teacher.onnx"]
+    for before, after in zip((student, TEACHER), paths, strict=True):
+        model = onnx.load(before)
+        first = next(n for n in model.graph.node if n.op_type == "Conv").input[1]
+        for tensor in model.graph.initializer:
+            if tensor.name == first:
+                value = numpy_helper.to_array(tensor) / np.float32(255)
+                tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
+        onnx.save(model, after)
+    config = replace(CONFIG, steps=30, decay=0.0)
+    _, plain = finetune(student, TEACHER, config)
+    config = replace(config, data=DataConfig(str(tmp_path / "bytes.npz")))
+    _, scaled = finetune(paths[0], paths[1], config)
+    assert plain.logit_error[1] < plain.logit_error[0]
+    assert scaled.logit_error[1] == pytest.approx(plain.logit_error[1], rel=0.03)
