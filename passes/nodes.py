@@ -39,8 +39,11 @@ def freeze_numbers(draft: Draft) -> None:
     """Keep numbers that are derived from extents which the cut changes."""
     frozen = frozen_inputs(draft.analysis, draft.keep, draft.replaced)
     for position, index, value in frozen:
-        name = draft.analysis.nodes[position].inputs[index]
-        _set_input(draft, position, index, draft.keep.cut(name, value))
+        node = draft.analysis.nodes[position]
+        if isinstance(value, SetDims):
+            _set_dims(draft, position, node, value)
+        else:
+            _set_input(draft, position, index, draft.keep.cut(node.inputs[index], value))
 
 
 def place_nodes(draft: Draft) -> None:

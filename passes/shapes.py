@@ -81,15 +81,16 @@ def _copies(node: OpNode, position: int) -> bool:
 
 def frozen_inputs(
     analysis: Analysis, keep: KeepMap, replaced: set[tuple[int, int]]
-) -> Iterator[tuple[int, int, NDArray[Any]]]:
+) -> Iterator[tuple[int, int, NDArray[Any] | SetDims]]:
     """Constants for numbers that the model derives from extents that the cut changes.
 
     A head dimension read off a tensor and turned into a scale must keep its old value: wherever
     arithmetic on such an extent leaves the world of shapes, its known value is put in.  It leaves
-    it, too, where it meets a constant that is cut: what comes out is no number, but a weight.
+    it, too, where it meets a constant that is cut: what comes out is no number, but a weight.  Of a
+    vector that is known in part, for its other entries follow the input, that part is put in.
 
     Yields:
-        (position of the node, position of its input, value).
+        (position of the node, position of its input, value or what of it is known).
     """
     tainted: set[str] = set()
     for position, node in enumerate(analysis.nodes):
@@ -112,6 +113,12 @@ def frozen_inputs(
             value = node.facts.value(node.inputs[index])
             if value is not None:
                 yield position, index, value
+                continue
+            partial = node.facts.partial(node.inputs[index]) or ()
+            entries = {k: number for k, number in enumerate(partial) if number is not None}
+            if entries:
+                plain = node.op == "Reshape" and not node.attr("allowzero", 0)
+                yield position, index, SetDims(index, entries, reshape=plain)
 
 
 def _scales_a_weight(node: OpNode, keep: KeepMap, tainted: set[str]) -> bool:
