@@ -36,7 +36,7 @@ from onnxslim_snacs.config import DataConfig
 from onnxslim_snacs.errors import FileSystemError, InputRefused, UsageError, foreign
 from onnxslim_snacs.model.facts import ModelFacts, read_facts
 from onnxslim_snacs.model.graph import ModelGraph
-from onnxslim_snacs.model.sizes import default_sizes
+from onnxslim_snacs.model.sizes import Shape, default_sizes
 
 #: Samples in a run if the model leaves it open.
 BATCH = 32
@@ -118,6 +118,14 @@ class CalibrationSource:
         """Samples `start` to `stop` of the shuffled order: a random choice without overlap."""
         return replace(self, order=self.order[start:stop])
 
+    def settled(self, facts: ModelFacts) -> CalibrationSource:
+        """The same in the batches in which the model is known to run.
+
+        What declares its batch to be free may still hold a number of samples somewhere inside.
+        """
+        specs = tuple(_settled(spec, facts.shape(spec.name)) for spec in self.specs)
+        return replace(self, specs=specs) if facts.ran and not self.table.whole else self
+
     def batches(self, size: int | None = None) -> Iterator[Batch]:
         """All samples once, in the order of the files; in a run all have the same shapes.
 
@@ -166,6 +174,14 @@ class CalibrationSource:
         axes = {s.name: s.sample_dim for s in self.specs if s.sample_dim}
         checked = None if labels is None else check_labels(self.name, labels, self.classes)
         return Batch(inputs, len(index), fixed or len(index), index, checked, axes)
+
+
+def _settled(spec: InputSpec, shape: Shape | None) -> InputSpec:
+    if shape is None or len(shape) != len(spec.dims) or not spec.dims:
+        return spec
+    at = spec.sample_dim
+    extent = spec.dims[at] if shape[at] is None else shape[at]
+    return replace(spec, dims=(*spec.dims[:at], extent, *spec.dims[at + 1 :]))
 
 
 def open_source(

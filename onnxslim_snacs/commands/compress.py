@@ -94,6 +94,7 @@ def compress(
     with clock.stage("data"):
         facts = work.analysis.facts
         source = given or open_source(config.data, graph, seed=config.seed, facts=facts)
+        source = source.settled(facts)
         few = require_different(source)
         samples = split(source, SHARE_AUTO if isinstance(config.goal, Drop) else SHARE)
     scores = rank(work, config, criterion, samples.scoring)

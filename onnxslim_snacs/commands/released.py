@@ -87,6 +87,7 @@ def compress_as_released(
     with clock.stage("data"):
         facts = work.analysis.facts
         source = given or open_source(config.data, graph, seed=config.seed, facts=facts)
+        source = source.settled(facts)
         few = require_different(source)
         samples = split(source)
     with clock.stage("score"):

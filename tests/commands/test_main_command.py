@@ -259,3 +259,20 @@ def test_rows_that_a_value_decides_on_are_not_re_fitted(tmp_path: Path) -> None:
     report = main_command(tmp_path / "model.onnx", half_way(read(model)))
     assert report.recovery is not None
     assert len(report.recovery.layers) == 2
+
+
+def test_a_batch_that_only_seems_to_be_free(tmp_path: Path) -> None:
+    """The number of samples is written into a shape: all runs have two."""
+    text = """net (float[N,4] x, float[4,12] w_a, float[12,3] w_b) => (float[2,3] y)
+    <int64[2] shape = {2, 12}> {
+      a = MatMul(x, w_a)
+      b = Reshape(a, shape)
+      r = Relu(b)
+      y = MatMul(r, w_b)
+    }"""
+    onnx.save(model_from_text(HEAD + text, integers=False), tmp_path / "model.onnx")
+    np.savez(tmp_path / "model.npz", x=np.random.default_rng(0).standard_normal((21, 4)))
+    report = main_command(tmp_path / "model.onnx", 0.6)
+    assert report.drift is not None
+    assert report.drift.samples == 5
+    assert report.after.macs <= 0.6 * report.before.macs
