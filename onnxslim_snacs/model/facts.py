@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -37,10 +38,12 @@ from onnxslim_snacs.model.session import (
 from onnxslim_snacs.model.settle import Settled, settle
 from onnxslim_snacs.model.sizes import Shape, Sizes, known_dims, random_inputs
 from onnxslim_snacs.model.starts import Hint, Start, starts
-from onnxslim_snacs.model.trial import Bench
+from onnxslim_snacs.model.trial import MOST_NUMBERS, Bench
 
 #: Bytes up to which a value is kept in memory once it has been asked for.
 _CACHED = 1 << 20
+#: How many times as many numbers as the user has asked for may be tried.
+_ASKED = 8
 #: Numbers of dimensions to try for an input that declares none.
 _RANKS = (4, 2, 3, 1, 5, 0)
 
@@ -375,7 +378,10 @@ def _settled(
         session = probe_session(graph, valued, threads)
     except RuntimeRefused as error:  # an operator that ONNX Runtime does not know, a broken graph
         return error
-    return settle(Bench(graph, session, threads), begin, given)
+    asked = (start.layout.sizes(start.numbers) for start in begin if start.held)
+    most = max((_ASKED * sum(map(prod, sizes.values())) for sizes in asked), default=0)
+    bench = Bench(graph, session, threads, max(most, MOST_NUMBERS))
+    return settle(bench, begin, given)
 
 
 def _runs(graph: ModelGraph, begin: Sequence[Start], threads: int) -> bool:

@@ -19,13 +19,12 @@ from onnxslim_snacs.model.session import failing_node, input_session
 from onnxslim_snacs.model.sizes import BATCH, SIDE, kinds, others, random_inputs
 from onnxslim_snacs.model.trial import Bench
 
-#: Numbers to look through where none follows.
-_SCAN = (
-    *range(2, 34),
-    *(36, 40, 48, 50, 56, 60, 64, 80, 84, 96, 100, 112, 120, 128, 144, 160, 192, 196, 200, 224),
-    *(227, 240, 256, 288, 299, 300, 320, 331, 384, 400, 416, 448, 480, 512, 600, 608, 640),
-)
-
+#: Numbers to look through where none follows: sides of images, lengths.
+_USUAL = (32, 64, 128, 224, 256, 299, 512, 96, 28, 1)
+#: The largest number that is looked for.
+_FARTHEST = 1 << 16
+#: Divisors that are tried of a number that something has to be a multiple of.
+_DIVISORS = 640
 #: A number that is not made larger any more, and how many times larger others become.
 _LARGEST, _TIMES = 1000, 4
 
@@ -50,8 +49,25 @@ def learn(
             return layout.put(symbol, extent), left
     if not met or not _wrong(met):
         return _larger(layout, numbers, held)
-    found = _search(measure, numbers, held)
-    return None if found is None else (layout, found)
+    batches = {symbol for symbol, kind in kinds(layout).items() if kind == BATCH}
+    found = _search(measure, numbers, held, batches)
+    if found is None:
+        return None
+    least = [s for s, number in found.items() if number == 1 != numbers[s]]
+    if least and all(_off(measure, {**found, s: 2}) for s in least):
+        layout = _fixed(layout, dict.fromkeys(least, 1))  # nothing smaller, and no larger one fits
+    return layout, {s: n for s, n in found.items() if s in layout.symbols()}
+
+
+def _off(measure: _Measure, numbers: Values) -> bool:
+    met = measure(_key(numbers))
+    return met is not None and bool(_wrong(met))
+
+
+def _fixed(layout: InputExtents, numbers: Values) -> InputExtents:
+    for symbol, number in numbers.items():
+        layout = layout.put(symbol, LinearExtent(number))
+    return layout
 
 
 def _larger(
@@ -80,7 +96,7 @@ def _measure(bench: Bench, layout: InputExtents, position: int) -> _Measure:
     @cache
     def measure(key: tuple[tuple[str, int], ...]) -> list[Pair] | None:
         sizes = layout.sizes(dict(key))
-        if any(extent < 1 for shape in sizes.values() for extent in shape):
+        if any(0 in shape for shape in sizes.values()) or not bench.affords(sizes):
             return None
         try:
             shapes, values = session.probe(random_inputs(bench.graph, sizes, seed=0))
@@ -97,7 +113,7 @@ def _measure(bench: Bench, layout: InputExtents, position: int) -> _Measure:
 
 def _wrong(met: Sequence[Pair]) -> list[int]:
     """Positions of the pairs that are not as the node wants them."""
-    return [k for k, (a, b, spread) in enumerate(met) if a != b and not (spread and 1 in (a, b))]
+    return [k for k, (a, b, spread, _) in enumerate(met) if a != b and not (spread and 1 in (a, b))]
 
 
 def _residue(measure: _Measure, numbers: Values, pair: int) -> int | None:
@@ -162,18 +178,26 @@ def _holds(
     return told > 0
 
 
-def _search(measure: _Measure, numbers: Values, held: frozenset[str]) -> dict[str, int] | None:
-    """Numbers at which everything meets, all that have to do with it alike, or one of them."""
+def _search(
+    measure: _Measure, numbers: Values, held: frozenset[str], batches: set[str]
+) -> dict[str, int] | None:
+    """Numbers at which everything meets: of all that have to do with it alike, or of one of them.
+
+    That of a batch is changed last.
+    """
     met = measure(_key(numbers)) or []
     involved: dict[str, None] = {}
     for pair in _wrong(met):
         slopes = _slopes(measure, numbers, pair, met[pair][0] - met[pair][1])
         involved.update(dict.fromkeys(s for s in slopes if s not in held))
-    groups = [tuple(involved), *((s,) for s in involved)] if len(involved) > 1 else [(*involved,)]
-    wanted = sorted({n for k in _wrong(met) for n in met[k][:2] if 1 < n <= max(_SCAN)})
+    inner = tuple(s for s in involved if s not in batches)
+    outer = tuple(s for s in involved if s in batches)
+    groups = dict.fromkeys((inner, *((s,) for s in inner), *((s,) for s in outer)))
+    wanted = [n for k in _wrong(met) for n in (*met[k][:2], met[k].multiple) if n > 1]
+    parts = sorted({d for n in wanted for d in range(2, min(n, _DIVISORS) + 1) if n % d == 0})
     for group in filter(None, groups):
-        near = _newton(measure, numbers, group)
-        for number in dict.fromkeys((*near, *wanted, *_SCAN)):
+        near = _bisected(measure, numbers, group, _wrong(met)[0])
+        for number in dict.fromkeys((*near, *parts, *wanted, *_USUAL)):
             moved = {**numbers, **dict.fromkeys(group, number)}
             found = measure(_key(moved))
             if found and not _wrong(found):
@@ -181,21 +205,26 @@ def _search(measure: _Measure, numbers: Values, held: frozenset[str]) -> dict[st
     return None
 
 
-def _newton(measure: _Measure, numbers: Values, group: Sequence[str]) -> list[int]:
-    """Numbers that come closer and closer to what the first wrong pair wants."""
-    number, tried = max(numbers[s] for s in group), []
-    for _ in range(8):
-        here, there = (
-            measure(_key({**numbers, **dict.fromkeys(group, n)})) for n in (number, number + 8)
-        )
-        wrong = _wrong(here or [])
-        if not wrong or not here or not there or len(there) != len(here):
-            break
-        gap, next_gap = (one[wrong[0]][0] - one[wrong[0]][1] for one in (here, there))
-        if gap == next_gap:
-            break
-        number = round(number - 8 * gap / (next_gap - gap))
-        if number < 1 or number > 8 * max(_SCAN) or number in tried:
-            break
-        tried.append(number)
-    return tried
+def _bisected(measure: _Measure, numbers: Values, group: Sequence[str], pair: int) -> list[int]:
+    """The number at which a pair meets, if what parts it grows or falls with the number."""
+    top = max(numbers[s] for s in group)
+
+    def residue(number: int) -> int | None:
+        return _residue(measure, {**numbers, **dict.fromkeys(group, number)}, pair)
+
+    here, further = residue(top), residue(top + 8)
+    if here is None or further is None or here == further:
+        return []
+    sign = 1 if further > here else -1
+
+    def gap(number: int) -> int:
+        found = residue(number)  # where the run does not get there, the number is too small
+        return -1 if found is None else sign * found
+
+    low = 0
+    while gap(top) < 0 and top < _FARTHEST:
+        low, top = top, 2 * top
+    while top - low > 1 and gap(top) > 0:
+        middle = (low + top) // 2
+        low, top = (low, middle) if gap(middle) >= 0 else (middle, top)
+    return [top]

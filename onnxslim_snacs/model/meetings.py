@@ -9,14 +9,29 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto, helper
 
-#: Two numbers that have to be equal, and whether 1 does as well, on either side.
-Pair = tuple[int, int, bool]
+
+class Pair(NamedTuple):
+    """Two numbers that have to be equal.
+
+    Attributes:
+        left: one of them.
+        right: the other one.
+        spread: whether 1 does as well, on either side.
+        multiple: where the left one is a remainder: of a division by that number, else 0.
+    """
+
+    left: int
+    right: int
+    spread: bool = False
+    multiple: int = 0
+
+
 #: Shapes of a node's inputs (() for one that is left out), and the values of those that are small.
 Shapes = Sequence[tuple[int, ...]]
 Small = Mapping[int, NDArray[Any]]
@@ -54,7 +69,7 @@ def meetings(node: NodeProto, shapes: Shapes, small: Small) -> list[Pair]:
 def _broadcast(shapes: Shapes) -> Iterator[Pair]:
     for left, right in combinations(shapes, 2):
         for a, b in zip(reversed(left), reversed(right), strict=False):
-            yield a, b, True
+            yield Pair(a, b, spread=True)
 
 
 def _attributes(node: NodeProto) -> dict[str, Any]:
@@ -63,7 +78,7 @@ def _attributes(node: NodeProto) -> dict[str, Any]:
 
 def _matmul(node: NodeProto, shapes: Shapes, small: Small) -> Iterator[Pair]:
     a, b = shapes[0], shapes[3 if node.op_type == "QLinearMatMul" else 1]
-    yield a[-1], b[-2] if len(b) > 1 else b[0], False
+    yield Pair(a[-1], b[-2] if len(b) > 1 else b[0])
     yield from _broadcast((a[:-2], b[:-2]))
 
 
@@ -71,7 +86,7 @@ def _gemm(node: NodeProto, shapes: Shapes, small: Small) -> Iterator[Pair]:
     attributes = _attributes(node)
     a = shapes[0][::-1] if attributes.get("transA") else shapes[0]
     b = shapes[1][::-1] if attributes.get("transB") else shapes[1]
-    yield a[1], b[0], False
+    yield Pair(a[1], b[0])
     if len(shapes) > 2:
         yield from _broadcast(((a[0], b[1]), shapes[2]))
 
@@ -79,13 +94,13 @@ def _gemm(node: NodeProto, shapes: Shapes, small: Small) -> Iterator[Pair]:
 def _conv(node: NodeProto, shapes: Shapes, small: Small) -> Iterator[Pair]:
     weight = shapes[3 if node.op_type == "QLinearConv" else 1]
     if node.op_type == "ConvTranspose":
-        yield shapes[0][1], weight[0], False
+        yield Pair(shapes[0][1], weight[0])
     else:
-        yield shapes[0][1], weight[1] * _attributes(node).get("group", 1), False
+        yield Pair(shapes[0][1], weight[1] * _attributes(node).get("group", 1))
 
 
 def _channels(node: NodeProto, shapes: Shapes, small: Small) -> Iterator[Pair]:
-    yield shapes[0][1], shapes[1][0], False
+    yield Pair(shapes[0][1], shapes[1][0])
 
 
 def _concat(node: NodeProto, shapes: Shapes, small: Small) -> Iterator[Pair]:
@@ -93,26 +108,26 @@ def _concat(node: NodeProto, shapes: Shapes, small: Small) -> Iterator[Pair]:
     for other in shapes[1:]:
         for dim, (a, b) in enumerate(zip(shapes[0], other, strict=False)):
             if dim != axis:
-                yield a, b, False
+                yield Pair(a, b)
 
 
 def _recurrent(node: NodeProto, shapes: Shapes, small: Small) -> Iterator[Pair]:
     """X (time, batch, features), W (directions, gates, features), lengths (batch), states."""
-    yield shapes[0][2], shapes[1][2], False
+    yield Pair(shapes[0][2], shapes[1][2])
     if len(shapes) > 4 and shapes[4]:
-        yield shapes[0][1], shapes[4][0], False
+        yield Pair(shapes[0][1], shapes[4][0])
     for state in shapes[5:7]:
         if state:
-            yield shapes[0][1], state[1], False
-            yield state[0], shapes[1][0], False
-            yield state[2], shapes[2][2], False
+            yield Pair(shapes[0][1], state[1])
+            yield Pair(state[0], shapes[1][0])
+            yield Pair(state[2], shapes[2][2])
 
 
 def _split(node: NodeProto, shapes: Shapes, small: Small) -> Iterator[Pair]:
     attributes = _attributes(node)
     parts = small.get(1, attributes.get("split"))
     if parts is not None:
-        yield shapes[0][attributes.get("axis", 0)], int(np.sum(parts)), False
+        yield Pair(shapes[0][attributes.get("axis", 0)], int(np.sum(parts)))
 
 
 def _reshape(node: NodeProto, shapes: Shapes, small: Small) -> Iterator[Pair]:
@@ -124,9 +139,9 @@ def _reshape(node: NodeProto, shapes: Shapes, small: Small) -> Iterator[Pair]:
     ]
     have, want = prod(shapes[0]), prod(n for n in target if n != -1)
     if -1 not in target:
-        yield have, want, False
+        yield Pair(have, want)
     elif want > 0:
-        yield have % want, 0, False
+        yield Pair(have % want, 0, multiple=want)
 
 
 def _einsum(node: NodeProto, shapes: Shapes, small: Small) -> Iterator[Pair]:
@@ -136,7 +151,7 @@ def _einsum(node: NodeProto, shapes: Shapes, small: Small) -> Iterator[Pair]:
     first: dict[str, int] = {}
     for term, shape in zip(terms, shapes, strict=False):
         for letter, extent in zip(term, shape, strict=False):
-            yield first.setdefault(letter, extent), extent, False
+            yield Pair(first.setdefault(letter, extent), extent)
 
 
 _Rule = Callable[[NodeProto, Shapes, Small], Iterator[Pair]]

@@ -12,10 +12,10 @@ from onnxslim_snacs.errors import LimitExceeded, RuntimeRefused, foreign
 from onnxslim_snacs.model.extents import InputExtents, Values
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.session import ProbeSession
-from onnxslim_snacs.model.sizes import random_inputs
+from onnxslim_snacs.model.sizes import Sizes, random_inputs
 
-#: Numbers of all inputs together that are worth trying.
-MOST_NUMBERS = 1 << 26
+#: Numbers of all inputs together that are worth trying, unless the user asks for more.
+MOST_NUMBERS = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +43,23 @@ class Bench:
         graph: the model.
         session: answers with the shape of every tensor.
         threads: threads within an operator.
+        most: numbers of all inputs together that are worth trying.
     """
 
     graph: ModelGraph
     session: ProbeSession
     threads: int = 0
+    most: int = MOST_NUMBERS
+
+    def affords(self, sizes: Sizes) -> bool:
+        """Whether these are sizes, and not too large to be tried."""
+        negative = any(extent < 0 for shape in sizes.values() for extent in shape)
+        return not negative and sum(map(prod, sizes.values())) <= self.most
 
     def run(self, layout: InputExtents, numbers: Values) -> Trial | Exception:
         """Run once; what ONNX Runtime raises is a value."""
         sizes = layout.sizes(numbers)
-        if any(extent < 0 for shape in sizes.values() for extent in shape):
-            return ValueError(f"negative extents in {sizes}")
-        if sum(map(prod, sizes.values())) > MOST_NUMBERS:
+        if not self.affords(sizes):
             return LimitExceeded(f"inputs of these sizes are too large to try: {foreign(sizes)}")
         try:
             shapes, values = self.session.probe(random_inputs(self.graph, sizes, seed=0))
