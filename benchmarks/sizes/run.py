@@ -12,6 +12,7 @@ else fails, and the sweep ends with 1.
 from __future__ import annotations
 
 import argparse
+import resource
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -29,7 +30,7 @@ from onnxslim_snacs import CompressConfig, compress
 from onnxslim_snacs.errors import SnacsError
 from onnxslim_snacs.ir.keep import keep_map
 from onnxslim_snacs.model.load import load_model
-from onnxslim_snacs.model.session import SessionConfig, create_session
+from onnxslim_snacs.model.session import SessionConfig, create_session, out_of_memory
 from onnxslim_snacs.model.sizes import Sizes, random_inputs
 from onnxslim_snacs.ops.analyse import Analysis, analyse
 from onnxslim_snacs.proof.difference import worst_difference
@@ -39,6 +40,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 #: Sizes at which each file is compared, and how many are tried to find them.
 SIZES, DRAWS = 5, 60
+#: Bytes of address space: mutants of audio models can ask for any amount.
+MEMORY = 6 << 30
 #: Half precision, and everything else.
 ALLOWED = {True: 2e-2, False: 1e-4}
 VARIANTS = ("all", "all but the second")
@@ -147,7 +150,9 @@ def compare(name: str, model: ModelProto, variant: str, folder: Path) -> Row:
         feeds = random_inputs(analysis.graph, sizes, seed)
         try:
             original.run(None, feeds)
-        except Exception:  # no size of this model
+        except Exception as error:  # no size of this model
+            if out_of_memory(error):
+                raise
             continue
         used.append(sizes)
         try:
@@ -189,6 +194,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="write the table here")
     arguments = parser.parse_args()
     files = [f for p in arguments.paths for f in (sorted(p.glob("*.onnx")) if p.is_dir() else [p])]
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for file in files:
@@ -197,7 +203,12 @@ def main() -> int:
             model = onnx.load(file)
             for variant in VARIANTS:
                 start = perf_counter()
-                row = compare(file.stem, model, variant, Path(folder))
+                try:
+                    row = compare(file.stem, model, variant, Path(folder))
+                except Exception as error:
+                    if not out_of_memory(error):
+                        raise
+                    row = Row(file.stem, variant, note="not compared: out of memory")
                 rows.append(row)
                 print(
                     f"{perf_counter() - start:6.1f} s  {file.stem:45s} {variant:20s} "

@@ -18,7 +18,7 @@ from onnxslim_snacs.model.starts import Hint, Start
 from onnxslim_snacs.model.trial import Bench, Trial
 
 #: How often a size is corrected before another one is tried.
-_ROUNDS = 12
+_ROUNDS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def settle(bench: Bench, begin: Iterable[Start], asked: Hint) -> Settled | Excep
     """
     failure: Exception | None = None
     for start in begin:
-        rounds = _ROUNDS if start.correct else 0
+        rounds = _ROUNDS + len(start.numbers) if start.correct else 0
         layout, found = corrected(bench, start.layout, start.numbers, start.held, rounds)
         if isinstance(found, Trial):
             return _with_empty(bench, _varied(bench, layout, found), asked)
@@ -131,7 +131,7 @@ def _varied(bench: Bench, layout: InputExtents, first: Trial) -> Settled:
     if not free:
         return Settled(layout, (first,))
     for numbers in islice(_moved(layout, [first], free), 3):
-        learned, found = corrected(bench, layout, numbers, frozenset(), _ROUNDS // 2)
+        learned, found = corrected(bench, layout, numbers, frozenset(), _ROUNDS)
         fits = isinstance(found, Trial) and learned.solve(first.sizes) is not None
         if not fits or not isinstance(found, Trial):
             continue

@@ -75,9 +75,10 @@ def _hinted(layout: InputExtents, hint: Hint) -> Iterator[Start]:
 
 def _layouts(layout: InputExtents) -> list[InputExtents]:
     """The declared extents if they are few; the same with those of inputs of like names as one."""
-    found = [layout] if len(layout.symbols()) <= MOST_FREE else []
-    stems = tied(layout, lambda s: _stem(s) if s.endswith("]") else None)
-    return [*found, stems] if stems != layout else found
+    stems = tied(layout, lambda symbol: _stem(symbol) if symbol.endswith("]") else None)
+    if stems == layout:
+        return [layout]
+    return [layout, stems] if len(layout.symbols()) <= MOST_FREE else [stems]
 
 
 def _alike(layout: InputExtents, *, states: bool) -> InputExtents:
