@@ -30,7 +30,7 @@ from onnxslim_snacs import CompressConfig, compress
 from onnxslim_snacs.errors import SnacsError
 from onnxslim_snacs.ir.keep import keep_map
 from onnxslim_snacs.model.load import load_model
-from onnxslim_snacs.model.session import SessionConfig, create_session, out_of_memory
+from onnxslim_snacs.model.session import SessionConfig, create_session
 from onnxslim_snacs.model.sizes import Sizes, random_inputs
 from onnxslim_snacs.ops.analyse import Analysis, analyse
 from onnxslim_snacs.proof.difference import worst_difference
@@ -71,6 +71,12 @@ class Row:
     note: str = ""
     failed: bool = False
     seconds: float = 0.0
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether that is what an error says."""
+    told = ("bad_alloc", "bad allocation", "Failed to allocate", "can't allocate memory")
+    return isinstance(error, MemoryError) or any(text in str(error) for text in told)
 
 
 def mutant(model: ModelProto, variant: str) -> ModelProto:

@@ -69,7 +69,8 @@ def test_cut_models_agree_at_sizes_that_nobody_has_tried(piece: range) -> None:
         case = f"network({seed}) {' '.join(blocks)}"
         try:
             analysis = analyse(ModelGraph(model))
-            assert not analysis.facts.settled.stuck, analysis.facts.settled.names()
+            settled = analysis.facts.settled
+            assert settled is not None and not settled.stuck, analysis.facts.note
             keep = random_keep(analysis, 0.5, seed)
             pruned = prune(analysis, keep)
             proof = prove(analysis, keep, pruned)
