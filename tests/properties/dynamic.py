@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 #: Rows of a table of positions, and of one that the sequence outgrows.
@@ -34,11 +36,11 @@ class Net:
     flow: str = "x"
     inputs: dict[str, list[str]] = field(default_factory=dict)
     nodes: list[NodeProto] = field(default_factory=list)
-    weights: dict[str, np.ndarray] = field(default_factory=dict)
+    weights: dict[str, NDArray[np.generic]] = field(default_factory=dict)
     blocks: list[str] = field(default_factory=list)
     steps: int | None = None
 
-    def op(self, kind: str, *inputs: str, **attributes: object) -> str:
+    def op(self, kind: str, *inputs: str, **attributes: Any) -> str:
         name = f"t{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, list(inputs), [name], f"n_{name}", **attributes))
         return name
