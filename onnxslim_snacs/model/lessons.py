@@ -14,7 +14,7 @@ from functools import cache
 
 from onnxslim_snacs.errors import LimitExceeded, RuntimeRefused
 from onnxslim_snacs.model.extents import InputExtents, LinearExtent, Values
-from onnxslim_snacs.model.meetings import Pair, meetings
+from onnxslim_snacs.model.meetings import Met, meetings
 from onnxslim_snacs.model.session import failing_node, input_session
 from onnxslim_snacs.model.sizes import BATCH, SIDE, kinds, others, random_inputs
 from onnxslim_snacs.model.trial import Bench
@@ -29,7 +29,7 @@ _DIVISORS = 640
 _LARGEST, _TIMES = 1000, 4
 
 #: Numbers -> what meets at the node that has failed; None where the run does not get there.
-_Measure = Callable[[tuple[tuple[str, int], ...]], "list[Pair] | None"]
+_Measure = Callable[[tuple[tuple[str, int], ...]], "list[Met] | None"]
 
 
 def learn(
@@ -94,7 +94,7 @@ def _measure(bench: Bench, layout: InputExtents, position: int) -> _Measure:
         return lambda key: None
 
     @cache
-    def measure(key: tuple[tuple[str, int], ...]) -> list[Pair] | None:
+    def measure(key: tuple[tuple[str, int], ...]) -> list[Met] | None:
         sizes = layout.sizes(dict(key))
         if any(0 in shape for shape in sizes.values()) or not bench.affords(sizes):
             return None
@@ -111,7 +111,7 @@ def _measure(bench: Bench, layout: InputExtents, position: int) -> _Measure:
     return measure
 
 
-def _wrong(met: Sequence[Pair]) -> list[int]:
+def _wrong(met: Sequence[Met]) -> list[int]:
     """Positions of the pairs that are not as the node wants them."""
     return [k for k, (a, b, spread, _) in enumerate(met) if a != b and not (spread and 1 in (a, b))]
 
