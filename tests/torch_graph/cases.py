@@ -288,6 +288,8 @@ CASES = [
     Case("AveragePool", ((1, 2, 7),), {"kernel_shape": [3], "auto_pad": "SAME_LOWER",
          "strides": [2]}),
     Case("LpPool", ((1, 2, 5, 6),), {"kernel_shape": [3, 2], "p": 3, "strides": [2, 1]}),
+    *[Case(op, (apart(1, 2, 4),), {"kernel_shape": [2], "strides": [4], "pads": [0, 1],
+           "ceil_mode": 1}) for op in ("MaxPool", "AveragePool")],
     Case("GlobalAveragePool", ((2, 3, 4, 2),)),
     Case("GlobalMaxPool", (apart(2, 3, 4, 2),)),
     Case("GlobalLpPool", ((2, 3, 4, 2),), {"p": 2}),

@@ -152,7 +152,8 @@ net (float[1,2] x) => (float[1,2] y)
         )
     )
     network = open_network(graph)
-    found = run(network, {"x": np.ones((1, 2), np.float32)}, watched=["a"], edges=[(1, 0), (2, 0)])
+    x = torch.ones((1, 2), requires_grad=True)
+    found = run(network, {"x": x}, watched=["a"], edges=[(1, 0), (2, 0)])
     assert found.watched["a"].tolist() == [[-1.0, -1.0]]
     parts = torch.autograd.grad(found.outputs["y"].sum(), list(found.edges.values()))
     assert list(found.edges) == [(1, 0), (2, 0)]

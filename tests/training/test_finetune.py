@@ -70,10 +70,14 @@ def test_it_comes_nearer_to_the_teacher_under_the_same_names(student: Path, tmp_
     onnx.checker.check_model(onnx.load(out), full_check=True)
 
 
-def test_weights_that_only_get_worse_are_not_given_back(student: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("rate", [1e-2, 3.0])  # the second one ends in numbers that are none
+def test_weights_that_only_get_worse_are_not_given_back(
+    rate: float, student: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out.onnx"
-    config = replace(CONFIG, steps=10, rate=3.0, warmup=0.0, average=0.0)
+    config = replace(CONFIG, steps=10, rate=rate, warmup=0.0, average=0.0)
     _, report = finetune(student, TEACHER, config, out=out)
+    assert all(error > report.logit_error[0] for _, error, _ in report.curve)
     assert not report.improved
     assert "no weights did better" in report.why
     assert report.logit_error[0] == report.logit_error[1]
@@ -88,8 +92,9 @@ def test_the_teacher_itself_cannot_be_improved(tmp_path: Path) -> None:
 
 def test_stopped_and_resumed_ends_as_one_that_was_not(student: Path, tmp_path: Path) -> None:
     whole, parts, note = tmp_path / "whole.onnx", tmp_path / "parts.onnx", tmp_path / "note"
-    config = replace(CONFIG, steps=24)
-    finetune(student, TEACHER, config, out=whole)
+    config = replace(CONFIG, steps=24, rate=5e-4)
+    _, undisturbed = finetune(student, TEACHER, config, out=whole)
+    assert undisturbed.improved
     asked = 0
 
     def stop() -> bool:
@@ -105,6 +110,7 @@ def test_stopped_and_resumed_ends_as_one_that_was_not(student: Path, tmp_path: P
         student, TEACHER, config, out=parts, checkpoint=note, resume=True, overwrite=True
     )
     assert (second.steps, second.stopped) == (24, "")
+    assert second.curve == undisturbed.curve
     assert parts.read_bytes() == whole.read_bytes()
     assert not note.exists()
 
