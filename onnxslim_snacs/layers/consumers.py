@@ -14,6 +14,7 @@ from onnxslim_snacs.layers.grams import Reading, read_layers
 from onnxslim_snacs.layers.layers import Layer, original_layers, weight_blocks
 from onnxslim_snacs.layers.moments import FloatArray
 from onnxslim_snacs.layers.tail import Tail, follow, runs_into_sum
+from onnxslim_snacs.layers.twins import source_axis, twin_of
 from onnxslim_snacs.layers.typed import real_constant
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.session import SessionConfig
@@ -102,7 +103,8 @@ def consumer_moments(
 ) -> dict[Axis, list[Consumer]]:
     """The layers that read each channel axis, with the moments of what they read.
 
-    Depthwise and grouped layers are looked through: the layer behind them is the consumer.
+    Depthwise and grouped layers are looked through: the layer behind them is the consumer.  Integer
+    products are taken as the float layers for which they stand.
 
     Args:
         analysis: the model.
@@ -111,6 +113,20 @@ def consumer_moments(
         seed: for the choice of rows.
         progress: told (stage, done, total).
     """
+    twin = twin_of(analysis)
+    if twin is None:
+        return _moments(analysis, source, session, seed, progress)
+    found = _moments(twin, source, session, seed, progress)
+    return {source_axis(analysis, twin, axis): several for axis, several in found.items()}
+
+
+def _moments(
+    analysis: Analysis,
+    source: CalibrationSource,
+    session: SessionConfig,
+    seed: int,
+    progress: Progress,
+) -> dict[Axis, list[Consumer]]:
     graph = analysis.graph
     readers = [
         (axis, layer, _tail(analysis, layer))

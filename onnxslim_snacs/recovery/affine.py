@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 from onnx import NodeProto
 
 from onnxslim_snacs.layers.layers import Layer, weight_blocks, weight_from_blocks
 from onnxslim_snacs.layers.moments import FloatArray
 from onnxslim_snacs.layers.tail import channel_vector
-from onnxslim_snacs.layers.typed import real_constant, rounded, typed
-from onnxslim_snacs.model.graph import ModelGraph
+from onnxslim_snacs.layers.typed import Typed, growth, in_type, real_constant, scale_of, typed
+from onnxslim_snacs.model.graph import ModelGraph, stored
 from onnxslim_snacs.recovery.solve import Affine
 
 
@@ -67,21 +70,71 @@ def is_retyped(cut: ModelGraph, layer: Layer) -> bool:
     return any(place is not None and place.steps for place in places)
 
 
+def retyped(cut: ModelGraph, layer: Layer, fit: Affine) -> dict[str, NDArray[Any]]:
+    """What has to be stored for a layer to compute a map, as nearly as the file's types allow.
+
+    Where the weights of a quantised layer outgrow their type, their scale grows, and with it that
+    of the bias, which runtimes take to be the product of the scales of weight and data.
+
+    Args:
+        cut: the model.
+        layer: a layer with weights or bias in another type.
+        fit: the map.
+
+    Returns:
+        Stored tensor -> value.  A bias in the type of the layer is not among them.
+    """
+    node, like = cut.nodes[layer.position], real_constant(cut, layer.weight)
+    place = typed(cut, layer.weight)
+    assert like is not None
+    assert place is not None
+    wanted = weight_from_blocks(layer, fit.weight / alpha(layer, node), like)
+    lies = typed(cut, bias_of(layer, node)) if has_bias(layer, node) else None
+    bias = None
+    if lies is not None and lies.steps and lies.value.size == layer.outputs:
+        shared = len(cut.consumers[bias_of(layer, node)]) > 1
+        bias = None if shared else fit.bias.reshape(-1) / beta(layer, node)
+    scale, bias_scale = _larger_scales(cut, place, wanted, None if bias is None else lies)
+    found = in_type(cut, place, wanted, scale)
+    if bias is not None and lies is not None:
+        found |= in_type(cut, lies, bias.reshape(lies.value.shape), bias_scale)
+    return found
+
+
+def _larger_scales(
+    cut: ModelGraph, place: Typed, wanted: NDArray[Any], bias: Typed | None
+) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
+    """Scales of weight and bias under which the weight fits its type; None where they stay."""
+    name = scale_of(cut, place)
+    scale = stored(cut, name) if name else None
+    if scale is None or scale.ndim > 1 or place.value.dtype.kind not in "iu":
+        return None, None
+    factor = growth(cut, place, wanted)
+    if (factor == 1).all():
+        return None, None
+    larger = (scale.reshape(-1) * factor).reshape(scale.shape).astype(scale.dtype)
+    if bias is None:
+        return larger, None
+    name = scale_of(cut, bias)
+    other = stored(cut, name) if name else None
+    if other is None or other.ndim > 1 or other.size not in (1, factor.size):
+        return None, None
+    if other.size == 1 and factor.size > 1:
+        return None, None
+    return larger, (other.reshape(-1) * factor).reshape(other.shape).astype(other.dtype)
+
+
 def as_stored(cut: ModelGraph, layer: Layer, fit: Affine) -> Affine:
     """What a layer computes if it is given this map, once that is stored in the file's type."""
-    node, like = cut.nodes[layer.position], real_constant(cut, layer.weight)
-    assert like is not None
-    factor = alpha(layer, node)
-    wanted = weight_from_blocks(layer, fit.weight / factor, like)
-    kept = rounded(cut, layer.weight, wanted)
-    bias = fit.bias
-    if has_bias(layer, node) and not layer.is_matrix:
-        name, scale = bias_of(layer, node), beta(layer, node)
-        bias = rounded(cut, name, bias.reshape(-1) / scale).astype(np.float64).reshape(bias.shape)
-        bias = bias * scale
-    if kept is wanted:
-        return Affine(fit.weight, bias)
-    return Affine(weight_blocks(layer, kept) * factor, bias)
+    node, values = cut.nodes[layer.position], retyped(cut, layer, fit)
+    kept = real_constant(cut, layer.weight, values)
+    assert kept is not None
+    bias, lies = fit.bias, typed(cut, bias_of(layer, node)) if has_bias(layer, node) else None
+    if lies is not None and lies.name in values:
+        stays = real_constant(cut, bias_of(layer, node), values)
+        assert stays is not None
+        bias = stays.astype(np.float64).reshape(bias.shape) * beta(layer, node)
+    return Affine(weight_blocks(layer, kept) * alpha(layer, node), bias)
 
 
 def scaled(fit: Affine, scale: FloatArray) -> Affine:

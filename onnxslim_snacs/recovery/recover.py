@@ -9,7 +9,7 @@ A correction is kept only if it lowers the error on samples to which it was not 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from heapq import merge
 from time import perf_counter
 
@@ -19,7 +19,9 @@ from threadpoolctl import threadpool_limits
 
 from onnxslim_snacs.activations.sources import CalibrationSource
 from onnxslim_snacs.ir.keep import KeepMap
+from onnxslim_snacs.layers.floated import Floated, back, floated
 from onnxslim_snacs.layers.layers import Layer, NotFitted, changed_tensors, layers_of
+from onnxslim_snacs.layers.twins import twin_keep, twin_of
 from onnxslim_snacs.layers.walk import Walk, start_walk
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.session import SessionConfig
@@ -37,7 +39,7 @@ from onnxslim_snacs.recovery.bilinear import Partner, find_partners
 from onnxslim_snacs.recovery.effort import WHOLE, Effort
 from onnxslim_snacs.recovery.gates import GateTask, find_gates, gather_gate
 from onnxslim_snacs.recovery.gathered import HELD_OUT, gather
-from onnxslim_snacs.recovery.regression import Regression, narrowed
+from onnxslim_snacs.recovery.regression import Regression, mirrored, narrowed
 from onnxslim_snacs.recovery.solve import Affine
 from onnxslim_snacs.recovery.tasks import Task, make_tasks
 from onnxslim_snacs.recovery.write import write_affine, write_gate
@@ -112,6 +114,7 @@ class Cut:
         seed: for the choice of rows.
         progress: told (stage, done, total).
         effort: how much work the recovery is given.
+        unbiased: outputs of layers to which nothing can be added.
     """
 
     analysis: Analysis
@@ -122,6 +125,7 @@ class Cut:
     seed: int = 0
     progress: Progress = silent
     effort: Effort = WHOLE
+    unbiased: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +176,31 @@ def recover_together(cuts: Sequence[Cut], method: Method) -> list[Recovered]:
         cuts: the cuts, of the same original and with the same samples.
         method: how.
     """
+    twin = twin_of(cuts[0].analysis)
+    seen = [] if twin is None else [_twin_cut(cut, twin) for cut in cuts]
+    known = [item for item in seen if item is not None]
+    if len(known) != len(cuts):
+        return _recover_together(cuts, method)
+    found = _recover_together([cut for cut, _ in known], method)
+    return [
+        replace(one, model=back(cut.model, one.model, form))
+        for cut, (_, form), one in zip(cuts, known, found, strict=True)
+    ]
+
+
+def _twin_cut(cut: Cut, twin: Analysis) -> tuple[Cut, Floated] | None:
+    """A cut of a model with integer products as a cut of its float form."""
+    keep = twin_keep(cut.analysis, twin, cut.keep)
+    form = floated(ModelGraph(cut.model, cut.analysis.graph.base_dir))
+    if keep is None or form is None:
+        return None
+    there = replace(
+        cut, analysis=twin, keep=keep, model=form.model, unbiased=cut.unbiased | form.unbiased
+    )
+    return there, form
+
+
+def _recover_together(cuts: Sequence[Cut], method: Method) -> list[Recovered]:
     one = cuts[0]
     proto, base_dir = one.analysis.graph.proto, one.analysis.graph.base_dir
     graphs = [ModelGraph(cut.model, base_dir) for cut in cuts]
@@ -274,7 +303,10 @@ def _correct(job: _Job, task: Task | GateTask, method: Method) -> LayerRecord:
         return LayerRecord(task.name, task.op, reason="too few samples to judge by")
     seen = task.now if method.wide else identity(task.scale.size)
     now = scaled(seen, task.scale)
+    fixed = _is_unbiased(job.cut, task)
+    rows = mirrored(rows) if fixed else rows
     then, judged = method.fit(rows, now), rows.held
+    then = replace(then, bias=now.bias) if fixed else then
     if method.wide and isinstance(task, Task) and is_retyped(graph, task.layer):
         # judged as it will be in the type of the file
         kept = as_stored(graph, task.layer, unscaled(then, task.scale, seen))
@@ -289,6 +321,11 @@ def _correct(job: _Job, task: Task | GateTask, method: Method) -> LayerRecord:
             write_affine(runs.present, graph, task.layer, task.tail, task.now, fitted)
     seconds = perf_counter() - start
     return LayerRecord(task.name, task.op, task.target, before, after, after < before, seconds)
+
+
+def _is_unbiased(cut: Cut, task: Task | GateTask) -> bool:
+    """Whether there is no place for a bias, neither in a layer nor behind it."""
+    return isinstance(task, Task) and task.layer.out in cut.unbiased and task.tail.bias is None
 
 
 def _regression(job: _Job, task: Task | GateTask, method: Method) -> Regression | None:

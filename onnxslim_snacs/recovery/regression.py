@@ -84,6 +84,16 @@ class Regression:
         return clipped + base
 
 
+def mirrored(rows: Regression) -> Regression:
+    """The rows and the same with the other sign: whatever is fitted to both has no bias."""
+
+    def both(a: Rows) -> Rows:
+        first, last = a[:, : rows.fit], a[:, rows.fit :]
+        return np.concatenate([first, -first, last, -last], axis=1)
+
+    return Regression(both(rows.x), both(rows.t), np.zeros_like(rows.t[:, :1]), 2 * rows.fit)
+
+
 def narrowed(regression: Regression, now: Affine) -> Regression:
     """The same targets seen from each output by itself: what `now` makes of the features.
 

@@ -8,11 +8,11 @@ from onnx import helper
 from onnxslim_snacs.layers.layers import Layer, weight_from_blocks
 from onnxslim_snacs.layers.moments import FloatArray
 from onnxslim_snacs.layers.tail import Tail
-from onnxslim_snacs.layers.typed import in_type, real_constant, typed
+from onnxslim_snacs.layers.typed import real_constant, typed
 from onnxslim_snacs.layers.walk import Walk
 from onnxslim_snacs.model.edit import add_initializer, get_value, set_input, set_value
 from onnxslim_snacs.model.graph import ModelGraph
-from onnxslim_snacs.recovery.affine import alpha, beta, bias_of, has_bias
+from onnxslim_snacs.recovery.affine import alpha, beta, bias_of, has_bias, is_retyped, retyped
 from onnxslim_snacs.recovery.gates import GateTask
 from onnxslim_snacs.recovery.solve import Affine
 
@@ -34,14 +34,18 @@ def write_affine(
         then: what it should compute.
     """
     node = walk.node(layer.out)
-    if not np.array_equal(now.weight, then.weight):
-        place, old = typed(cut, layer.weight), real_constant(cut, layer.weight)
-        assert place is not None
-        assert old is not None
+    written: set[str] = set()
+    if is_retyped(cut, layer):
+        for name, value in retyped(cut, layer, then).items():
+            set_value(walk.model, name, value)
+            written.add(name)
+    elif not np.array_equal(now.weight, then.weight):
+        old = get_value(walk.model, layer.weight, walk.base_dir)
         value = weight_from_blocks(layer, then.weight / alpha(layer, node), old)
-        set_value(walk.model, place.name, in_type(cut, place, value))
+        set_value(walk.model, layer.weight, value)
     change = (then.bias - now.bias).reshape(-1)
-    if np.any(change != 0):
+    lies = typed(cut, bias_of(layer, node)) if has_bias(layer, node) else None
+    if np.any(change != 0) and not (lies is not None and lies.name in written):
         _add_bias(walk, cut, layer, tail, then.bias.reshape(-1), change)
 
 
@@ -74,17 +78,8 @@ def _add_bias(
     dtype = weight.dtype
     place = layer.trained.bias
     if place is not None and has_bias(layer, node):
-        value, name = (whole / beta(layer, node)).astype(dtype), bias_of(layer, node)
-        lies = typed(cut, name)
-        if (
-            lies is not None
-            and lies.steps
-            and _is_alone(cut, name)
-            and lies.value.size == value.size
-        ):
-            set_value(walk.model, lies.name, in_type(cut, lies, value))
-            return
-        alone = _is_alone(cut, name)
+        value = (whole / beta(layer, node)).astype(dtype)
+        alone = _is_alone(cut, bias_of(layer, node))
         set_input(walk.model, node, place, value, alone=alone, suffix=SUFFIX)
     elif tail.bias is not None:
         _add_behind(walk, cut, layer, tail, change)

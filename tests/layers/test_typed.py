@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, parser
 
-from onnxslim_snacs.layers.typed import in_type, real_constant, rounded, typed
+from onnxslim_snacs.layers.typed import growth, in_type, real_constant, typed
 from onnxslim_snacs.model.graph import ModelGraph
 
 QUANTISED = """
@@ -20,6 +23,13 @@ net (float[N,2] x) => (float[N,3] y)
 }"""
 #: What the numbers of QUANTISED stand for, transposed.
 REAL = np.array([[1, 0.5, 6], [-1, -0.5, 381]], dtype=np.float32)
+
+
+def rounded(graph: ModelGraph, name: str, value: NDArray[Any]) -> NDArray[Any] | None:
+    """What comes out of what is stored for some numbers."""
+    place = typed(graph, name)
+    assert place is not None
+    return real_constant(graph, name, in_type(graph, place, value))
 
 
 def graph_of(text: str) -> ModelGraph:
@@ -37,7 +47,7 @@ def test_numbers_go_back_to_the_nearest_that_the_type_has() -> None:
     assert place is not None
     assert place.name == "w"
     wanted = np.array([[1.4, 0.3, 4.4], [-1.6, 100, -500]], dtype=np.float32)
-    found = in_type(graph, place, wanted)
+    found = in_type(graph, place, wanted)["w"]
     assert found.dtype == np.int8
     np.testing.assert_array_equal(found, [[1, -2], [5, 127], [1, -128]])
     np.testing.assert_array_equal(rounded(graph, "t", wanted), [[1, 0.5, 3], [-2, 61.5, -384]])
@@ -85,3 +95,18 @@ def test_what_others_read_on_the_way_is_left_alone(node: str) -> None:
 def test_what_is_computed_otherwise_is_no_constant_of_the_file() -> None:
     text = QUANTISED.replace("t = Transpose(r)", "q = Exp(r)\n  t = Transpose(q)")
     assert typed(graph_of(text), "t") is None
+
+
+def test_a_scale_grows_with_the_largest_number_of_its_channel() -> None:
+    """Room of 127 (less the zero point 4: 123) above, 128 (132) below, times scales 1, 0.5, 3."""
+    graph = graph_of(QUANTISED)
+    place = typed(graph, "t")
+    assert place is not None
+    wanted = np.array([[254, 0.3, 4.4], [-1.6, 123, -1152]], dtype=np.float32)
+    factor = growth(graph, place, wanted)
+    assert factor == pytest.approx([2, 2, 3])
+    scale = np.array([1, 0.5, 3], dtype=np.float32) * factor.astype(np.float32)
+    stored = in_type(graph, place, wanted, scale)
+    np.testing.assert_array_equal(stored["w"], [[127, -1], [4, 127], [0, -128]])
+    found = real_constant(graph, "t", stored)
+    np.testing.assert_array_equal(found, [[254, 0, 0], [-2, 123, -1152]])
