@@ -138,12 +138,18 @@ def solve(
             f"{least:.3f} of the original is left"
         )
     low, high, best = 0.0, 1.0, (deepest, least)
+    mildest: Kept = {}
     for _ in range(steps):
         middle = (low + high) / 2
         kept = decide(middle)
-        cost = price(kept)
-        if cost <= target:
-            high, best = middle, (kept, cost)
+        if _same(kept, best[0]):  # a price takes far longer than a decision
+            high = middle
+        elif _same(kept, mildest) or (cost := price(kept)) > target:
+            low, mildest = middle, kept
         else:
-            low = middle
+            high, best = middle, (kept, cost)
     return best
+
+
+def _same(a: Kept, b: Kept) -> bool:
+    return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)

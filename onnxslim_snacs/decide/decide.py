@@ -198,13 +198,15 @@ def _best_allocation(task: _Task, target: Mapping[str, float], judge: Judge) -> 
     config, context = task.config, task.context
     compare = comparer(context, judge)
     known: dict[bytes, float] = {}
+    choices: dict[Tilt, Choice] = {}
     judged = 0
 
     def errors(tilts: Sequence[Tilt]) -> list[float]:
         nonlocal judged
         context.progress("allocations", judged, config.tries)
         judged += len(tilts)
-        cuts = [task.choose(target, tilt).kept for tilt in tilts]
+        choices.update({tilt: task.choose(target, tilt) for tilt in tilts})
+        cuts = [choices[tilt].kept for tilt in tilts]
         names = [b"".join(kept[name].tobytes() for name in sorted(kept)) for kept in cuts]
         new = {name: kept for name, kept in zip(names, cuts, strict=True) if name not in known}
         known.update(zip(new, compare(list(new.values())), strict=True))
@@ -212,4 +214,5 @@ def _best_allocation(task: _Task, target: Mapping[str, float], judge: Judge) -> 
 
     best, tried = climb(errors, config.tries, Tilt())
     context.progress("allocations", config.tries, config.tries)
-    return replace(task.choose(target, best), tilts=tried)
+    choice = choices[best] if best in choices else task.choose(target, best)
+    return replace(choice, tilts=tried)

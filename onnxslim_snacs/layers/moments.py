@@ -88,8 +88,9 @@ def add_rows(sums: Sums, x: Rows, t: Rows) -> None:
     x = x - sums.shift_x[:, None]
     t = t - sums.shift_t[:, None]
     sums.rows += x.shape[1]
-    sums.x += x.sum(axis=1, dtype=np.float64)
-    sums.t += t.sum(axis=1, dtype=np.float64)
+    ones = np.ones(x.shape[1], dtype=np.float32)
+    sums.x += ones @ x
+    sums.t += ones @ t
     turned = x.transpose(0, 2, 1)
     if len(x) == 1:  # numpy sees that it is a product with itself only in two dimensions
         sums.xx[0] += turned[0] @ x[0]

@@ -4,7 +4,9 @@ Bias: the mean of every output channel (method 4.5).  Statistics: mean and varia
 Least squares: weights and bias anew (4.1, 4.3).
 """
 
+from collections.abc import Callable
 from functools import partial
+from math import inf
 
 from onnxslim_snacs.layers.moments import moments
 from onnxslim_snacs.recovery.clipped import refine
@@ -34,13 +36,29 @@ def _refitted(rows: Regression, now: Affine, steps: int) -> Affine:
     if rows.x.shape[2] > FEATURES and len(rows.x) == 1:
         return min(map(over_rows(fitted, now), RIDGES), key=judged.error)
     seen = moments(sums_of(fitted))
-    tried = {ridge: least_squares(seen, now.weight, ridge) for ridge in RIDGES}
-    errors = {ridge: judged.error(fit) for ridge, fit in tried.items()}
-    ridge = min(errors, key=errors.__getitem__)
-    best = tried[ridge]
+    ridge, best = _best_ridge(partial(least_squares, seen, now.weight), judged)
     if steps and rows.clips and len(rows.x) == 1:
         best = min(best, refine(fitted, seen, best, ridge, steps), key=judged.error)
     return min(best, with_mean(seen, now.weight), key=judged.error)
+
+
+def _best_ridge(fit: Callable[[float], Affine], judged: Regression) -> tuple[float, Affine]:
+    """The ridge beyond which the error rises on either side, from the middle one downhill."""
+    tried: dict[int, tuple[float, Affine]] = {}
+
+    def error(place: int) -> float:
+        if not 0 <= place < len(RIDGES):
+            return inf
+        if place not in tried:
+            made = fit(RIDGES[place])
+            tried[place] = judged.error(made), made
+        return tried[place][0]
+
+    place = len(RIDGES) // 2
+    way = -1 if error(place - 1) < error(place) else 1
+    while error(place + way) < error(place):
+        place += way
+    return RIDGES[place], tried[place][1]
 
 
 def recover_statistics(cut: Cut) -> Recovered:
