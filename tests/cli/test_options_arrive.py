@@ -1,0 +1,658 @@
+"""Every option arrives where it acts: seen in what is run, decided and written, not in a config.
+
+Which options there are is asked of the command line itself, so that a new one needs a case here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import typer
+
+from onnxslim_snacs.cli.app import app
+from onnxslim_snacs.config import CompressConfig, DataConfig, ReleasedConfig
+from onnxslim_snacs.judge.drift import Drift
+from onnxslim_snacs.judge.judge import Judge
+from onnxslim_snacs.judge.stopwatch import Latency, LatencyWatch
+from onnxslim_snacs.scores import CRITERIA
+from onnxslim_snacs.scores.criterion import Criterion, Option, ScoreContext, ScoreResult
+from tests.cli.conftest import Cli
+from tests.harness import model_from_text
+from tests.runtime import Opened, Runtime, stand_in
+
+HEAD = '<ir_version: 8, opset_import: ["" : 17]>\n'
+#: Two groups of eight units, three classes.
+NET = (
+    HEAD
+    + """net (float[N,4] x, float[4,8] w_a, float[8,8] w_b, float[8,3] w_c) => (float[N,3] y) {
+  a = MatMul(x, w_a)  r = Relu(a)  b = MatMul(r, w_b)  s = Relu(b)  y = MatMul(s, w_c)
+}"""
+)
+STEPS = (
+    HEAD
+    + """net (float[N,T,4] x, float[4,8] w_a, float[8,3] w_b) => (float[N,T,3] y) {
+  a = MatMul(x, w_a)  r = Relu(a)  y = MatMul(r, w_b)
+}"""
+)
+NORM = (
+    HEAD
+    + """net (float[N,4] x, float[4,8] w_a, float[8] w_s, float[8,3] w_b) => (float[N,3] y) {
+  a = MatMul(x, w_a)  n = LayerNormalization(a, w_s)  y = MatMul(n, w_b)
+}"""
+)
+IMAGE = (
+    HEAD
+    + """net (float[N,3,6,6] x, float[8,3,1,1] w_a, float[8,3] w_b) => (float[N,3] y) {
+  a = Conv(x, w_a)  r = Relu(a)  p = GlobalAveragePool(r)  f = Flatten(p)  y = MatMul(f, w_b)
+}"""
+)
+ANY_SIZE = IMAGE.replace("6,6", "H,W")
+CHANNELS_LAST = (
+    HEAD
+    + """net (float[N,6,6,3] x, float[3,8] w_a, float[8,2] w_b) => (float[N,6,6,2] y) {
+  a = MatMul(x, w_a)  r = Relu(a)  y = MatMul(r, w_b)
+}"""
+)
+QUICK = ("--criterion", "l1", "--ratio", "0.25", "--recover", "none")
+#: A picture of one colour, and what is left of it with one mean and spread.
+COLOUR = (51, 102, 255)
+
+
+@dataclass
+class Kit:
+    """A folder with models and data, and the command line."""
+
+    cli: Cli
+    folder: Path
+    patch: pytest.MonkeyPatch
+
+    def model(self, text: str = NET) -> Path:
+        path = self.folder / "net.onnx"
+        onnx.save(model_from_text(text, integers=False), path)
+        return path
+
+    def data(self, rows: int = 80, value: float | None = None) -> Path:
+        path = self.folder / "x.npz"
+        drawn = np.random.default_rng(0).standard_normal((rows, 4)).astype(np.float32)
+        np.savez(path, x=drawn if value is None else np.full_like(drawn, value))
+        return path
+
+    def images(self) -> Path:
+        from PIL import Image
+
+        folder = self.folder / "images"
+        folder.mkdir(exist_ok=True)
+        for number in range(16):
+            Image.new("RGB", (6, 6), COLOUR).save(folder / f"{number}.png")
+        return folder
+
+    def run(self, command: str, *line: object, code: int = 0, **options: Any) -> Any:
+        """The report; None if the run ended with another code than 0."""
+        text = options.get("text", NET)
+        model = self.model(text)
+        ended = self.cli(command, model, *line, "--force", "--json", code=code)
+        return ended.json() if code == 0 else None
+
+    def compress(self, *line: object, **options: Any) -> Any:
+        return self.run("compress", *line, **options)
+
+    def released(self, *line: object, **options: Any) -> Any:
+        return self.run("released", "--data", self.data(), *line, **options)
+
+    def cut(self) -> tuple[Path, Path, Path]:
+        """A model, its cut, and the plan."""
+        out, plan = self.folder / "net.slim.onnx", self.folder / "p.json"
+        self.compress(*QUICK, "--plan-out", plan)
+        return self.folder / "net.onnx", out, plan
+
+    def plan(self, *line: object) -> list[list[int]]:
+        """The units that are kept."""
+        path = self.folder / "p.json"
+        self.compress(*line, "--plan-out", path)
+        return [group["kept"] for group in json.loads(path.read_text())["groups"]]
+
+    def runtime(self, *, cuda: bool = False) -> Runtime:
+        return stand_in(self.patch, cuda=cuda)
+
+    def criterion(self, score: Callable[..., ScoreResult], *options: Option) -> None:
+        made = Criterion("mine", "", score, needs_data=False, options=options)
+        self.patch.setitem(CRITERIA, "mine", made)
+
+    def clock(self, short: float, long: float) -> None:
+        """Every cut model takes this share of the original's time, by short and long looks."""
+
+        def measure(watch: LatencyWatch, model: onnx.ModelProto, seconds: float) -> Latency:
+            share = short if seconds < 1 else long
+            return Latency(1.0, share, share, 1)
+
+        self.patch.setattr(LatencyWatch, "measure", measure)
+
+    def drop_by_size(self) -> None:
+        """What is lost is the share of the bytes that goes."""
+        whole = self.model().stat().st_size
+
+        def drift(judge: Judge, cut: onnx.ModelProto) -> Drift:
+            return Drift(10_000, 1.0 - cut.ByteSize() / whole)
+
+        self.patch.setattr(Judge, "drift", drift)
+        self.patch.setattr(Judge, "with_blend", lambda judge, cut, moved: moved)
+
+
+def kept(report: Any) -> list[int]:
+    return [group["kept"] for group in report["groups"]]
+
+
+def left(report: Any, key: str = "params") -> float:
+    return float(report["after"][key] / report["before"][key])
+
+
+def fed(runtime: Runtime) -> list[np.ndarray]:
+    return [feeds["x"] for opened in runtime.opened for feeds in opened.feeds if "x" in feeds]
+
+
+def answering(runtime: Runtime) -> list[Opened]:
+    """Sessions that are asked for values; one asks for nothing but shapes, as fast as it can."""
+    return [
+        opened
+        for opened in runtime.opened
+        if not any(output.name.endswith("\0shape") for output in opened.get_outputs())
+    ]
+
+
+def threads_arrive(kit: Kit, command: str, *line: object) -> None:
+    """Every session has them, in every stage."""
+    found = {}
+    for number in (1, 3):
+        runtime = kit.runtime()
+        kit.cli(command, *line, "--threads", number)
+        found[number] = [(opened.threads, opened.level) for opened in answering(runtime)]
+        assert {threads for threads, _ in found[number]} == {number}
+    assert [level for _, level in found[1]] == [level for _, level in found[3]]
+
+
+def provider_arrives(kit: Kit, run: Callable[..., Any], reported: Callable[[Any], str]) -> None:
+    for wanted, cuda, expected in (
+        ((), True, "cuda"),
+        (("--provider", "auto"), False, "cpu"),
+        (("--provider", "cpu"), True, "cpu"),
+        (("--provider", "cuda"), True, "cuda"),
+    ):
+        runtime = kit.runtime(cuda=cuda)
+        assert reported(run(*wanted)) == expected
+        assert bool(runtime.on_samples) == (expected == "cuda")
+    kit.runtime()
+    run("--provider", "cuda", code=2)
+
+
+# where the data come from
+
+
+def data(kit: Kit, run: Callable[..., Any]) -> None:
+    runtime = kit.runtime()
+    run("--data", kit.data(value=7.5))
+    assert any((values == 7.5).all() for values in fed(runtime))
+    runtime = kit.runtime()
+    run()
+    assert not any((values == 7.5).all() for values in fed(runtime))
+
+
+def samples(kit: Kit) -> None:
+    """A quarter is held out."""
+    line = (*QUICK, "--data", kit.data(80))
+    assert kit.compress(*line)["drift"]["samples"] == 20
+    assert kit.compress(*line, "--samples", 24)["drift"]["samples"] == 6
+
+
+def pixels(kit: Kit, *line: object, text: str = IMAGE, axis: int = 1) -> tuple[Any, Any]:
+    """(shape of a sample, its colour) as the model is given them."""
+    runtime = kit.runtime()
+    kit.compress(*QUICK, "--data", kit.images(), *line, text=text)
+    (colours,) = {
+        tuple(np.moveaxis(v, axis, -1)[0, 0, 0].round(5).tolist())
+        for opened in answering(runtime)
+        for v in [f["x"] for f in opened.feeds]
+        if opened.level == 3 and "x" in opened.inputs
+    }
+    shapes = {v.shape[1:] for v in fed(runtime)}
+    return shapes, colours
+
+
+def mean(kit: Kit) -> None:
+    plain = tuple(round(v / 255, 5) for v in COLOUR)
+    assert pixels(kit)[1] == pytest.approx(plain)
+    assert pixels(kit, "--mean", "0.1,0.2,0.3")[1] == pytest.approx((0.1, 0.2, 0.7))
+
+
+def std(kit: Kit) -> None:
+    assert pixels(kit, "--std", "0.5,0.25,2")[1] == pytest.approx((0.4, 1.6, 0.5))
+
+
+def size(kit: Kit) -> None:
+    kit.compress(*QUICK, "--data", kit.images(), text=ANY_SIZE, code=2)
+    assert (3, 5, 7) in pixels(kit, "--size", "5,7", text=ANY_SIZE)[0]
+
+
+def layout(kit: Kit) -> None:
+    line = (*QUICK, "--data", kit.images())
+    kit.compress(*line, text=CHANNELS_LAST, code=3)
+    found = pixels(kit, "--layout", "NHWC", "--mean", "0,0,1", text=CHANNELS_LAST, axis=3)
+    assert found[0] == {(6, 6, 3)}
+    assert found[1] == pytest.approx((0.2, 0.4, 0.0))
+
+
+def input_shape(kit: Kit, run: Callable[..., Any]) -> None:
+    runtime = kit.runtime()
+    run()
+    assert not any(values.shape[1] == 11 for values in fed(runtime))
+    runtime = kit.runtime()
+    run("--input-shape", "x=2,11,4")
+    assert any(values.shape[1] == 11 for values in fed(runtime))
+
+
+# what is to be reached
+
+
+def target(kit: Kit) -> None:
+    for share in (0.4, 0.8):
+        found = left(kit.compress(*QUICK[:2], "--target", f"params={share}", "--tries", 0))
+        assert share - 0.15 < found <= share
+
+
+def ratio(kit: Kit) -> None:
+    line = (*QUICK[:2], *QUICK[4:])
+    assert kept(kit.compress(*line, "--ratio", 0.25)) == [6, 6]
+    assert kept(kit.compress(*line, "--ratio", 0.5)) == [4, 4]
+
+
+def max_drop(kit: Kit) -> None:
+    kit.drop_by_size()
+    found = {}
+    for most in (0.15, 0.45):
+        line = (*QUICK[:2], "--recover", "none", "--data", kit.data(), "--max-drop", most)
+        report = kit.compress(*line)
+        assert report["notes"]["max_drop"] == most
+        found[most] = report["drift"]["rel_error"]
+        assert 0 < found[most] <= most
+    assert found[0.45] > 0.15
+
+
+def allow_slower(kit: Kit) -> None:
+    kit.clock(0.9, 1.05)
+    line = (*QUICK[:2], "--recover", "none", "--target", "latency=0.95")
+    kit.compress(*line, code=4)
+    assert kit.compress(*line, "--allow-slower")["latency"]["ratio"] == 1.05
+
+
+def tries(kit: Kit) -> None:
+    line = ("--criterion", "l1", "--target", "params=0.6", "--data", kit.data())
+    for number in (2, 4):
+        assert len(kit.compress(*line, "--tries", number)["notes"]["allocations"]) == number
+    assert "allocations" not in kit.compress(*line, "--tries", 0)["notes"]
+
+
+# which units
+
+
+def ascending(context: ScoreContext, weight: float = 1.0) -> ScoreResult:
+    """Later units count more; every unit of the last group counts more than the others'."""
+    groups = enumerate(context.analysis.ir.groups)
+    return ScoreResult(
+        {g.id: weight * (100 * k + np.arange(g.units, dtype=float)) for k, g in groups}
+    )
+
+
+def criterion(kit: Kit) -> None:
+    kit.criterion(ascending)
+    found = kit.plan("--criterion", "mine", "--ratio", 0.5, "--recover", "none")
+    assert found == [[4, 5, 6, 7]] * 2
+    assert kit.compress("--criterion", "mine", "--ratio", 0.5)["criterion"] == "mine"
+
+
+def option(kit: Kit) -> None:
+    kit.criterion(ascending, Option("weight", float, ""))
+    line = ("--criterion", "mine", "--ratio", 0.5, "--recover", "none", "--option")
+    assert kit.plan(*line, "weight=-1") == [[0, 1, 2, 3]] * 2
+    kit.compress(*line, "height=1", code=2)
+
+
+def allocation(kit: Kit) -> None:
+    kit.criterion(ascending)
+    line = ("--criterion", "mine", "--target", "params=0.7", "--recover", "none", "--allocation")
+    first, second = kept(kit.compress(*line, "scores"))
+    assert (first < 8, second) == (True, 8)  # all of the second group is worth more
+    uniform = kept(kit.compress(*line, "uniform"))
+    assert abs(uniform[0] - uniform[1]) <= 1
+    assert max(uniform) < 8
+    assert "allocate" in kit.compress(*line, "curves")["timings"]
+    assert "allocate" not in kit.compress(*line, "uniform")["timings"]
+
+
+def recover(kit: Kit) -> None:
+    line = ("--criterion", "l1", "--ratio", 0.5, "--data", kit.data(), "--recover")
+    for how in ("bias", "least-squares"):
+        recovery = kit.compress(*line, how)["recovery"]
+        assert recovery["asked"] == how
+        assert recovery["used"] in (how, "none")
+    assert {kit.compress(*line, how)["recovery"]["used"] for how in ("least-squares", "none")} == {
+        "least-squares",
+        "none",
+    }
+
+
+def allow_inexact(kit: Kit) -> None:
+    kit.compress(*QUICK, text=NORM, code=4)
+    assert kit.compress(*QUICK, "--allow-inexact", text=NORM)["inexact"]
+
+
+def protect(kit: Kit) -> None:
+    assert kept(kit.compress(*QUICK, "--protect", "w_a")) == [8, 6]
+    assert kept(kit.compress(*QUICK)) == [6, 6]
+
+
+def multiple_of(kit: Kit) -> None:
+    line = (*QUICK[:2], "--ratio", 0.5, "--recover", "none")
+    assert kept(kit.compress(*line)) == [4, 4]
+    assert kept(kit.compress(*line, "--multiple-of", 3)) == [6, 6]
+
+
+def seed(kit: Kit) -> None:
+    plans = [kit.plan("--criterion", "random", "--ratio", 0.5, "--seed", s) for s in (0, 0, 5)]
+    assert plans[0] == plans[1] != plans[2]
+    assert kit.compress(*QUICK, "--seed", 5)["seed"] == 5
+
+
+def threads(kit: Kit) -> None:
+    line = ("--data", kit.data(), "--target", "params=0.6", "--tries", 2, "--criterion", "snacs")
+    threads_arrive(kit, "compress", kit.model(), *line, "--force")
+
+
+def provider(kit: Kit) -> None:
+    def run(*wanted: object, code: int = 0) -> Any:
+        return kit.compress(*QUICK, "--data", kit.data(), *wanted, code=code)
+
+    provider_arrives(kit, run, lambda report: str(report["provider"]))
+
+
+# the released formulas
+
+
+def released_target(kit: Kit) -> None:
+    for share in (0.3, 0.8):
+        report = kit.released("--target", f"params={share}")
+        assert report["notes"]["as_released"]["retained"] == pytest.approx(share, abs=0.1)
+
+
+def released_max_drop(kit: Kit) -> None:
+    def drift(judge: Judge, cut: onnx.ModelProto) -> Drift:
+        arrays = [onnx.numpy_helper.to_array(tensor) for tensor in cut.graph.initializer]
+        gone = sum(int((a == 0).sum()) for a in arrays) / sum(a.size for a in arrays)
+        return Drift(10_000, float(gone))
+
+    kit.patch.setattr(Judge, "drift", drift)
+    kit.patch.setattr(Judge, "with_blend", lambda judge, cut, moved: moved)
+    found = [
+        kit.released("--max-drop", most)["notes"]["as_released"]["retained"] for most in (0.1, 0.4)
+    ]
+    assert found[0] > found[1]
+
+
+def released_groups(kit: Kit) -> None:
+    lines = (("--target", "params=0.6"), ("--target", "params=0.6", "--groups", 2))
+    notes = [kit.released(*line)["notes"]["as_released"] for line in lines]
+    assert [note["groups"] for note in notes] == [None, 2]
+    assert notes[0]["layers"] != notes[1]["layers"]
+
+
+def released_seed(kit: Kit) -> None:
+    lines = [("--target", "params=0.6", "--seed", s) for s in (0, 0, 5)]
+    layers = [kit.released(*line)["notes"]["as_released"]["layers"] for line in lines]
+    assert layers[0] == layers[1] != layers[2]
+
+
+def released_threads(kit: Kit) -> None:
+    line = ("--data", kit.data(), "--target", "params=0.6", "--force")
+    threads_arrive(kit, "released", kit.model(), *line)
+
+
+def released_samples(kit: Kit) -> None:
+    line = ("--target", "params=0.6")
+    assert kit.released(*line)["drift"]["samples"] == 20
+    assert kit.released(*line, "--samples", 24)["drift"]["samples"] == 6
+
+
+def released_provider(kit: Kit) -> None:
+    def run(*wanted: object, code: int = 0) -> Any:
+        return kit.released("--target", "params=0.6", *wanted, code=code)
+
+    provider_arrives(kit, run, lambda report: str(report["provider"]))
+
+
+def released_images(*line: str) -> Callable[[Kit], None]:
+    """Images are prepared by the same function; that an option reaches it is enough."""
+
+    def case(kit: Kit) -> None:
+        found = []
+        for options in ((), line):
+            runtime = kit.runtime()
+            model = kit.model({"--layout": CHANNELS_LAST, "--size": ANY_SIZE}.get(line[0], IMAGE))
+            images = ("--data", kit.images(), "--target", "params=0.6", "--force")
+            code = 0 if options else {"--layout": 3, "--size": 2}.get(line[0], 0)
+            kit.cli("released", model, *images, *options, code=code)
+            found.append([(v.shape[1:], v.ravel()[:1].tolist()) for v in fed(runtime)][-1:])
+        assert found[0] != found[1]
+
+    return case
+
+
+# the other commands
+
+
+def apply_threads(kit: Kit) -> None:
+    model, out, plan = kit.cut()
+    threads_arrive(kit, "apply", model, plan, "-o", out, "--force")
+
+
+def apply_input_shape(kit: Kit) -> None:
+    plan, out = kit.folder / "p.json", kit.folder / "o.onnx"
+    kit.compress(*QUICK, "--plan-out", plan, text=STEPS)
+    model = kit.folder / "net.onnx"
+    input_shape(kit, lambda *line: kit.cli("apply", model, plan, "-o", out, "--force", *line))
+
+
+def verify_threads(kit: Kit) -> None:
+    model, out, plan = kit.cut()
+    threads_arrive(kit, "verify", model, out, "--plan", plan)
+
+
+def verify_input_shape(kit: Kit) -> None:
+    plan = kit.folder / "p.json"
+    kit.compress(*QUICK, "--plan-out", plan, text=STEPS)
+    model, out = kit.folder / "net.onnx", kit.folder / "net.slim.onnx"
+    input_shape(kit, lambda *line: kit.cli("verify", model, out, "--plan", plan, *line))
+
+
+def verify_plan(kit: Kit) -> None:
+    model, out, plan = kit.cut()
+    told = json.loads(plan.read_text())
+    assert kit.cli("verify", model, out, "--plan", plan, "--json").json()["passed"]
+    told["groups"][0]["kept"] = [0, 1, 2]
+    plan.write_text(json.dumps(told))
+    kit.cli("verify", model, out, "--plan", plan, code=5)
+
+
+def bench(kit: Kit, *line: object, code: int = 0) -> Any:
+    model, out, _ = kit.cut()
+    ended = kit.cli("bench", model, out, *line, "--json", code=code)
+    return ended.json() if code == 0 else None
+
+
+def bench_batch(kit: Kit) -> None:
+    for number in (1, 5):
+        runtime = kit.runtime()
+        bench(kit, "--batch", number)
+        timed = [opened for opened in runtime.opened if len(opened.feeds) > 10]
+        assert len(timed) == 2
+        assert {f["x"].shape for opened in timed for f in opened.feeds} == {(number, 4)}
+
+
+def bench_threads(kit: Kit) -> None:
+    model, out, _ = kit.cut()
+    threads_arrive(kit, "bench", model, out)
+    assert kit.cli("bench", model, out, "--threads", 3, "--json").json()["threads"] == 3
+
+
+def bench_provider(kit: Kit) -> None:
+    model, out, _ = kit.cut()
+
+    def run(*wanted: object, code: int = 0) -> Any:
+        ended = kit.cli("bench", model, out, *wanted, "--json", code=code)
+        return ended.json() if code == 0 else None
+
+    provider_arrives(kit, run, lambda result: str(result["provider"]))
+
+
+def bench_data(kit: Kit) -> None:
+    model, out, _ = kit.cut()
+    data(kit, lambda *line: kit.cli("bench", model, out, *line))
+
+
+def bench_input_shape(kit: Kit) -> None:
+    kit.compress(*QUICK, text=STEPS)
+    model, out = kit.folder / "net.onnx", kit.folder / "net.slim.onnx"
+    input_shape(kit, lambda *line: kit.cli("bench", model, out, *line))
+
+
+def inspect_input_shape(kit: Kit) -> None:
+    model = kit.model(STEPS)
+    input_shape(kit, lambda *line: kit.cli("inspect", model, *line))
+
+
+def inspect_allow_inexact(kit: Kit) -> None:
+    model = kit.model(NORM)
+    found = [
+        kit.cli("inspect", model, "--json", *line).json()["groups"]
+        for line in ((), ("--allow-inexact",))
+    ]
+    assert [len(groups) for groups in found] == [0, 1]
+
+
+def inspect_why(kit: Kit) -> None:
+    assert "graph output" in kit.cli("inspect", kit.model(), "--why", "y").out
+
+
+Case = Callable[[Kit], None]
+CASES: dict[str, Case] = {
+    "compress --data": lambda kit: data(kit, lambda *line: kit.compress(*QUICK, *line)),
+    "compress --samples": samples,
+    "compress --mean": mean,
+    "compress --std": std,
+    "compress --size": size,
+    "compress --layout": layout,
+    "compress --input-shape": lambda kit: input_shape(
+        kit, lambda *line: kit.compress(*QUICK, *line, text=STEPS)
+    ),
+    "compress --target": target,
+    "compress --ratio": ratio,
+    "compress --max-drop": max_drop,
+    "compress --allow-slower": allow_slower,
+    "compress --criterion": criterion,
+    "compress --allocation": allocation,
+    "compress --tries": tries,
+    "compress --option": option,
+    "compress --recover": recover,
+    "compress --allow-inexact": allow_inexact,
+    "compress --protect": protect,
+    "compress --multiple-of": multiple_of,
+    "compress --seed": seed,
+    "compress --threads": threads,
+    "compress --provider": provider,
+    "released --data": lambda kit: data(
+        kit, lambda *line: kit.run("released", "--target", "params=0.6", *line)
+    ),
+    "released --samples": released_samples,
+    "released --mean": released_images("--mean", "0.1,0.2,0.3"),
+    "released --std": released_images("--std", "0.1,0.2,0.3"),
+    "released --size": released_images("--size", "5,7"),
+    "released --layout": released_images("--layout", "NHWC"),
+    "released --input-shape": lambda kit: input_shape(
+        kit, lambda *line: kit.run("released", "--target", "params=0.6", *line, text=STEPS)
+    ),
+    "released --target": released_target,
+    "released --max-drop": released_max_drop,
+    "released --groups": released_groups,
+    "released --seed": released_seed,
+    "released --threads": released_threads,
+    "released --provider": released_provider,
+    "inspect --input-shape": inspect_input_shape,
+    "inspect --allow-inexact": inspect_allow_inexact,
+    "inspect --why": inspect_why,
+    "apply --input-shape": apply_input_shape,
+    "apply --threads": apply_threads,
+    "verify --plan": verify_plan,
+    "verify --input-shape": verify_input_shape,
+    "verify --threads": verify_threads,
+    "bench --data": bench_data,
+    "bench --input-shape": bench_input_shape,
+    "bench --batch": bench_batch,
+    "bench --threads": bench_threads,
+    "bench --provider": bench_provider,
+}
+#: Options that other tests are about, and where.
+ELSEWHERE = {
+    "--out": "test_files",
+    "--plan-out": "test_files",
+    "--report": "test_files",
+    "--force": "test_exit_codes",
+    "--json": "test_commands",
+    "--auto": "test_budgets",
+    "--max-memory": "test_watch",
+    "--max-time": "test_watch",
+}
+#: Fields that are typed by another name.
+NAMES = {"path": "--data", "input_shapes": "--input-shape", "options": "--option"}
+
+
+def typed_options() -> list[str]:
+    """Every option of every command, as the command line itself lists them."""
+    commands: Any = typer.main.get_command(app)
+    return [
+        f"{name} {max(parameter.opts, key=len)}"
+        for name, command in commands.commands.items()
+        for parameter in command.params
+        if parameter.opts[0].startswith("-") and max(parameter.opts, key=len) not in ELSEWHERE
+    ]
+
+
+@pytest.fixture
+def kit(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kit:
+    return Kit(cli, tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("option", typed_options())
+def test_option_arrives(option: str, kit: Kit) -> None:
+    assert option in CASES, f"{option}: nothing shows that it arrives"
+    CASES[option](kit)
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        f"{command} {field.name}"
+        for command, config in (("compress", CompressConfig), ("released", ReleasedConfig))
+        for field in (*fields(DataConfig), *fields(config))
+        if field.name != "data"
+    ],
+)
+def test_every_field_of_the_configuration_is_an_option(field: str) -> None:
+    command, name = field.split()
+    typed = NAMES.get(name, f"--{name.replace('_', '-')}")
+    if (command, name) == ("released", "params"):
+        typed = "--target"
+    assert f"{command} {typed}" in typed_options()
