@@ -188,9 +188,19 @@ def test_a_model_that_gives_another_number_of_rows_when_it_is_cut(
     assert "drops " in cli(*line, "--max-drop", "0.5", code=4).err
 
 
-def test_threads_and_provider_are_reported(cli: Cli, model: Path, data: Path) -> None:
-    line = ("compress", model, "--data", data, *LINE, "--ratio", "0.5")
-    assert cli(*line, "--threads", 2, "--provider", "cpu").json()["provider"] == "cpu"
+def test_the_promise_holds_with_a_margin(
+    cli: Cli, model: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A drop of 0.008 counted, with a standard error of 0.004, is too much for 0.01."""
+
+    def drift(judge: object, cut: onnx.ModelProto) -> Drift:
+        return Drift(500, 0.1, top1_agreement=0.992, standard_error=0.004)
+
+    monkeypatch.setattr(Judge, "drift", drift)
+    monkeypatch.setattr(Judge, "with_blend", lambda judge, cut, moved: moved)
+    line = ("compress", model, "--data", data, *LINE, "--recover", "none", "--max-drop")
+    assert "drops 0.012" in cli(*line, "0.01", code=4).err
+    assert left(cli(*line, "0.0121").json(), "params") < 0.2
 
 
 def fake_clock(monkeypatch: pytest.MonkeyPatch, floor: float) -> None:
@@ -217,6 +227,22 @@ def test_latency_target(cli: Cli, model: Path, data: Path, monkeypatch: pytest.M
     with untouched(model.parent):
         ended = cli(*line, "latency=0.2", code=4)
     assert "still takes 0.3" in ended.err
+
+
+def test_a_latency_is_confirmed_by_a_longer_look(
+    cli: Cli, model: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Short looks flatter by a tenth: what they find is cut deeper until a long one agrees."""
+
+    def measure(watch: LatencyWatch, model: Any, seconds: float) -> Latency:
+        size = model.ByteSize() / watch.analysis.graph.proto.ByteSize()
+        ratio = 0.3 + 0.7 * size - (0.1 if seconds < 1 else 0.0)
+        return Latency(1.0, ratio, ratio, 1)
+
+    monkeypatch.setattr(LatencyWatch, "measure", measure)
+    line = ("compress", model, "--data", data, *LINE, "--recover", "none")
+    report = cli(*line, "--target", "latency=0.6").json()
+    assert 0.55 < report["latency"]["ratio"] <= 0.6
 
 
 def test_a_model_that_is_not_faster_is_not_written(

@@ -117,3 +117,30 @@ def test_a_lucky_measurement_does_not_decide() -> None:
         GROUPS, SCORES, lucky, 0.5, lambda k: 0.0, FREE, globally=True, confirm=lambda k: 1.0
     )
     assert left(hopeless.kept) == left(fooled.kept)
+
+
+def test_a_measured_cut_is_confirmed() -> None:
+    """The short stopwatch flatters by a tenth: the result holds by the long one."""
+
+    def long(kept: Kept) -> float:
+        return 0.2 + 0.8 * left(kept)
+
+    def short(kept: Kept) -> float:
+        return long(kept) - 0.1
+
+    found = by_latency(
+        GROUPS, SCORES, short, 0.6, lambda kept: 0.0, FREE, globally=True, confirm=long
+    )
+    assert 0.57 < long(found.kept) <= 0.6
+    lucky = by_latency(GROUPS, SCORES, short, 0.6, lambda kept: 0.0, FREE, globally=True)
+    assert long(lucky.kept) > 0.65
+
+
+def test_scores_decide_between_groups() -> None:
+    """All units of one group are worth more than any of the others: those go first."""
+    scores = {g.id: 100.0 * (k == 1) + SCORES[g.id] for k, g in enumerate(GROUPS)}
+    choice = by_target(GROUPS, scores, lambda k: left(k) / 0.5, FREE, globally=True)
+    assert [int((~choice.kept[g.id]).sum()) for g in GROUPS][1] == 0
+    even = by_target(GROUPS, scores, lambda k: left(k) / 0.5, FREE, globally=False)
+    shares = [choice.mean() for choice in even.kept.values()]
+    assert max(shares) - min(shares) < 0.1

@@ -12,7 +12,7 @@ from onnxslim_snacs.activations.run import execute, open_session
 from onnxslim_snacs.errors import InputRefused, UsageError
 from onnxslim_snacs.model.session import SessionConfig, create_session, resolve_provider
 from tests.harness import model_from_text
-from tests.runtime import CPU, CUDA, Runtime, stand_in
+from tests.runtime import CPU, CUDA, Opened, Runtime, stand_in
 
 TEXT = """<ir_version: 8, opset_import: ["" : 17]>
 net (float[N,3] x, float[3,4] w_a) => (float[N,4] y) { y = MatMul(x, w_a) }"""
@@ -52,18 +52,21 @@ def test_the_card_comes_first_and_the_processor_does_the_rest(with_card: Runtime
 
 def test_on_the_card_inputs_are_bound_there_and_results_come_back(with_card: Runtime) -> None:
     model = model_from_text(TEXT)
-    session = open_session(model, SessionConfig("cuda"))
-    (found,) = execute(session, ["y"], {"x": X})
-    assert session.bound == {"x": "cuda:0", "y": "cpu"}
-    plain = open_session(model, SessionConfig("cpu"))
-    (wanted,) = execute(plain, ["y"], {"x": X})
-    assert plain.bound == {}
+    (found,) = execute(open_session(model, SessionConfig("cuda")), ["y"], {"x": X})
+    (wanted,) = execute(open_session(model, SessionConfig("cpu")), ["y"], {"x": X})
+    bound = [opened.bound for opened in with_card.opened]
+    assert bound == [{"x": "cuda:0", "y": "cpu"}, {}]
     assert np.array_equal(found, wanted)
+
+
+def opening(runtime: Runtime, config: SessionConfig) -> Opened:
+    create_session(model_from_text(TEXT), config)
+    return runtime.opened[-1]
 
 
 @pytest.mark.parametrize("config", [SessionConfig(), SessionConfig(threads=3, level=1)])
 def test_threads_and_level(without: Runtime, config: SessionConfig) -> None:
-    opened = create_session(model_from_text(TEXT), config)
+    opened = opening(without, config)
     assert (opened.threads, opened.level) == (config.threads, config.level)
     assert opened.options.inter_op_num_threads == 1
     assert opened.options.execution_mode == onnxruntime.ExecutionMode.ORT_SEQUENTIAL
@@ -71,21 +74,20 @@ def test_threads_and_level(without: Runtime, config: SessionConfig) -> None:
 
 @pytest.mark.parametrize("level", [0, 1, 2, 3])
 def test_every_level(without: Runtime, level: int) -> None:
-    assert create_session(model_from_text(TEXT), SessionConfig(level=level)).level == level
+    assert opening(without, SessionConfig(level=level)).level == level
 
 
 @pytest.mark.parametrize(("asked", "told"), [(None, False), (True, False), (False, True)])
 def test_small_models_keep_their_packed_weights(
     without: Runtime, asked: bool | None, told: bool
 ) -> None:
-    opened = create_session(model_from_text(TEXT), SessionConfig(prepack=asked))
+    opened = opening(without, SessionConfig(prepack=asked))
     assert has(opened.options, "session.disable_prepacking") == told
 
 
 def test_order_and_memory(without: Runtime) -> None:
-    model = model_from_text(TEXT)
-    plain = create_session(model, SessionConfig()).options
-    other = create_session(model, SessionConfig(order="priority", plan_memory=False)).options
+    plain = opening(without, SessionConfig()).options
+    other = opening(without, SessionConfig(order="priority", plan_memory=False)).options
     assert (plain.enable_mem_pattern, other.enable_mem_pattern) == (True, False)
     orders = onnxruntime.ExecutionOrder
     assert (plain.execution_order, other.execution_order) == (
