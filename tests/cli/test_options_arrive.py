@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from onnxslim_snacs.scores import CRITERIA
 from onnxslim_snacs.scores.criterion import Criterion, Option, ScoreContext, ScoreResult
 from tests.cli.conftest import Cli
 from tests.harness import model_from_text
+from tests.passes.test_rotate import LAYER_NORM, transformer
 from tests.runtime import Opened, Runtime, stand_in
 
 HEAD = '<ir_version: 8, opset_import: ["" : 17]>\n'
@@ -81,7 +83,16 @@ class Kit:
     def data(self, rows: int = 80, value: float | None = None) -> Path:
         path = self.folder / "x.npz"
         drawn = np.random.default_rng(0).standard_normal((rows, 4)).astype(np.float32)
-        np.savez(path, x=drawn if value is None else np.full_like(drawn, value))
+        if value is not None:
+            drawn[:, 0] = value
+        np.savez(path, x=drawn)
+        return path
+
+    def steps(self) -> Path:
+        """Forty samples of five steps."""
+        path = self.folder / "x.npz"
+        drawn = np.random.default_rng(0).standard_normal((40, 5, 4)).astype(np.float32)
+        np.savez(path, x=drawn)
         return path
 
     def images(self) -> Path:
@@ -90,7 +101,9 @@ class Kit:
         folder = self.folder / "images"
         folder.mkdir(exist_ok=True)
         for number in range(16):
-            Image.new("RGB", (6, 6), COLOUR).save(folder / f"{number}.png")
+            image = Image.new("RGB", (6, 6), COLOUR)
+            image.putpixel((5, 5), (16 * number, 0, 0))
+            image.save(folder / f"{number}.png")
         return folder
 
     def run(self, command: str, *line: object, code: int = 0, **options: Any) -> Any:
@@ -197,10 +210,10 @@ def provider_arrives(kit: Kit, run: Callable[..., Any], reported: Callable[[Any]
 def data(kit: Kit, run: Callable[..., Any]) -> None:
     runtime = kit.runtime()
     run("--data", kit.data(value=7.5))
-    assert any((values == 7.5).all() for values in fed(runtime))
+    assert any((values[:, 0] == 7.5).all() for values in fed(runtime))
     runtime = kit.runtime()
     run()
-    assert not any((values == 7.5).all() for values in fed(runtime))
+    assert not any((values[:, 0] == 7.5).all() for values in fed(runtime))
 
 
 def samples(kit: Kit) -> None:
@@ -254,6 +267,18 @@ def input_shape(kit: Kit, run: Callable[..., Any]) -> None:
     runtime = kit.runtime()
     run("--input-shape", "x=2,11,4")
     assert any(values.shape[1] == 11 for values in fed(runtime))
+
+
+def sample_axis(kit: Kit, run: Callable[..., Any]) -> None:
+    """Five steps of so many samples, instead of samples of five steps."""
+    runtime = kit.runtime()
+    run("--data", kit.steps())
+    assert any(values.shape[1] == 5 for values in fed(runtime))
+    runtime = kit.runtime()
+    run("--data", kit.steps(), "--sample-axis", "x=1")
+    on_data = [v.shape for v in fed(runtime) if v.shape[0] == 5 or v.shape[1] == 5]
+    assert on_data
+    assert all(shape[0] == 5 for shape in on_data)
 
 
 # what is to be reached
@@ -349,6 +374,20 @@ def recover(kit: Kit) -> None:
 def allow_inexact(kit: Kit) -> None:
     kit.compress(*QUICK, text=NORM, code=4)
     assert kit.compress(*QUICK, "--allow-inexact", text=NORM)["inexact"]
+
+
+def width(kit: Kit) -> None:
+    """Of a stream of eight channels behind normalisations, beside a branch of twelve."""
+    model, path = kit.folder / "net.onnx", kit.folder / "x.npz"
+    onnx.save(transformer(LAYER_NORM), model)
+    drawn = np.random.default_rng(0).standard_normal((80, 5, 6)).astype(np.float32)
+    np.savez(path, x=drawn)
+    line = ("compress", model, *QUICK, "--data", path, "--force", "--json", "--width")
+    found = {how: kit.cli(*line, how).json() for how in ("exact", "refit", "rotate")}
+    assert [group["units"] for group in found["exact"]["groups"]] == [12]
+    assert found["refit"]["inexact"]
+    assert not found["rotate"]["inexact"]
+    assert sum(group["units"] for group in found["rotate"]["groups"]) > 12
 
 
 def protect(kit: Kit) -> None:
@@ -529,6 +568,12 @@ def bench_input_shape(kit: Kit) -> None:
     input_shape(kit, lambda *line: kit.cli("bench", model, out, *line))
 
 
+def bench_sample_axis(kit: Kit) -> None:
+    kit.compress(*QUICK, text=STEPS)
+    model, out = kit.folder / "net.onnx", kit.folder / "net.slim.onnx"
+    sample_axis(kit, lambda *line: kit.cli("bench", model, out, *line))
+
+
 def inspect_input_shape(kit: Kit) -> None:
     model = kit.model(STEPS)
     input_shape(kit, lambda *line: kit.cli("inspect", model, *line))
@@ -569,6 +614,14 @@ CASES: dict[str, Case] = {
     "compress --recover": recover,
     "compress --allow-inexact": allow_inexact,
     "compress --protect": protect,
+    "compress --width": width,
+    "compress --sample-axis": lambda kit: sample_axis(
+        kit, lambda *line: kit.compress(*QUICK, *line, text=STEPS)
+    ),
+    "released --sample-axis": lambda kit: sample_axis(
+        kit, lambda *line: kit.run("released", "--target", "params=0.6", *line, text=STEPS)
+    ),
+    "bench --sample-axis": bench_sample_axis,
     "compress --multiple-of": multiple_of,
     "compress --seed": seed,
     "compress --threads": threads,
@@ -616,7 +669,75 @@ ELSEWHERE = {
     "--max-time": "test_watch",
 }
 #: Fields that are typed by another name.
-NAMES = {"path": "--data", "input_shapes": "--input-shape", "options": "--option"}
+NAMES = {
+    "path": "--data",
+    "input_shapes": "--input-shape",
+    "options": "--option",
+    "sample_axes": "--sample-axis",
+}
+#: Commands of which it is shown that their functions are given the option; what these make of it is
+#: shown beside those: tests/training/test_finetune.py, tests/passes/test_rotate.py.
+HANDED: dict[str, dict[str, tuple[str, Callable[[Any], object], object]]] = {
+    command: {
+        "--data": ("D", lambda given: given.data.path, "D"),
+        "--samples": ("24", lambda given: given.data.samples, 24),
+        "--mean": ("0.1,0.2", lambda given: given.data.mean, (0.1, 0.2)),
+        "--std": ("0.1,0.2", lambda given: given.data.std, (0.1, 0.2)),
+        "--size": ("5,7", lambda given: given.data.size, (5, 7)),
+        "--layout": ("NHWC", lambda given: given.data.layout, "NHWC"),
+        "--input-shape": ("x=2,5", lambda given: given.data.input_shapes, {"x": (2, 5)}),
+        "--sample-axis": ("x=1", lambda given: given.data.sample_axes, {"x": 1}),
+        "--seed": ("5", lambda given: given.seed, 5),
+        "--threads": ("3", lambda given: given.threads, 3),
+        "--provider": ("cpu", lambda given: given.provider, "cpu"),
+    }
+    for command in ("finetune", "rotate")
+}
+HANDED["finetune"] |= {
+    "--teacher": ("T.onnx", lambda given: str(given.teacher), "T.onnx"),
+    "--minutes": ("0.5", lambda given: given.minutes, 0.5),
+    "--steps": ("7", lambda given: given.steps, 7),
+    "--loss": ("both", lambda given: given.loss, "both"),
+    "--batch": ("9", lambda given: given.batch, 9),
+    "--rate": ("0.25", lambda given: given.rate, 0.25),
+    "--augment": ("flip,mix", lambda given: given.augment, ("flip", "mix")),
+    "--resume": ("", lambda given: given.resume, True),
+}
+
+
+class Handed(Exception):
+    """What a command's function was given, one name for each value."""
+
+    def __init__(self, names: tuple[str, ...], values: tuple[Any, ...], more: Any) -> None:
+        self.given = SimpleNamespace(**dict(zip(names, values, strict=False)), **more)
+        config = getattr(self.given, "config", None)
+        if config is not None:
+            self.given.__dict__.update({f.name: getattr(config, f.name) for f in fields(config)})
+
+
+def handed(kit: Kit, command: str, option: str) -> None:
+    names, home = {
+        "finetune": (("model", "teacher", "config"), "onnxslim_snacs.commands.finetune.finetune"),
+        "rotate": (("model", "data"), "onnxslim_snacs.commands.turned.rotate_file"),
+    }[command]
+
+    def note(*values: Any, **more: Any) -> None:
+        raise Handed(names, values, more)
+
+    value, read, wanted = HANDED[command][option]
+    kit.patch.setattr(home, note)
+    line = [command, str(kit.model()), option, *([value] if value else [])]
+    line += [] if option == "--data" else ["--data", "D"]
+    line += ["--teacher", "T"] if command == "finetune" and option != "--teacher" else []
+    with pytest.raises(Handed) as caught:
+        raising(line)
+    assert read(caught.value.given) == wanted
+
+
+def raising(line: list[str]) -> int:
+    """The command line without what turns errors into exit codes."""
+    commands: Any = typer.main.get_command(app)
+    return int(commands.main(line, standalone_mode=False) or 0)
 
 
 def typed_options() -> list[str]:
@@ -637,6 +758,10 @@ def kit(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kit:
 
 @pytest.mark.parametrize("option", typed_options())
 def test_option_arrives(option: str, kit: Kit) -> None:
+    command, name = option.split()
+    if name in HANDED.get(command, {}):
+        handed(kit, command, name)
+        return
     assert option in CASES, f"{option}: nothing shows that it arrives"
     CASES[option](kit)
 

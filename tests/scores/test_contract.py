@@ -29,6 +29,8 @@ from tests.harness import model_from_text
 LOOKS_ELSEWHERE = {
     "l1": "the norm of the filters that make a unit, whatever reads it (Li et al. 2017, 3.1)",
     "l2": "the norm of the filters that make a unit, whatever reads it",
+    "grasp": "a unit that is not read counts 0, for it changes nothing, and one that stands in the "
+    "gradient's way counts less than that (Wang et al. 2020, eq. 8)",
     "random": "looks at nothing",
 }
 
