@@ -3,8 +3,8 @@
     python benchmarks/main_command/run.py DIR_OR_FILE ... --out RESULT_DIR [--only GLOB]
         [--limit SECONDS] [--retry] [--readme README.md]
 
-Every third file is also cut by every other criterion.  Each run is a process of its own, with a
-time limit.  What RESULT_DIR/runs.json holds is not run again, so that an interrupted sweep goes on
+Every third file is also cut by every other criterion.  Each run is a process of its own, forked from
+this one so that nothing is imported anew, with a time limit.  What RESULT_DIR/runs.json holds is not run again, so that an interrupted sweep goes on
 where it was; --retry runs again what failed.  Exit code 0 is a smaller model, proved and written; 3
 and 4 are refusals, whose reasons are in the table; anything else fails the sweep, which then ends
 with 1.
@@ -15,20 +15,26 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from time import perf_counter
+from signal import SIGKILL
+from time import monotonic, sleep
 from typing import Any
 
+os.environ["OMP_NUM_THREADS"] = "1"  # before numpy and ONNX Runtime are there
+os.environ["COLUMNS"] = "400"
+
+import onnxruntime  # noqa: F401
+from samples import write_samples
 from table import markdown, put_into
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
+from onnxslim_snacs.cli.app import run as run_command
+from onnxslim_snacs.errors import SnacsError
+
 DEFAULT = "snacs"
 OTHERS = ("snacs-gaussian", "l1", "l2", "refit", "random")
 #: Every so many files, all criteria are tried.
@@ -118,8 +124,16 @@ def samples_of(path: Path, folder: Path, limit: float) -> tuple[Path, dict[str, 
     if made.exists():
         return made, None
     folder.mkdir(exist_ok=True)
-    command = [sys.executable, str(HERE / "samples.py"), str(path), str(made)]
-    row = child([*command, json.dumps(hint.shapes), json.dumps(hint.sample_axes)], limit)
+
+    def make() -> int:
+        try:
+            write_samples(path, made, hint.shapes, hint.sample_axes)
+        except SnacsError as error:
+            print(error, file=sys.stderr)
+            return error.exit_code
+        return 0
+
+    row = child(make, limit)
     return made, None if made.exists() else {**row, "stage": "samples"}
 
 
@@ -128,15 +142,14 @@ def run(path: Path, data: Path, criterion: str, limit: float) -> dict[str, Any]:
     hint = HINTS.get(path.stem, Hint())
     with tempfile.TemporaryDirectory() as folder:
         out, report = Path(folder) / "out.onnx", Path(folder) / "report.json"
-        begin = "import sys; from onnxslim_snacs.cli import main; sys.exit(main())"
-        command = [sys.executable, "-c", begin, "compress", str(path)]
+        command = ["compress", str(path)]
         command += ["--data", str(data), "--samples", "16", "--target", "macs=0.6"]
         command += ["--criterion", criterion, "-o", str(out), "--report", str(report)]
         for name, shape in hint.shapes.items():
             command += ["--input-shape", f"{name}={','.join(map(str, shape))}"]
         for name, axis in hint.sample_axes.items():
             command += ["--sample-axis", f"{name}={axis}"]
-        row = child(command, limit)
+        row = child(lambda: run_command(command), limit)
         if row["exit"] == 0:
             row.update(figures(json.loads(report.read_text())))
     return row
@@ -154,19 +167,39 @@ def figures(report: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def child(command: list[str], limit: float) -> dict[str, Any]:
-    """How a process ended, after how long, and the end of what it said."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "COLUMNS": "400"}
-    start = perf_counter()
-    try:
-        done = subprocess.run(
-            command, timeout=limit, env=environment, capture_output=True, text=True, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return {"exit": "time", "message": f"no result within {limit:g} s", "seconds": limit}
-    said = " ".join(done.stderr.split())[-600:]
-    seconds = round(perf_counter() - start, 1)
-    return {"exit": done.returncode, "message": said, "seconds": seconds}
+def child(work: Callable[[], int], limit: float) -> dict[str, Any]:
+    """How a process ended that does some work, after how long, and the end of what it said."""
+    start = monotonic()
+    with tempfile.TemporaryFile("w+") as said:
+        process = os.fork()
+        if process == 0:
+            os.dup2(said.fileno(), sys.stderr.fileno())
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = 1
+            try:
+                code = work()
+            finally:
+                sys.stderr.flush()
+                os._exit(code)
+        ended = _waited(process, start + limit)
+        said.seek(0)
+        text = " ".join(said.read().split())[-600:]
+    seconds = round(monotonic() - start, 1)
+    if ended is None:
+        return {"exit": "time", "message": f"no result within {limit:g} s", "seconds": seconds}
+    return {"exit": ended, "message": text, "seconds": seconds}
+
+
+def _waited(process: int, until: float) -> int | None:
+    """The exit code of a process, minus the signal that ended it; None if it was ended here."""
+    while monotonic() < until:
+        found, status = os.waitpid(process, os.WNOHANG)
+        if found:
+            return os.waitstatus_to_exitcode(status)
+        sleep(0.05)
+    os.kill(process, SIGKILL)
+    os.waitpid(process, 0)
+    return None
 
 
 if __name__ == "__main__":
