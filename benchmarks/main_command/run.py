@@ -3,11 +3,11 @@
     python benchmarks/main_command/run.py DIR_OR_FILE ... --out RESULT_DIR [--only GLOB]
         [--limit SECONDS] [--retry] [--readme README.md]
 
-Every third file is also cut by every other criterion.  Each run is a process of its own, forked from
-this one so that nothing is imported anew, with a time limit.  What RESULT_DIR/runs.json holds is not run again, so that an interrupted sweep goes on
-where it was; --retry runs again what failed.  Exit code 0 is a smaller model, proved and written; 3
-and 4 are refusals, whose reasons are in the table; anything else fails the sweep, which then ends
-with 1.
+Every third file is also cut by every other criterion.  Each run is a process of its own, forked
+from this one so that nothing is imported anew, with a time limit.  What RESULT_DIR/runs.json holds
+is not run again, so that an interrupted sweep goes on where it was; --retry runs again what failed.
+Exit code 0 is a smaller model, proved and written; 3 and 4 are refusals, whose reasons are in the
+table; anything else fails the sweep, which then ends with 1.
 """
 
 from __future__ import annotations
