@@ -5,7 +5,7 @@ can be cut like any others.  Ashkboos et al. 2024 (arXiv:2401.15024), sections 3
 basis for the whole stream, so that no residual connection needs a map of its own.  A layer norm's
 mean goes into the writers, its scale and shift into the readers.  What is left divides by the root
 of a sum of squares, which is written as a product with stored numbers: there, zeros are as good as
-nothing, and a cut takes exactly its terms (method 4.8).
+nothing, and a cut takes exactly its terms (method 4.9).
 """
 
 from __future__ import annotations
