@@ -504,29 +504,54 @@ def apply(
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="Default: MODEL.slim.onnx.")
     ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data",
+            metavar="PATH",
+            help="The samples of `compress`, to re-fit what is left again as the plan says.",
+        ),
+    ] = None,
+    samples: Samples = None,
+    mean: Mean = None,
+    std: Std = None,
+    size: Size = None,
+    layout: Layout = _DATA.layout,
     input_shape: InputShape = None,
-    threads: Threads = _DEFAULT.threads,
+    sample_axis: SampleAxis = None,
+    recover: Annotated[
+        str,
+        typer.Option(
+            help="auto: as the plan says; none: the raw cut; or bias, stats, least-squares."
+        ),
+    ] = _DEFAULT.recover,
+    threads: Annotated[
+        int | None,
+        typer.Option("--threads", min=1, help="Threads of ONNX Runtime; the plan's if not given."),
+    ] = None,
     report: ReportOut = None,
     max_memory: MaxMemory = None,
     max_time: MaxTime = None,
     json: Json = False,
     force: Force = False,
 ) -> None:
-    """Replay a plan: the same file, byte for byte."""
+    """Replay a plan: the same file, byte for byte, with the same data and threads."""
     _keep_within(max_memory, max_time)
     from onnxslim_snacs.commands.apply import apply_plan
 
-    apply_plan(
-        model,
-        plan,
-        out=out or _beside(model),
-        report_out=report,
-        overwrite=force,
-        data=DataConfig(input_shapes=options.shapes(input_shape)),
-        threads=threads,
-        progress=told_of_writing(silent),
-        told=lambda done: _show(done, json=json),
-    )
+    with progress_bars() as bars:
+        apply_plan(
+            model,
+            plan,
+            out=out or _beside(model),
+            report_out=report,
+            overwrite=force,
+            data=_data_config(data, samples, mean, std, size, layout, input_shape, sample_axis),
+            recover=recover,
+            threads=threads,
+            progress=told_of_writing(bars.progress),
+            told=lambda done: _show(done, json=json, bars=bars),
+        )
 
 
 @app.command()
@@ -542,19 +567,22 @@ def verify(
 ) -> None:
     """Prove that a cut model computes what its plan says."""
     _keep_within(max_memory, max_time)
-    from onnxslim_snacs.commands.verify import verify_files
-    from onnxslim_snacs.plan.plan import load_plan
-    from onnxslim_snacs.proof.prove import require
+    from onnxslim_snacs.commands.verify import (
+        require_verified,
+        verified_json,
+        verified_words,
+        verify_files,
+    )
+    from onnxslim_snacs.plan.written import load_plan
     from onnxslim_snacs.report import to_json
-    from onnxslim_snacs.report.console import proof_words
 
     shapes = options.shapes(input_shape)
-    proof = verify_files(model, out, load_plan(plan), input_shapes=shapes, threads=threads)
+    found = verify_files(model, out, load_plan(plan), input_shapes=shapes, threads=threads)
     if json:
-        write_stdout(to_json(proof))
-    require(proof)
+        write_stdout(to_json(verified_json(found)))
+    require_verified(found, out)
     if not json:
-        screen().print(f"proved ({proof.oracle}): {proof_words(proof)}", soft_wrap=True)
+        screen().print(verified_words(found), soft_wrap=True)
 
 
 @app.command()

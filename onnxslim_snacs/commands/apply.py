@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
+from onnxslim_snacs.activations.samples import split
+from onnxslim_snacs.activations.sources import CalibrationSource, files_of, open_source
 from onnxslim_snacs.commands.outputs import Outputs, Told, nobody
 from onnxslim_snacs.commands.start import Compressed, Setup, open_work
-from onnxslim_snacs.config import DataConfig
+from onnxslim_snacs.config import RECOVER, DataConfig
+from onnxslim_snacs.errors import InputRefused, UsageError
 from onnxslim_snacs.ir.keep import keep_map
+from onnxslim_snacs.judge.judge import open_judge
 from onnxslim_snacs.model.load import load_model
-from onnxslim_snacs.plan.plan import Plan, check_plan, load_plan
+from onnxslim_snacs.plan.cost import with_added
+from onnxslim_snacs.plan.plan import Plan, Refit, check_plan, model_digest
+from onnxslim_snacs.plan.work import Work
+from onnxslim_snacs.plan.written import load_plan
 from onnxslim_snacs.progress import Clock, Progress, silent
-from onnxslim_snacs.proof.prove import prove_cut
-from onnxslim_snacs.report.make import make_report
+from onnxslim_snacs.proof.prove import ProvedCut, prove_cut
+from onnxslim_snacs.recovery.accept import Outcome, recover_proved
+from onnxslim_snacs.report.make import RAW, made_by, make_report
+from onnxslim_snacs.report.report import Report
+
+#: What is said of a model that was re-fitted otherwise.
+OTHERWISE = (
+    "this is not the plan's own model, byte for byte: it was re-fitted with other data, threads or "
+    "libraries, or the plan was edited"
+)
 
 
 def apply_plan(
@@ -24,11 +39,12 @@ def apply_plan(
     report_out: Path | str | None = None,
     overwrite: bool = False,
     data: DataConfig | None = None,
-    threads: int = 1,
+    recover: str = "auto",
+    threads: int | None = None,
     progress: Progress = silent,
     told: Told = nobody,
 ) -> Compressed:
-    """Replay a plan: the same model, byte for byte.
+    """Replay a plan: the same model, byte for byte, with the same data and threads.
 
     Args:
         path: the .onnx file.
@@ -36,8 +52,10 @@ def apply_plan(
         out: where to write the result; None writes nothing.
         report_out: where to write the report; it comes into its place together with the model.
         overwrite: whether existing files may be replaced.
-        data: sizes of inputs that cannot be guessed.
-        threads: threads of ONNX Runtime.
+        data: the samples to re-fit with, read as the plan says where this says nothing else; sizes
+            of inputs that cannot be guessed.
+        recover: auto re-fits as the plan says, none gives the raw cut; or the name of a method.
+        threads: threads of ONNX Runtime; None takes the plan's.
         progress: told (stage, done, total); the last stage is "write".
         told: told the result before its files are written; if it raises, none is.
 
@@ -46,9 +64,12 @@ def apply_plan(
     """
     plan_files = () if isinstance(plan, Plan) else (Path(plan),)
     plan = plan if isinstance(plan, Plan) else load_plan(Path(plan))
-    clock = Clock()
+    data, clock = data or DataConfig(), Clock()
+    refit = plan.refit or Refit("")
     with clock.stage("load"):
         graph = load_model(Path(path))
+        method = _method(plan, recover, data)
+        read = _as_planned(data, refit.data) if method != "none" else data
         outputs = Outputs.of(
             path,
             graph,
@@ -56,14 +77,85 @@ def apply_plan(
             None,
             report_out,
             overwrite=overwrite,
-            inputs=plan_files,
+            inputs=(*plan_files, *files_of(read)),
         )
-    shapes = (data or DataConfig()).input_shapes or plan.sizes
-    setup = Setup(threads=threads, allow_inexact=plan.allow_inexact, input_shapes=shapes)
+    with clock.stage("data"):
+        given = open_source(read, graph, seed=refit.seed) if read.path is not None else None
+    setup = Setup(
+        provider=refit.provider,
+        threads=threads or refit.threads,
+        seed=refit.seed,
+        allow_inexact=plan.allow_inexact,
+        input_shapes=read.input_shapes or ({} if given is not None else plan.sizes),
+        examples=given.shapes() if given is not None else (),
+    )
     work = open_work(path, graph, setup, clock, progress)
     check_plan(plan, graph, work.analysis.ir)
     cut = prove_cut(work, keep_map(work.analysis.ir, plan.kept()))
-    report = replace(make_report(work, cut.keep, cut.proof, None, out=out), criterion="plan")
-    done = Compressed(cut.model, plan, report)
+    final = None
+    if method != "none":
+        facts = work.analysis.facts
+        source = given or open_source(read, graph, seed=refit.seed, facts=facts)
+        final = _refitted(work, method, cut, source, refit.share)
+    model = cut.model if final is None else final.model
+    done = Compressed(model, plan, _report(work, plan, cut, final, out))
     outputs.write(done, graph.base_dir, clock, progress, told)
     return done
+
+
+def _method(plan: Plan, recover: str, data: DataConfig) -> str:
+    """How to re-fit; "none" for the raw cut.
+
+    Raises:
+        UsageError: there is no such method.
+        InputRefused: the plan's model was re-fitted, and there is nothing to do so again with.
+    """
+    if recover not in RECOVER:
+        raise UsageError(f"--recover {recover}: expected one of {', '.join(RECOVER)}")
+    if recover != "auto":
+        return recover
+    if plan.refit is None:
+        return "none"
+    if data.path is None and not plan.refit.is_random:
+        how = f" ({plan.refit.method})" if plan.refit.method else ""
+        raise InputRefused(
+            f"the plan's model was re-fitted after the cut{how}: give the same samples again with "
+            "--data, or ask for the raw cut, which answers otherwise, with --recover none"
+        )
+    return plan.refit.method or "auto"
+
+
+def _as_planned(data: DataConfig, planned: DataConfig) -> DataConfig:
+    """How to read the samples: as the plan says, but for what was said anew."""
+    blank = DataConfig()
+    said = {f.name: getattr(data, f.name) for f in fields(data)}
+    anew = {name: value for name, value in said.items() if value != getattr(blank, name)}
+    return replace(planned, **anew)
+
+
+def _refitted(
+    work: Work, method: str, cut: ProvedCut, source: CalibrationSource, share: float
+) -> Outcome:
+    """Re-fit the cut as `compress` does."""
+    samples = split(source, share)
+    with work.clock.stage("drift"):
+        judge = open_judge(work.analysis, samples.judging, work.session, work.seed)
+    return recover_proved(work, method, cut, samples, judge)
+
+
+def _report(
+    work: Work, plan: Plan, cut: ProvedCut, final: Outcome | None, out: Path | str | None
+) -> Report:
+    moved = None if final is None else final.drift
+    report = replace(make_report(work, cut.keep, cut.proof, moved, out=out), criterion="plan")
+    if final is None:
+        return report if plan.refit is None else replace(report, warnings=(RAW,))
+    digest = model_digest(final.model, work.graph.base_dir)
+    same = plan.refit is not None and plan.refit.digest == digest
+    return replace(
+        report,
+        after=with_added(report.after, cut.model, final.model),
+        recovery=final.report,
+        made=made_by(final.report),
+        warnings=() if same else (OTHERWISE,),
+    )

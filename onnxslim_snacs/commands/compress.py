@@ -27,12 +27,12 @@ from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.load import load_model
 from onnxslim_snacs.model.session import SessionConfig, resolve_provider
 from onnxslim_snacs.plan.cost import with_added
-from onnxslim_snacs.plan.plan import Plan, make_plan, model_digest
+from onnxslim_snacs.plan.plan import Plan, Refit, make_plan, model_digest
 from onnxslim_snacs.plan.work import Work
 from onnxslim_snacs.progress import Clock, Progress, silent
 from onnxslim_snacs.proof.prove import ProvedCut, prove_cut
 from onnxslim_snacs.recovery.accept import Outcome, recover_proved
-from onnxslim_snacs.report.make import decision_notes, make_report, warnings_of
+from onnxslim_snacs.report.make import decision_notes, made_by, make_report, warnings_of
 from onnxslim_snacs.report.report import Report
 from onnxslim_snacs.scores import find_criterion
 from onnxslim_snacs.scores.criterion import with_options
@@ -96,7 +96,7 @@ def compress(
         source = given or open_source(config.data, graph, seed=config.seed, facts=facts)
         source = source.settled(facts)
         few = require_different(source)
-        samples = split(source, SHARE_AUTO if isinstance(config.goal, Drop) else SHARE)
+        samples = split(source, _share(config))
     scores = rank(work, config, criterion, samples.scoring)
     judge = _judge(work, samples.judging)
     with clock.stage("decide"):
@@ -105,7 +105,7 @@ def compress(
     cut = prove_cut(work, decision.keep)
     final = None if judge is None else recover_proved(work, config.recover, cut, samples, judge)
     latency = _latency(work, config, samples.judging, cut if final is None else final)
-    plan = _plan(work, config, decision, final)
+    plan = _plan(work, config, decision, final, source)
     report = _report(work, config, decision, cut, final, out)
     report = replace(
         report,
@@ -178,13 +178,34 @@ def _latency(
     return latency
 
 
-def _plan(work: Work, config: CompressConfig, decision: Decision, final: Outcome | None) -> Plan:
+def _plan(
+    work: Work,
+    config: CompressConfig,
+    decision: Decision,
+    final: Outcome | None,
+    source: CalibrationSource,
+) -> Plan:
     ir = work.analysis.ir
     plan = make_plan(work.graph, ir, decision.kept, allow_inexact=config.loosens_norms)
     plan = replace(plan, sizes=work.analysis.facts.first_sizes)
     if final is None or final.report.used == "none":
         return plan
-    return replace(plan, recovered=model_digest(final.model, work.graph.base_dir))
+    refit = Refit(
+        digest=model_digest(final.model, work.graph.base_dir),
+        method=final.report.used,
+        share=_share(config),
+        is_random=source.is_random,
+        data=replace(config.data, path=None),
+        seed=work.seed,
+        threads=work.session.threads,
+        provider=work.session.provider,
+    )
+    return replace(plan, refit=refit)
+
+
+def _share(config: CompressConfig) -> float:
+    """The share of the samples that is set aside for judging."""
+    return SHARE_AUTO if isinstance(config.goal, Drop) else SHARE
 
 
 def _report(
@@ -201,4 +222,4 @@ def _report(
     if final is None:
         return report
     after = with_added(report.after, cut.model, final.model)
-    return replace(report, after=after, recovery=final.report)
+    return replace(report, after=after, recovery=final.report, made=made_by(final.report))

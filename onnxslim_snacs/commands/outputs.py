@@ -13,7 +13,7 @@ from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.save import save_model
 from onnxslim_snacs.model.stored import stored_tensors
 from onnxslim_snacs.model.targets import check_targets
-from onnxslim_snacs.plan.plan import plan_to_json
+from onnxslim_snacs.plan.written import plan_to_json
 from onnxslim_snacs.progress import Clock, Progress
 from onnxslim_snacs.report.report import to_json
 

@@ -3,16 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from onnxslim_snacs.errors import ProofFailed, foreign
+from onnx import ModelProto
+
+from onnxslim_snacs.errors import InputRefused, ProofFailed, foreign
 from onnxslim_snacs.ir.keep import keep_map
 from onnxslim_snacs.model.interface import interface_difference
 from onnxslim_snacs.model.load import load_model
 from onnxslim_snacs.ops.analyse import analyse
 from onnxslim_snacs.passes.prune import prune
 from onnxslim_snacs.plan.plan import Plan, check_plan, model_digest
-from onnxslim_snacs.proof.prove import Proof, prove
+from onnxslim_snacs.proof.prove import Proof, compare, prove
+from onnxslim_snacs.recovery.touched import touched
+from onnxslim_snacs.report.console import proof_words
+from onnxslim_snacs.report.make import CUT, RAW, REFITTED
+
+#: What a file is that other tools have changed behind the cut, and still computes the same.
+REWRITTEN = "rewritten cut"
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What was found out about a file.
+
+    Attributes:
+        made: what the file is: the "cut" itself; "re-fitted", that is the cut with other weights;
+            or a "rewritten cut", which computes the same by other nodes.
+        proof: of the file, or of the cut from which it was re-fitted.
+        refitted: the weights of a re-fitted model that are not those of the cut: they are known by
+            the plan's digest, and what they make of the model is not proved.
+        planned: whether the file is what the plan leads to; of a plan with recovery, the raw cut is
+            not.
+    """
+
+    made: str
+    proof: Proof
+    refitted: tuple[str, ...] = ()
+    planned: bool = True
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing is wrong with the file."""
+        return self.proof.passed
 
 
 def verify_files(
@@ -22,11 +57,12 @@ def verify_files(
     *,
     input_shapes: Mapping[str, tuple[int, ...]] | None = None,
     threads: int = 1,
-) -> Proof:
+) -> Verified:
     """The proof on its own, for two files and the plan that leads from one to the other.
 
-    A model that was recovered after the cut computes something else than the cut model: it is held
-    against the digest in the plan, and what is proved is the cut.
+    A model that was re-fitted after the cut computes something else than the cut model.  Of such a
+    file the cut is proved, its nodes and every weight that recovery does not touch are compared
+    with those of the cut, and the rest is held against the digest in the plan.
 
     Args:
         before: the original.
@@ -47,6 +83,66 @@ def verify_files(
     if different:
         raise ProofFailed(f"{foreign(after)} cannot take the place of the original: {different}")
     keep = keep_map(analysis.ir, plan.kept())
-    if plan.recovered and plan.recovered == model_digest(other.proto, other.base_dir):
-        return prove(analysis, keep, prune(analysis, keep), threads=threads)
-    return prove(analysis, keep, other.proto, threads=threads, pruned_dir=other.base_dir)
+    cut = prune(analysis, keep)
+    digest = plan.refit.digest if plan.refit is not None else ""
+    if digest and digest == model_digest(other.proto, other.base_dir):
+        proof = prove(analysis, keep, cut, threads=threads)
+        found = touched(analysis, keep, cut, other.proto, other.base_dir)
+        if proof.passed and found.wrong:
+            reason = f"no re-fitted cut: {found.wrong}"
+            proof = replace(proof, passed=False, failure=reason)
+        return Verified(REFITTED, proof, found.weights)
+    same = _nodes(other.proto) == _nodes(cut)
+    check = prove if same else compare
+    proof = check(analysis, keep, other.proto, threads=threads, pruned_dir=other.base_dir)
+    if digest and not proof.passed:
+        hint = f"{proof.failure}; nor is it the model that the plan has re-fitted"
+        proof = replace(proof, failure=hint)
+    return Verified(CUT if same else REWRITTEN, proof, planned=not digest)
+
+
+def _nodes(model: ModelProto) -> list[bytes]:
+    return [node.SerializeToString(deterministic=True) for node in model.graph.node]
+
+
+def require_verified(found: Verified, after: Path) -> None:
+    """Raise if something is wrong with a file.
+
+    Raises:
+        InputRefused: nothing could be compared.
+        ProofFailed: with what is wrong.
+    """
+    reason = found.proof.failure
+    if found.proof.refused:
+        raise InputRefused(f"{foreign(after)} cannot be proved: {reason}")
+    if not found.passed:
+        raise ProofFailed(f"{foreign(after)} is not what the plan says: {reason}")
+
+
+def verified_words(found: Verified) -> str:
+    """What was found out about a file, in words."""
+    proof = found.proof
+    numbers = proof_words(proof)
+    if found.made == REFITTED:
+        return (
+            "re-fitted: the file is the cut in its nodes, its shapes and all weights but "
+            f"{len(found.refitted)}, which are known by the plan's digest alone; the cut itself "
+            f"passed its proof ({proof.oracle}): {numbers}"
+        )
+    words = f"proved ({proof.oracle}): {numbers}"
+    if found.made == REWRITTEN:
+        words += "; its nodes are not those of the cut, so that only what it computes was compared"
+    if not found.planned:
+        words += f"; {RAW}"
+    return words
+
+
+def verified_json(found: Verified) -> dict[str, Any]:
+    """The same as plain data: the proof, and what the file is."""
+    more = {
+        "made": found.made,
+        "proved": found.passed and found.made != REFITTED,
+        "refitted": found.refitted,
+        "planned": found.planned,
+    }
+    return {**asdict(found.proof), **more}

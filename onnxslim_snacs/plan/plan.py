@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from onnx import ModelProto
 
+from onnxslim_snacs.config import DataConfig
 from onnxslim_snacs.errors import InputRefused, foreign
 from onnxslim_snacs.ir.build import DependencyGraph
 from onnxslim_snacs.ir.types import BoolArray, is_virtual
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.mapped import tensor_array
 from onnxslim_snacs.model.stored import all_nodes
-from onnxslim_snacs.model.text import read_text
-
-FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +37,39 @@ class PlannedGroup:
 
 
 @dataclass(frozen=True, slots=True)
+class Refit:
+    """How the cut model was re-fitted, and all that it takes to do so again but the data.
+
+    Attributes:
+        digest: of the model that recovery has made, by which it is known again.
+        method: what was used, see `recovery.accept.RECOVERIES`; "" if the plan does not say.
+        share: share of the samples that were set aside for judging.
+        is_random: whether the samples were drawn and nobody's data.
+        data: how the samples were read; its path is not kept.
+        seed: for everything that was drawn.
+        threads: threads of ONNX Runtime.
+        provider: cpu or cuda.
+    """
+
+    digest: str
+    method: str = ""
+    share: float = 0.25
+    is_random: bool = False
+    data: DataConfig = field(default_factory=DataConfig)
+    seed: int = 0
+    threads: int = 1
+    provider: str = "cpu"
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """Which units of a model stay.
+    """Which units of a model stay, and whether what is left was re-fitted.
 
     Attributes:
         fingerprint: what of the model the plan depends on, see `fingerprint`.
         allow_inexact: whether the groups were found with `--allow-inexact`.
         groups: every group of the model.
-        recovered: digest of the model that recovery has made of the cut one, by which it is known
-            again; "" if there was no recovery.  The cut does not depend on it.
+        refit: how the cut model was re-fitted; None if it was not.  The cut does not depend on it.
         sizes: shapes of the inputs at which the model was analysed, if it has dynamic dimensions:
             where to begin when the plan is replayed.
     """
@@ -57,7 +77,7 @@ class Plan:
     fingerprint: str
     allow_inexact: bool
     groups: tuple[PlannedGroup, ...]
-    recovered: str = ""
+    refit: Refit | None = None
     sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def kept(self) -> dict[str, BoolArray]:
@@ -98,75 +118,6 @@ def fingerprint(graph: ModelGraph) -> str:
             f"{name}\0{tuple(graph.initializers[name].dims)}\n".encode("utf-8", "surrogatepass")
         )
     return digest.hexdigest()
-
-
-def plan_to_json(plan: Plan) -> str:
-    """The plan as text."""
-    data = {
-        "format": FORMAT,
-        "fingerprint": plan.fingerprint,
-        "allow_inexact": plan.allow_inexact,
-        "groups": [
-            {"id": g.id, "axes": list(g.axes), "units": g.units, "kept": list(g.kept)}
-            for g in plan.groups
-        ],
-        **({"recovered": plan.recovered} if plan.recovered else {}),
-        **({"sizes": {n: list(s) for n, s in plan.sizes.items()}} if plan.sizes else {}),
-    }
-    return json.dumps(data, indent=1) + "\n"
-
-
-def plan_from_json(text: str, source: str = "plan") -> Plan:
-    """Read a plan back.
-
-    Raises:
-        InputRefused: the text is no plan, or a plan of another format.
-    """
-    try:
-        data = json.loads(text)
-        if data["format"] != FORMAT:
-            raise InputRefused(
-                f"{foreign(source)}: plan format {foreign(data['format'])}, expected {FORMAT}"
-            )
-        groups = tuple(_planned(item) for item in data["groups"])
-        if len({group.id for group in groups}) != len(groups):
-            raise ValueError("a group is listed twice")
-        recovered = str(data.get("recovered", ""))
-        sizes = {str(n): tuple(_extent(e) for e in s) for n, s in data.get("sizes", {}).items()}
-        return Plan(str(data["fingerprint"]), bool(data["allow_inexact"]), groups, recovered, sizes)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputRefused(
-            f"{foreign(source)}: not a plan of snacs-onnx ({foreign(repr(error))})"
-        ) from error
-
-
-def _planned(item: dict[str, Any]) -> PlannedGroup:
-    units, kept = _whole(item["units"]), sorted({_whole(k) for k in item["kept"]})
-    if not kept or kept[0] < 0 or kept[-1] >= units:
-        raise ValueError(f"group {item['id']}: kept has to be some of 0 ... {units - 1}")
-    return PlannedGroup(str(item["id"]), tuple(map(str, item["axes"])), units, tuple(kept))
-
-
-def _whole(value: Any) -> int:
-    if type(value) is not int:  # True is no channel
-        raise ValueError(f"{value!r} is not a whole number")
-    return value
-
-
-def _extent(value: Any) -> int:
-    if _whole(value) < 0:
-        raise ValueError(f"{value!r} is no extent")
-    return int(value)
-
-
-def load_plan(path: Path) -> Plan:
-    """Read a plan from a file.
-
-    Raises:
-        InputRefused: it does not hold a plan.
-        FileSystemError: it cannot be read.
-    """
-    return plan_from_json(read_text(path), str(path))
 
 
 def check_plan(plan: Plan, graph: ModelGraph, ir: DependencyGraph) -> None:

@@ -204,7 +204,10 @@ def _recover_together(cuts: Sequence[Cut], method: Method) -> list[Recovered]:
     one = cuts[0]
     proto, base_dir = one.analysis.graph.proto, one.analysis.graph.base_dir
     graphs = [ModelGraph(cut.model, base_dir) for cut in cuts]
-    tasks = [_tasks(cut, graph, method) for cut, graph in zip(cuts, graphs, strict=True)]
+    tasks = [
+        tasks_of(cut.analysis, cut.keep, graph, wide=method.wide, sums=method.sums)
+        for cut, graph in zip(cuts, graphs, strict=True)
+    ]
     wanted = _all(t.wants for several in tasks for t in _fitted(several))
     original = start_walk(proto, base_dir, one.session, wanted)
     jobs = []
@@ -252,24 +255,34 @@ def _all(names: Iterable[Sequence[str]]) -> Iterator[str]:
     return (name for several in names for name in several)
 
 
-def _tasks(cut: Cut, graph: ModelGraph, method: Method) -> list[Task | GateTask | NotFitted]:
-    """The layers to correct: those with another input, and those with a partner that has lost."""
-    everything = layers_of(cut.analysis, cut.keep, graph)
-    changed = changed_tensors(cut.analysis, cut.keep)
+def tasks_of(
+    analysis: Analysis, keep: KeepMap, graph: ModelGraph, *, wide: bool, sums: bool
+) -> list[Task | GateTask | NotFitted]:
+    """The layers to correct: those with another input, and those with a partner that has lost.
+
+    Args:
+        analysis: the original.
+        keep: what the plan keeps.
+        graph: the cut model.
+        wide: whether a layer's input is seen, see `Method`.
+        sums: whether a layer may aim at the sum into which it runs.
+    """
+    everything = layers_of(analysis, keep, graph)
+    changed = changed_tensors(analysis, keep)
     gates: dict[str, list[GateTask]] = {}
-    for gate in find_gates(cut.analysis, cut.keep, graph, changed):
+    for gate in find_gates(analysis, keep, graph, changed):
         gates.setdefault(gate.name, []).append(gate)
     partners: dict[str, Partner] = {}
-    if method.wide:
+    if wide:
         layers = [layer for layer, _ in everything if isinstance(layer, Layer)]
-        found = find_partners(cut.analysis, cut.keep, graph, layers)
+        found = find_partners(analysis, keep, graph, layers)
         partners = {layer.out: partner for layer, partner in found}
     tasks = make_tasks(
         graph,
-        cut.analysis.facts,
+        analysis.facts,
         [layer for layer, out in everything if out in changed or out in partners],
-        wide=method.wide,
-        sums=method.sums,
+        wide=wide,
+        sums=sums,
         partners=partners,
     )
     return [

@@ -19,7 +19,7 @@ from onnxslim_snacs.plan.cost import Cost
 from onnxslim_snacs.proof.prove import Proof
 from onnxslim_snacs.recovery.accept import RecoveryReport
 from onnxslim_snacs.recovery.recover import LayerRecord
-from onnxslim_snacs.report.make import NO_DATA
+from onnxslim_snacs.report.make import CUT, NO_DATA
 from onnxslim_snacs.report.report import Comparison, GroupReport, Inspection, Report
 
 _SHOWN = 40
@@ -58,6 +58,8 @@ def print_report(report: Report, console: Console) -> None:
         passed = "passed" if report.proof.passed else "FAILED"
         words = proof_words(report.proof)
         console.print(f"proof ({report.proof.oracle}): {passed}, {words}", soft_wrap=True)
+        made = "the raw cut" if report.made == CUT else "the cut with re-fitted weights"
+        console.print(f"the model is {made}")
     print_pins(report.pins, console)
     print_inexact(report.inexact, console)
     total = sum(report.timings.values())

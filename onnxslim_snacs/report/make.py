@@ -17,6 +17,7 @@ from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.plan.work import Work
 from onnxslim_snacs.proof.inexact import inexact_nodes
 from onnxslim_snacs.proof.prove import Proof
+from onnxslim_snacs.recovery.accept import RecoveryReport
 from onnxslim_snacs.report.by_group import group_reports
 from onnxslim_snacs.report.report import Report
 
@@ -25,6 +26,19 @@ NO_DATA = (
     "no --data: random inputs are used, and what they say about accuracy means little; give some "
     "samples of real data"
 )
+
+#: What a written model may be.
+CUT, REFITTED = "cut", "re-fitted"
+#: What is said of a cut that its plan goes on from.
+RAW = (
+    "this is the raw cut: the plan's own model was re-fitted after it and answers otherwise "
+    "(`apply --data` with its data makes that one)"
+)
+
+
+def made_by(recovery: RecoveryReport) -> str:
+    """What a model is after recovery."""
+    return CUT if recovery.used == "none" else REFITTED
 
 
 def decision_notes(config: CompressConfig, choice: Choice) -> dict[str, object]:

@@ -57,6 +57,8 @@ class Report:
         proof: outcome of the proof.
         drift: distance from the original on samples that the decision has not seen.
         recovery: how the accuracy was recovered, if it was tried.
+        made: what the written model is: "cut", as it was proved, or "re-fitted", which is the cut
+            with other weights.
         latency: measured times, if there was a target for latency.
         criterion: name of the criterion.
         notes: what the criterion and the decision have to tell.
@@ -78,6 +80,7 @@ class Report:
     criterion: str
     inexact: tuple[InexactNode, ...] = ()
     recovery: RecoveryReport | None = None
+    made: str = "cut"
     latency: Latency | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()

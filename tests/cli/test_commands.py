@@ -12,6 +12,7 @@ import pytest
 from onnx import numpy_helper
 
 from onnxslim_snacs import __version__
+from onnxslim_snacs.plan.plan import model_digest
 from onnxslim_snacs.scores import CRITERIA
 from tests.cli.conftest import Cli, contents
 
@@ -65,7 +66,9 @@ def test_report_has_what_is_promised(cli: Cli, model: Path, data: Path, tmp_path
     assert [g["kept"] for g in report["groups"]] == [8, 8, 16, 16, 32, 32]
     assert all(g["id"] and g["axes"] for g in report["groups"])
     plan = json.loads(plan_file.read_text())
-    assert [len(g["kept"]) for g in plan["groups"]] == [g["kept"] for g in report["groups"]]
+    assert [len(g["kept"]) for g in plan["steps"][0]["groups"]] == [
+        g["kept"] for g in report["groups"]
+    ]
     assert [(p["node"], p["op"], p["axis"], p["reason"]) for p in report["pins"]] == [
         ("logits", "graph", "logits[1]", "graph output"),  # the image has one channel: no choice
     ]
@@ -125,22 +128,103 @@ def test_apply_and_verify(cli: Cli, model: Path, data: Path, tmp_path: Path) -> 
 def test_a_recovered_model_is_known_by_its_plan(
     cli: Cli, model: Path, data: Path, tmp_path: Path
 ) -> None:
-    out, cut, plan = tmp_path / "o.onnx", tmp_path / "cut.onnx", tmp_path / "p.json"
+    out, plan = tmp_path / "o.onnx", tmp_path / "p.json"
     line = ("compress", model, "-o", out, "--data", data, *QUICK, "--plan-out", plan, "--json")
     report = cli(*line).json()
     assert report["recovery"]["used"] == "least-squares"
     assert report["drift"]["rel_error"] < report["recovery"]["raw"]["rel_error"]
-    assert "proved" in cli("verify", model, out, "--plan", plan).out
-    cli("apply", model, plan, "-o", cut)
-    assert cut.read_bytes() != out.read_bytes()
-    assert "proved" in cli("verify", model, cut, "--plan", plan).out
+    assert report["made"] == "re-fitted"
+    said = cli("verify", model, out, "--plan", plan).out
+    assert said.startswith(
+        "re-fitted: the file is the cut in its nodes, its shapes and all weights"
+    )
+    assert "proved" not in said
+    found = cli("verify", model, out, "--plan", plan, "--json").json()
+    assert (found["made"], found["proved"], found["passed"]) == ("re-fitted", False, True)
+    assert 0 < len(found["refitted"]) <= 2 * len(report["recovery"]["layers"])
+
+
+def test_a_plan_with_recovery_is_replayed_with_its_data(
+    cli: Cli, model: Path, data: Path, tmp_path: Path
+) -> None:
+    out, again, raw = (tmp_path / f"{name}.onnx" for name in ("out", "again", "raw"))
+    plan = tmp_path / "p.json"
+    cli("compress", model, "-o", out, "--data", data, *QUICK, "--plan-out", plan, "--seed", 3)
+    refused = cli("apply", model, plan, "-o", again, code=3).err
+    assert "re-fitted after the cut (least-squares)" in refused
+    assert "--data" in refused
+    assert "--recover none" in refused
+    assert not again.exists()
+    report = cli("apply", model, plan, "-o", again, "--data", data, "--json").json()
+    assert again.read_bytes() == out.read_bytes()
+    assert (report["made"], report["warnings"]) == ("re-fitted", [])
+    ended = cli("apply", model, plan, "-o", raw, "--recover", "none", "--json")
+    assert ended.json()["made"] == "cut"
+    assert "this is the raw cut" in ended.err
+    assert raw.read_bytes() != out.read_bytes()
+    said = cli("verify", model, raw, "--plan", plan).out
+    assert said.startswith("proved")
+    assert "this is the raw cut" in said
+
+
+def test_other_data_make_another_model_and_it_is_said(
+    cli: Cli, model: Path, data: Path, tmp_path: Path
+) -> None:
+    out, again, plan = tmp_path / "o.onnx", tmp_path / "a.onnx", tmp_path / "p.json"
+    cli("compress", model, "-o", out, "--data", data, *QUICK, "--plan-out", plan)
+    ended = cli("apply", model, plan, "-o", again, "--data", data, "--samples", 200)
+    assert "not the plan's own model" in ended.err
+    assert again.read_bytes() != out.read_bytes()
+    assert "nor is it the model" in cli("verify", model, again, "--plan", plan, code=5).err
+
+
+def test_a_plan_of_the_first_format_is_read(
+    cli: Cli, model: Path, data: Path, tmp_path: Path
+) -> None:
+    out, again, plan = tmp_path / "o.onnx", tmp_path / "a.onnx", tmp_path / "p.json"
+    cli("compress", model, "-o", out, "--data", data, *QUICK, "--plan-out", plan)
+    told = json.loads(plan.read_text())
+    first = {key: told["steps"][0][key] for key in ("allow_inexact", "groups")}
+    digest = told["steps"][1]["digest"]
+    old = {"format": 1, "fingerprint": told["fingerprint"], **first, "recovered": digest}
+    plan.write_text(json.dumps(old))
+    assert cli("verify", model, out, "--plan", plan).out.startswith("re-fitted")
+    cli("apply", model, plan, "-o", again, code=3)
+    cli("apply", model, plan, "-o", again, "--data", data)
+    assert again.read_bytes() == out.read_bytes()
+
+
+@pytest.mark.parametrize("what", ["uncut", "first weight", "attribute", "node", "shape"])
+def test_a_digest_proves_nothing(cli: Cli, model: Path, tmp_path: Path, what: str) -> None:
+    """Whoever writes the file writes the plan: what no recovery can make is no file of it."""
+    out, plan = tmp_path / "o.onnx", tmp_path / "p.json"
+    cli("compress", model, "-o", out, *QUICK, "--plan-out", plan)
+    evil = onnx.load(model if what == "uncut" else out)
+    conv = next(node for node in evil.graph.node if node.op_type == "Conv")
+    first = next(t for t in evil.graph.initializer if t.name == conv.input[1])
+    if what == "attribute":
+        next(node for node in evil.graph.node if node.op_type == "Conv").attribute[0].ints[0] = 2
+    elif what == "node":
+        next(node for node in evil.graph.node if node.op_type == "Relu").op_type = "Abs"
+    elif what == "shape":
+        first.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(first)[:, :, :1], first.name))
+    else:
+        first.CopyFrom(numpy_helper.from_array(1.5 * numpy_helper.to_array(first), first.name))
+    onnx.save(evil, out)
+    told = json.loads(plan.read_text())
+    told["steps"].append({"pass": "recover", "digest": model_digest(evil)})
+    plan.write_text(json.dumps(told))
+    said = cli("verify", model, out, "--plan", plan, code=5)
+    assert "proved" not in said.out
+    assert "no re-fitted cut" in said.err
 
 
 def test_a_plan_can_be_edited(cli: Cli, model: Path, tmp_path: Path) -> None:
     plan, out = tmp_path / "p.json", tmp_path / "o.onnx"
     cli("compress", model, *QUICK, "--plan-out", plan)
     edited = json.loads(plan.read_text())
-    edited["groups"] = [{**edited["groups"][1], "kept": [0, 5, 7]}]
+    step = edited["steps"][0]
+    step["groups"] = [{**step["groups"][1], "kept": [0, 5, 7]}]
     plan.write_text(json.dumps(edited))
     report = cli("apply", model, plan, "-o", out, "--json").json()
     assert [g["kept"] for g in report["groups"]] == [16, 3, 32, 32, 64, 64]

@@ -154,7 +154,7 @@ def test_a_plan_that_cannot_be(cli: Cli, model: Path, kept: object) -> None:
     plan = model.with_name("p.json")
     cli("compress", model, *QUICK, "--plan-out", plan)
     edited = json.loads(plan.read_text())
-    edited["groups"][0]["kept"] = kept
+    edited["steps"][0]["groups"][0]["kept"] = kept
     plan.write_text(json.dumps(edited))
     with untouched(model.parent):
         cli("apply", model, plan, "--force", code=3)

@@ -13,7 +13,7 @@ import pytest
 from onnxslim_snacs import CompressConfig, DataConfig, apply_plan, compress, inspect, verify_files
 from onnxslim_snacs.cli.app import run
 from onnxslim_snacs.model.session import SessionConfig, create_session
-from onnxslim_snacs.plan.plan import load_plan
+from onnxslim_snacs.plan.written import load_plan
 from tests.harness import cifar
 
 pytestmark = pytest.mark.shared
