@@ -110,8 +110,11 @@ def behind_split(
     fact = facts[number].fact
     if not isinstance(fact, Split):
         return (number,)
-    factors = [int(origin[table.slots(axis)[0]]) for axis in fact.factors]
-    fine = int(origin[table.slots(fact.fine)[0]])
+    # an axis whose extent changes with the input has no slots, and nothing that holds them
+    fine, *factors = (
+        int(origin[table.slots(axis)[0]]) if axis in table else -1
+        for axis in (fact.fine, *fact.factors)
+    )
     held = [cause for cause in factors if cause >= 0 and not _is_structural(facts[cause])]
     if not held:
         held = [cause for cause in (fine, *factors) if cause >= 0][:1] or [number]

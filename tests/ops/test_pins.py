@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from onnxslim_snacs.ir.explain import HELD_PARTS
+from onnxslim_snacs.ir.explain import HELD_PARTS, behind_split
+from onnxslim_snacs.ir.table import SlotTable
+from onnxslim_snacs.ir.types import Axis, Pin, Split, Stated
 from onnxslim_snacs.ir.why import chain_to_pin
 from onnxslim_snacs.ops.analyse import Analysis
 from tests.harness import model_from_text, read
@@ -119,3 +122,16 @@ def test_one_free_factor_is_enough_to_go() -> None:
     assert 3 in [group.units for group in analysis.ir.groups]
     (link,) = chain_to_pin(analysis.ir, "w_g", 3)[0]
     assert link.because == "is free to be pruned"
+
+
+def test_an_axis_without_slots_holds_nothing() -> None:
+    """Rows of a flattened batch: their number changes with the input, so they have no slots."""
+    rows, heads, batch = Axis("f", 0), Axis("s", 1), Axis("s", 0)
+    pin = Stated(0, "s", "Softmax", Pin(heads, "a reason"))
+    split = Stated(1, "f", "Flatten", Split(rows, (batch, heads)))
+    table = SlotTable()
+    table.add(heads, 3)
+    held = behind_split([pin, split], table, np.zeros(3, dtype=np.int64), 1)
+    assert held == (0,)
+    nobody = behind_split([pin, split], table, np.full(3, -1, dtype=np.int64), 1)
+    assert nobody == (1,)
