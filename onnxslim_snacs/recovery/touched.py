@@ -18,6 +18,7 @@ from onnx import ModelProto, NodeProto
 
 from onnxslim_snacs.errors import foreign
 from onnxslim_snacs.ir.keep import KeepMap
+from onnxslim_snacs.layers.typed import typed
 from onnxslim_snacs.model.graph import ModelGraph, node_constant
 from onnxslim_snacs.model.mapped import tensor_array
 from onnxslim_snacs.ops.analyse import Analysis
@@ -92,7 +93,9 @@ def _places(
     for output, position in places:
         inputs = by_output[output].input
         names.update(inputs[position : position + 1])
-    return places, names - {""}
+    # a weight of another type is written where it is stored, in front of Cast and the like
+    lying = (typed(graph, name) for name in names if name)
+    return places, {place.name for place in lying if place is not None}
 
 
 def _bias_places(task: Task) -> Iterator[tuple[str, int]]:
