@@ -27,6 +27,8 @@ from onnxslim_snacs.torch_graph.late import functional, torch
 from onnxslim_snacs.torch_graph.network import Network
 from onnxslim_snacs.training.augment import Mixed, augmented
 from onnxslim_snacs.training.checkpoint import Progressed, load_checkpoint, save_checkpoint
+from onnxslim_snacs.training.optimizer import cut_gradients, open_optimizer
+from onnxslim_snacs.training.pace import interval, is_due, rate_at, share_done
 from onnxslim_snacs.training.teacher import (
     Examiner,
     Standing,
@@ -38,12 +40,7 @@ from onnxslim_snacs.training.teacher import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-#: Examinations of a training, and the least number of steps between two.
-EXAMINATIONS, LEAST_STEPS = 40, 10
 STOPPED = "stopped by the user"
-#: Root mean square of usual weights, for which the learning rate is meant, and the least one of
-#: filters and of vectors: biases may all be zero, and shift activations of about one.
-_USUAL, _LEAST_FILTER, _LEAST_VECTOR = 0.05, 1e-5, 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,20 +102,20 @@ def train(course: Course) -> Trained:
     """
     config, weights = course.config, course.network.parameters
     start = course.examiner.examine(course.network)
-    optimizer = _optimizer(course.network, config)
+    optimizer = open_optimizer(course.network, config)
     state = _begin(course, weights, optimizer)
     end, stopped = start, ""
     if state.best:
         end = course.examiner.examine(course.network, state.best)
-    every = _interval(config)
+    every = interval(config)
     began = time.monotonic() - state.seconds
-    while _share(config, state) < 1.0:
+    while share_done(config, state) < 1.0:
         loss = _step(course, optimizer, state)
         state.seconds = time.monotonic() - began
         if not math.isfinite(loss):
             stopped = "the loss is no number any more"
             break
-        if _is_due(config, state, every):
+        if is_due(config, state, every):
             end = _examine(course, state, start, end)
             _note(course, state, weights, optimizer)
         _tell(course, state, loss)
@@ -149,52 +146,10 @@ def _begin(
     return Progressed(0, 0.0, {}, copies)
 
 
-def _optimizer(network: Network, config: FinetuneConfig) -> torch.optim.AdamW:
-    """Vectors do not decay; the rate goes by the size of a tensor's numbers.
-
-    Adam's steps have the size of the rate, whatever a tensor's unit is: filters that read pixels
-    of 0 ... 255 would be lost in one step, and stored bytes would not move.
-    """
-    groups = []
-    for value in network.parameters.values():
-        decay = config.decay if value.ndim > 1 else 0.0
-        size = float(value.detach().square().mean().sqrt())
-        least = _LEAST_FILTER if value.ndim > 1 else _LEAST_VECTOR
-        scale = max(size, least) / _USUAL
-        groups.append({"params": [value], "weight_decay": decay, "scale": scale})
-    return torch.optim.AdamW(groups, lr=config.rate)
-
-
-def _share(config: FinetuneConfig, state: Progressed) -> float:
-    """How much of the training is done."""
-    if config.steps is not None:
-        return state.step / config.steps
-    return state.seconds / (60.0 * config.minutes)
-
-
-def rate_at(share: float, warmup: float) -> float:
-    """The factor of the learning rate: a line up to 1, then half a cosine down to 0."""
-    if share < warmup:
-        return (share + 1e-3) / (warmup + 1e-3)
-    return 0.5 * (1.0 + math.cos(math.pi * (share - warmup) / (1.0 - warmup)))
-
-
-def _interval(config: FinetuneConfig) -> int | None:
-    """Steps between examinations; None where time decides."""
-    return None if config.steps is None else max(LEAST_STEPS, config.steps // EXAMINATIONS)
-
-
-def _is_due(config: FinetuneConfig, state: Progressed, every: int | None) -> bool:
-    if every is not None:
-        return state.step % every == 0
-    looked = sum(1 for _ in state.curve)
-    return _share(config, state) >= (looked + 1) / EXAMINATIONS
-
-
 def _step(course: Course, optimizer: torch.optim.AdamW, state: Progressed) -> float:
     """One batch; the loss."""
     config = course.config
-    factor = rate_at(_share(config, state), config.warmup)
+    factor = rate_at(share_done(config, state), config.warmup)
     for group in optimizer.param_groups:
         group["lr"] = config.rate * factor * group["scale"]
     batch = batch_at(course.source, state.step, config.batch, config.seed)
@@ -203,7 +158,7 @@ def _step(course: Course, optimizer: torch.optim.AdamW, state: Progressed) -> fl
     loss = _loss(course, batch, changed)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
-    _cut_gradients(optimizer, config.clip)
+    cut_gradients(optimizer, config.clip)
     optimizer.step()
     state.step += 1
     # young averages forget faster, for they begin with what was there before
@@ -212,20 +167,6 @@ def _step(course: Course, optimizer: torch.optim.AdamW, state: Progressed) -> fl
         for key, value in course.network.parameters.items():
             state.average[key].lerp_(value, 1 - keep)
     return float(loss.detach())
-
-
-def _cut_gradients(optimizer: torch.optim.AdamW, most: float) -> None:
-    """Shorten all gradients alike, if they are too long in the units of their tensors."""
-    parts = [
-        (value.grad, group["scale"])
-        for group in optimizer.param_groups
-        for value in group["params"]
-        if value.grad is not None
-    ]
-    length = torch.stack([gradient.norm() * scale for gradient, scale in parts]).norm()
-    factor = (most / (length + 1e-12)).clamp(max=1.0)
-    for gradient, _ in parts:
-        gradient.mul_(factor)
 
 
 def batch_at(source: CalibrationSource, step: int, size: int, seed: int) -> Batch:
@@ -301,5 +242,5 @@ def _tell(course: Course, state: Progressed, loss: float) -> None:
         _, error, agreement = state.curve[-1]
         said += f", held out {error:.4f}"
         said += "" if agreement is None else f", agreement {100 * agreement:.1f} %"
-    done = min(1.0, _share(course.config, state))
+    done = min(1.0, share_done(course.config, state))
     course.progress(said, round(1000 * done), 1000)

@@ -25,7 +25,8 @@ from onnxslim_snacs.commands.finetune import finetune
 from onnxslim_snacs.config import FinetuneConfig
 from onnxslim_snacs.errors import InputRefused, UsageError
 from onnxslim_snacs.model.graph import ModelGraph
-from onnxslim_snacs.training.distil import batch_at, rate_at
+from onnxslim_snacs.training.distil import batch_at
+from onnxslim_snacs.training.pace import rate_at
 from onnxslim_snacs.training.teacher import Standing
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
