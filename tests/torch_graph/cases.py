@@ -237,6 +237,9 @@ CASES = [
     Case("ConvTranspose", ((1, 2, 3, 3), (2, 3, 2, 2)), {"dilations": [2, 2]}),
     Case("com.microsoft::FusedConv", (apart(1, 2, 4, 4), (3, 2, 3, 3), (3,), (1, 3, 2, 2)),
          {"activation": "Sigmoid"}),
+    Case("DeformConv", ((1, 4, 4, 5), (6, 2, 2, 3), apart(1, 24, 3, 2, scale=0.003), (6,),
+         (1, 12, 3, 2)), {"group": 2, "offset_group": 2, "pads": [0, 1, 1, 0], "strides": [1, 2],
+         "dilations": [2, 1]}),
     # products
     Case("MatMul", ((2, 3, 4), (4, 5))),
     Case("MatMul", ((4,), (2, 4, 5))),
