@@ -1,0 +1,279 @@
+"""Bugs that nobody would see, and the tests that see them.
+
+Each is a change of the source text.  `python -m tests.planted` plants them one by one in a copy of
+the project, runs the test that is named beside it there, and prints a table; it ends with 1 if one
+of the bugs is not found.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+#: What a test needs of the project.
+PARTS = ("onnxslim_snacs", "passes", "tests", "models", "pyproject.toml", "README.md")
+OPTIONS = "tests/cli/test_options_arrive.py::test_option_arrives"
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A bug.
+
+    Attributes:
+        name: what is wrong.
+        file: where.
+        right: the text as it is, which stands there once.
+        wrong: what it becomes.
+        test: the one that turns red.
+    """
+
+    name: str
+    file: str
+    right: str
+    wrong: str
+    test: str
+
+
+BUGS = (
+    Planted(
+        "the sign of SNACS's unit scores",
+        "onnxslim_snacs/scores/snacs/importance.py",
+        "total += values[axis]",
+        "total -= values[axis]",
+        "tests/scores/test_snacs_importance.py::test_two_layers",
+    ),
+    Planted(
+        "SNACS's shares normalised over the wrong axis",
+        "onnxslim_snacs/scores/snacs/importance.py",
+        "rho.sum(axis=1, keepdims=True)",
+        "rho.sum(axis=0, keepdims=True)",
+        "tests/scores/test_snacs_importance.py::test_two_layers",
+    ),
+    Planted(
+        "CUDA behind CPU",
+        "onnxslim_snacs/model/session.py",
+        'providers.insert(0, "CUDAExecutionProvider")',
+        'providers.append("CUDAExecutionProvider")',
+        "tests/model/test_session.py::test_the_card_comes_first_and_the_processor_does_the_rest",
+    ),
+    Planted(
+        "`auto` never takes CUDA",
+        "onnxslim_snacs/model/session.py",
+        'wanted != "cpu" and has_cuda',
+        'wanted == "cuda"',
+        "tests/model/test_session.py::test_auto_takes_the_card_where_there_is_one",
+    ),
+    Planted(
+        "held-out samples are scored on as well",
+        "onnxslim_snacs/activations/samples.py",
+        "source.part(0, total - aside)",
+        "source.part(0, total)",
+        "tests/activations/test_samples.py::test_no_sample_is_scored_and_judged",
+    ),
+    Planted(
+        "no margin of a standard error in the automatic decision",
+        "onnxslim_snacs/decide/drops.py",
+        "drift.drop + min(drift.standard_error or 0.0, max_drop / 2)",
+        "drift.drop",
+        "tests/decide/test_drops.py::test_a_standard_error_is_left_as_a_margin",
+    ),
+    Planted(
+        "a re-fit is kept if either number is better",
+        "onnxslim_snacs/recovery/accept.py",
+        "moved.rel_error <= raw.rel_error and moved.drop <= raw.drop",
+        "moved.rel_error <= raw.rel_error or moved.drop <= raw.drop",
+        "tests/recovery/test_accept.py::test_both_numbers_count",
+    ),
+    Planted(
+        "the model is renamed before the plan",
+        "onnxslim_snacs/model/together.py",
+        "for draft in drafts:\n            os.replace",
+        "for draft in reversed(drafts):\n            os.replace",
+        "tests/cli/test_files.py::test_model_comes_after_its_plan_and_report",
+    ),
+    Planted(
+        "a fault after the first rename is not undone",
+        "onnxslim_snacs/model/together.py",
+        "        _undo(note, steps, error)\n        raise",
+        "        raise",
+        "tests/model/test_together.py::test_every_call_may_fail",
+    ),
+    Planted(
+        "a killed run is not undone",
+        "onnxslim_snacs/model/together.py",
+        "            _undo_killed(targets)",
+        "            pass",
+        "tests/model/test_together.py::test_a_killed_run_is_undone_by_the_next",
+    ),
+    Planted(
+        "params and MACs of groups swapped in the report",
+        "onnxslim_snacs/report/by_group.py",
+        "params=round(params.by(one)),\n                macs=round(macs.by(one)),",
+        "params=round(macs.by(one)),\n                macs=round(params.by(one)),",
+        "tests/report/test_groups.py::test_params_and_macs_of_a_group",
+    ),
+    Planted(
+        "`kept` upside down in the table",
+        "onnxslim_snacs/report/console.py",
+        "share(after, before))",
+        "share(before, after))",
+        "tests/report/test_golden.py::test_report",
+    ),
+    Planted(
+        "latency before and after swapped",
+        "onnxslim_snacs/judge/stopwatch.py",
+        "median(p[0] for p in pairs),\n        median(p[1] for p in pairs),",
+        "median(p[1] for p in pairs),\n        median(p[0] for p in pairs),",
+        "tests/judge/test_stopwatch.py::test_the_first_is_before_and_the_second_after",
+    ),
+    Planted(
+        "latency before and after swapped in the table of `bench`",
+        "onnxslim_snacs/report/console.py",
+        'f"{1e3 * times.before:.3f}",\n        f"{1e3 * times.after:.3f}",',
+        'f"{1e3 * times.after:.3f}",\n        f"{1e3 * times.before:.3f}",',
+        "tests/report/test_golden.py::test_comparison",
+    ),
+    Planted(
+        "the proof tolerates 1e-3 end to end",
+        "onnxslim_snacs/proof/whole.py",
+        "TOLERANCE = 1e-5",
+        "TOLERANCE = 1e-3",
+        "tests/proof/test_prove.py::test_a_weight_that_is_a_little_wrong_is_found",
+    ),
+    Planted(
+        "the proof takes 1e-3 for rounding",
+        "onnxslim_snacs/proof/whole.py",
+        "LEAST = 16 * 2.0**-23",
+        "LEAST = 1e-3",
+        "tests/proof/test_prove.py::test_a_weight_that_is_a_little_wrong_is_found",
+    ),
+    Planted(
+        "the latency result is not confirmed",
+        "onnxslim_snacs/decide/decide.py",
+        "confirm=watch.long_share,",
+        "confirm=None,",
+        "tests/cli/test_budgets.py::test_a_latency_is_confirmed_by_a_longer_look",
+    ),
+    Planted(
+        "`--tries` is not used",
+        "onnxslim_snacs/decide/decide.py",
+        "climb(errors, config.tries, Tilt())",
+        "climb(errors, 5, Tilt())",
+        f"{OPTIONS}[compress --tries]",
+    ),
+    Planted(
+        "`--allocation scores` ranks per group",
+        "onnxslim_snacs/decide/decide.py",
+        'self.config.allocation != "uniform"',
+        'self.config.allocation == "curves"',
+        f"{OPTIONS}[compress --allocation]",
+    ),
+    Planted(
+        "`--tries` does not arrive",
+        "onnxslim_snacs/cli/app.py",
+        "        tries=tries,\n",
+        "",
+        f"{OPTIONS}[compress --tries]",
+    ),
+    Planted(
+        "`--threads` does not arrive",
+        "onnxslim_snacs/commands/start.py",
+        "resolve_provider(setup.provider), setup.threads",
+        "resolve_provider(setup.provider), 1",
+        f"{OPTIONS}[compress --threads]",
+    ),
+    Planted(
+        "`--threads` does not arrive at the proof",
+        "onnxslim_snacs/proof/prove.py",
+        "prove(work.analysis, keep, model, threads=work.session.threads)",
+        "prove(work.analysis, keep, model)",
+        f"{OPTIONS}[compress --threads]",
+    ),
+    Planted(
+        "`bench --batch` does not arrive",
+        "onnxslim_snacs/commands/bench.py",
+        "source.batches(batch)",
+        "source.batches(1)",
+        f"{OPTIONS}[bench --batch]",
+    ),
+    Planted(
+        "`bench --provider` does not arrive",
+        "onnxslim_snacs/commands/bench.py",
+        "provider=where, threads",
+        'provider="cpu", threads',
+        f"{OPTIONS}[bench --provider]",
+    ),
+    Planted(
+        "`verify --threads` does not arrive",
+        "onnxslim_snacs/cli/app.py",
+        "input_shapes=shapes, threads=threads)",
+        "input_shapes=shapes)",
+        f"{OPTIONS}[verify --threads]",
+    ),
+    Planted(
+        "`apply --input-shape` does not arrive",
+        "onnxslim_snacs/cli/app.py",
+        "        data=DataConfig(input_shapes=options.shapes(input_shape)),\n",
+        "",
+        f"{OPTIONS}[apply --input-shape]",
+    ),
+)
+
+
+@contextmanager
+def copied() -> Iterator[Path]:
+    """A copy of the project that goes when it is no longer needed."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for part in PARTS:
+            if (ROOT / part).is_dir():
+                ignored = shutil.ignore_patterns("__pycache__")
+                shutil.copytree(ROOT / part, folder / part, symlinks=True, ignore=ignored)
+            else:
+                shutil.copy(ROOT / part, folder / part)
+        yield folder
+
+
+def is_found(bug: Planted, folder: Path) -> bool:
+    """Whether the test turns red while the bug is in a copy of the project."""
+    file = folder / bug.file
+    text = file.read_text()
+    assert text.count(bug.right) == 1, f"{bug.name}: its place in {bug.file} has changed"
+    file.write_text(text.replace(bug.right, bug.wrong))
+    try:
+        return outcome(bug.test, folder) == 1
+    finally:
+        file.write_text(text)
+
+
+def outcome(test: str, folder: Path) -> int:
+    """Pytest's exit code: 0 green, 1 red."""
+    line = [sys.executable, "-B", "-m", "pytest", "-q", "-x", "-m", "not slow", test]
+    environment = {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(line, cwd=folder, env=environment, capture_output=True, check=False)
+    return done.returncode
+
+
+def main() -> int:
+    """Plant them all; how many are not found."""
+    missed = 0
+    print("| bug | the test that turns red | |\n|---|---|---|")
+    with copied() as folder:
+        green = {test: outcome(test, folder) == 0 for test in dict.fromkeys(b.test for b in BUGS)}
+        for bug in BUGS:
+            found = green[bug.test] and is_found(bug, folder)
+            missed += not found
+            print(f"| {bug.name} | `{bug.test}` | {'red' if found else 'MISSED'} |", flush=True)
+    return missed
+
+
+if __name__ == "__main__":
+    sys.exit(min(1, main()))
