@@ -221,8 +221,8 @@ BUGS = (
     Planted(
         "`apply --input-shape` does not arrive",
         "onnxslim_snacs/cli/app.py",
-        "        data=DataConfig(input_shapes=options.shapes(input_shape)),\n",
-        "",
+        "layout, input_shape, sample_axis),\n            recover=recover,",
+        "layout, None, sample_axis),\n            recover=recover,",
         f"{OPTIONS}[apply --input-shape]",
     ),
 )

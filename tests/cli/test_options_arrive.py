@@ -5,7 +5,6 @@ Which options there are is asked of the command line itself, so that a new one n
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -22,6 +21,7 @@ from onnxslim_snacs.config import CompressConfig, DataConfig, ReleasedConfig
 from onnxslim_snacs.judge.drift import Drift
 from onnxslim_snacs.judge.judge import Judge
 from onnxslim_snacs.judge.stopwatch import Latency, LatencyWatch
+from onnxslim_snacs.plan.written import load_plan
 from onnxslim_snacs.scores import CRITERIA
 from onnxslim_snacs.scores.criterion import Criterion, Option, ScoreContext, ScoreResult
 from tests.cli.conftest import Cli
@@ -129,7 +129,7 @@ class Kit:
         """The units that are kept."""
         path = self.folder / "p.json"
         self.compress(*line, "--plan-out", path)
-        return [group["kept"] for group in json.loads(path.read_text())["groups"]]
+        return [np.flatnonzero(stays).tolist() for stays in load_plan(path).kept().values()]
 
     def runtime(self, *, cuda: bool = False) -> Runtime:
         return stand_in(self.patch, cuda=cuda)
@@ -519,11 +519,11 @@ def verify_input_shape(kit: Kit) -> None:
 
 def verify_plan(kit: Kit) -> None:
     model, out, plan = kit.cut()
-    told = json.loads(plan.read_text())
-    assert kit.cli("verify", model, out, "--plan", plan, "--json").json()["passed"]
-    told["groups"][0]["kept"] = [0, 1, 2]
-    plan.write_text(json.dumps(told))
-    kit.cli("verify", model, out, "--plan", plan, code=5)
+    kit.cli("verify", model, out, "--plan", plan)
+    other = kit.folder / "other.json"
+    line = ("--criterion", "l1", "--ratio", 0.5, "--recover", "none", "--plan-out", other)
+    kit.compress(*line, "-o", kit.folder / "other.onnx")
+    kit.cli("verify", model, out, "--plan", other, code=5)
 
 
 def bench(kit: Kit, *line: object, code: int = 0) -> Any:
@@ -691,7 +691,7 @@ HANDED: dict[str, dict[str, tuple[str, Callable[[Any], object], object]]] = {
         "--threads": ("3", lambda given: given.threads, 3),
         "--provider": ("cpu", lambda given: given.provider, "cpu"),
     }
-    for command in ("finetune", "rotate")
+    for command in ("finetune", "rotate", "apply")
 }
 HANDED["finetune"] |= {
     "--teacher": ("T.onnx", lambda given: str(given.teacher), "T.onnx"),
@@ -703,6 +703,9 @@ HANDED["finetune"] |= {
     "--augment": ("flip,mix", lambda given: given.augment, ("flip", "mix")),
     "--resume": ("", lambda given: given.resume, True),
 }
+
+
+HANDED["apply"] |= {"--recover": ("bias", lambda given: given.recover, "bias")}
 
 
 class Handed(Exception):
@@ -719,6 +722,7 @@ def handed(kit: Kit, command: str, option: str) -> None:
     names, home = {
         "finetune": (("model", "teacher", "config"), "onnxslim_snacs.commands.finetune.finetune"),
         "rotate": (("model", "data"), "onnxslim_snacs.commands.turned.rotate_file"),
+        "apply": (("model", "plan"), "onnxslim_snacs.commands.apply.apply_plan"),
     }[command]
 
     def note(*values: Any, **more: Any) -> None:
@@ -728,6 +732,7 @@ def handed(kit: Kit, command: str, option: str) -> None:
     kit.patch.setattr(home, note)
     line = [command, str(kit.model()), option, *([value] if value else [])]
     line += [] if option == "--data" else ["--data", "D"]
+    line += ["P"] if command == "apply" else []
     line += ["--teacher", "T"] if command == "finetune" and option != "--teacher" else []
     with pytest.raises(Handed) as caught:
         raising(line)
@@ -759,7 +764,7 @@ def kit(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kit:
 @pytest.mark.parametrize("option", typed_options())
 def test_option_arrives(option: str, kit: Kit) -> None:
     command, name = option.split()
-    if name in HANDED.get(command, {}):
+    if option not in CASES and name in HANDED.get(command, {}):
         handed(kit, command, name)
         return
     assert option in CASES, f"{option}: nothing shows that it arrives"
