@@ -1,0 +1,154 @@
+"""Options that several commands share, and what they do with them before and after their work."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from onnxslim_snacs.cli import options
+from onnxslim_snacs.cli.terminal import (
+    ProgressBars,
+    finish,
+    screen,
+    write_stdout,
+)
+from onnxslim_snacs.cli.worker import limit_memory, limit_seconds
+from onnxslim_snacs.config import (
+    CompressConfig,
+    DataConfig,
+    FinetuneConfig,
+    ReleasedConfig,
+)
+from onnxslim_snacs.errors import (
+    UsageError,
+    foreign,
+)
+
+if TYPE_CHECKING:
+    from onnxslim_snacs.commands.start import Compressed
+
+
+#: What options are if nobody gives them is said once, in `config`.
+DEFAULT, DATA, RELEASED = CompressConfig(), DataConfig(), ReleasedConfig()
+TRAINING = FinetuneConfig()
+Model = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="The model.")]
+Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
+Data = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="PATH",
+        help=".npz, .npy, a folder of them, a folder of images, or module:function; "
+        "without it: seeded random inputs.",
+    ),
+]
+Samples = Annotated[int | None, typer.Option(help="Use at most so many samples.")]
+Mean = Annotated[str | None, typer.Option(help="Of images, e.g. 0.485,0.456,0.406.")]
+Std = Annotated[str | None, typer.Option(help="Of images, e.g. 0.229,0.224,0.225.")]
+Size = Annotated[str | None, typer.Option(help="Of images: H,W.")]
+Layout = Annotated[str, typer.Option(help="Of images: NCHW or NHWC.")]
+Threads = Annotated[int, typer.Option("--threads", min=1, help="Threads of ONNX Runtime.")]
+Provider = Annotated[str, typer.Option("--provider", help="auto, cpu or cuda.")]
+Seed = Annotated[int, typer.Option("--seed", help="For everything that is drawn.")]
+InputShape = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input-shape",
+        metavar="NAME=1,3,H,W",
+        help="Sizes of an input whose dynamic dimensions cannot be guessed (repeatable).",
+    ),
+]
+SampleAxis = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--sample-axis",
+        metavar="NAME=1",
+        help="The axis of an input along which its samples lie, if not the first (repeatable).",
+    ),
+]
+ReportOut = Annotated[Path | None, typer.Option("--report", help="Write the report here as JSON.")]
+MaxMemory = Annotated[
+    str | None,
+    typer.Option(
+        "--max-memory",
+        metavar="SIZE",
+        help="Bytes that the run may take, e.g. 4G; three quarters of what is free if not given.",
+    ),
+]
+MaxTime = Annotated[
+    float | None, typer.Option("--max-time", metavar="SECONDS", help="End the run after so long.")
+]
+Inexact = Annotated[bool, typer.Option("--allow-inexact", help="Let normalisations lose channels.")]
+
+
+def data_config(
+    data: str | None,
+    samples: int | None,
+    mean: str | None,
+    std: str | None,
+    size: str | None,
+    layout: str,
+    input_shape: list[str] | None,
+    sample_axis: list[str] | None,
+) -> DataConfig:
+    """The options that say where samples come from, and what they are."""
+    return DataConfig(
+        path=data,
+        samples=samples,
+        mean=options.floats("--mean", mean, DATA.mean),
+        std=options.floats("--std", std, DATA.std),
+        size=options.size("--size", size),
+        layout=layout,
+        input_shapes=options.shapes(input_shape),
+        sample_axes=options.axes(sample_axis),
+    )
+
+
+def beside(model: Path) -> Path:
+    """Where the result goes if nobody says: MODEL.slim.onnx."""
+    return model.with_name(f"{model.stem}.slim.onnx")
+
+
+def show(done: Compressed, *, json: bool, bars: ProgressBars | None = None) -> None:
+    """Show the result, and make sure that it has arrived: its files come into their places then."""
+    from onnxslim_snacs.report import print_report, to_json
+    from onnxslim_snacs.report.make import NO_DATA
+
+    if bars is not None:
+        bars.stop()
+    warn([text for text in done.report.warnings if text != NO_DATA])  # told before the work
+    if json:
+        write_stdout(to_json(done.report))
+    else:
+        print_report(done.report, screen())
+    finish()
+
+
+def keep_within(max_memory: str | None, max_time: float | None) -> None:
+    """Hold the process to what it may take.
+
+    Args:
+        max_memory: bytes, with a unit; None for the default.
+        max_time: seconds; None for no limit.
+    """
+    if max_memory is not None:
+        limit_memory(options.memory(max_memory))
+    if max_time is None:
+        return
+    if not 0 < max_time < math.inf:
+        raise UsageError(f"--max-time {max_time:g}: expected a positive number of seconds")
+    limit_seconds(max_time)
+
+
+def warn(texts: Sequence[str]) -> None:
+    """Say on stderr what the user should know."""
+    for text in texts:
+        screen(stderr=True).print(
+            f"[bold yellow]warning:[/bold yellow] {escape(foreign(text))}", soft_wrap=True
+        )

@@ -1,0 +1,169 @@
+"""The main command: options in, one call of the library, what happened out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from onnxslim_snacs.cli import options
+from onnxslim_snacs.cli.arguments import (
+    DATA,
+    DEFAULT,
+    Data,
+    Force,
+    Inexact,
+    InputShape,
+    Json,
+    Layout,
+    MaxMemory,
+    MaxTime,
+    Mean,
+    Model,
+    Provider,
+    ReportOut,
+    SampleAxis,
+    Samples,
+    Seed,
+    Size,
+    Std,
+    Threads,
+    beside,
+    data_config,
+    keep_within,
+    show,
+    warn,
+)
+from onnxslim_snacs.cli.signals import (
+    told_of_writing,
+)
+from onnxslim_snacs.cli.terminal import (
+    progress_bars,
+)
+from onnxslim_snacs.config import (
+    CompressConfig,
+    check_config,
+)
+from onnxslim_snacs.errors import (
+    UsageError,
+)
+
+if TYPE_CHECKING:
+    pass
+
+
+def compress(
+    model: Model,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Default: MODEL.slim.onnx.")
+    ] = None,
+    data: Data = None,
+    samples: Samples = None,
+    mean: Mean = None,
+    std: Std = None,
+    size: Size = None,
+    layout: Layout = DATA.layout,
+    input_shape: InputShape = None,
+    sample_axis: SampleAxis = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="Share to KEEP of params, macs, bytes or latency, e.g. macs=0.5 (repeatable).",
+        ),
+    ] = None,
+    ratio: Annotated[
+        float | None, typer.Option(help="Remove this share of the units of every group.")
+    ] = None,
+    auto: Annotated[
+        bool, typer.Option("--auto", help="Remove what --max-drop tolerates (the default).")
+    ] = False,
+    max_drop: Annotated[
+        float | None, typer.Option(help="Tolerated drop for --auto; 0.01 if not given.")
+    ] = None,
+    allow_slower: Annotated[
+        bool, typer.Option("--allow-slower", help="With --target latency: write it in any case.")
+    ] = False,
+    criterion: Annotated[str, typer.Option(help="See `snacs-onnx criteria`.")] = DEFAULT.criterion,
+    allocation: Annotated[
+        str,
+        typer.Option(help="How groups share the cut: curves (measured), uniform or scores."),
+    ] = DEFAULT.allocation,
+    tries: Annotated[
+        int, typer.Option(help="With --target: allocations that are recovered and compared.")
+    ] = DEFAULT.tries,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="An option of the criterion, see `snacs-onnx criteria` (repeatable).",
+        ),
+    ] = None,
+    recover: Annotated[
+        str, typer.Option(help="Re-fit what is left: auto, none, bias, stats or least-squares.")
+    ] = DEFAULT.recover,
+    allow_inexact: Inexact = False,
+    width: Annotated[
+        str, typer.Option(help="The width of transformers: exact (stays), refit or rotate.")
+    ] = DEFAULT.width,
+    protect: Annotated[
+        list[str] | None, typer.Option(metavar="GLOB", help="Nodes or tensors that keep all.")
+    ] = None,
+    multiple_of: Annotated[
+        str,
+        typer.Option(
+            metavar="N|auto",
+            help="Round kept channels up to multiples; auto: those that this machine runs fastest.",
+        ),
+    ] = "1",
+    seed: Seed = DEFAULT.seed,
+    threads: Threads = DEFAULT.threads,
+    provider: Provider = DEFAULT.provider,
+    plan_out: Annotated[Path | None, typer.Option(help="Write the plan here.")] = None,
+    report: ReportOut = None,
+    max_memory: MaxMemory = None,
+    max_time: MaxTime = None,
+    json: Json = False,
+    force: Force = False,
+) -> None:
+    """Make a model smaller: score, plan, cut, prove, write."""
+    keep_within(max_memory, max_time)
+    if (target or ratio is not None) and (auto or max_drop is not None):
+        raise UsageError("--auto and --max-drop exclude --target and --ratio")
+    config = CompressConfig(
+        data=data_config(data, samples, mean, std, size, layout, input_shape, sample_axis),
+        target=options.targets(target),
+        ratio=ratio,
+        max_drop=DEFAULT.max_drop if max_drop is None else max_drop,
+        allow_slower=allow_slower,
+        criterion=criterion,
+        allocation=allocation,
+        tries=tries,
+        options=options.settings(option),
+        recover=recover,
+        allow_inexact=allow_inexact,
+        width=width,
+        protect=tuple(protect or ()),
+        multiple_of=options.multiple(multiple_of),
+        seed=seed,
+        threads=threads,
+        provider=provider,
+    )
+    from onnxslim_snacs.commands.compress import compress as make_smaller
+    from onnxslim_snacs.report.make import NO_DATA
+
+    check_config(config)
+    if data is None:
+        warn([NO_DATA])
+    with progress_bars() as bars:
+        make_smaller(
+            model,
+            config,
+            out=out or beside(model),
+            plan_out=plan_out,
+            report_out=report,
+            overwrite=force,
+            progress=told_of_writing(bars.progress),
+            told=lambda done: show(done, json=json, bars=bars),
+        )

@@ -1,0 +1,223 @@
+"""Further commands that write a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from onnxslim_snacs.cli import options
+from onnxslim_snacs.cli.arguments import (
+    DATA,
+    DEFAULT,
+    RELEASED,
+    Data,
+    Force,
+    InputShape,
+    Json,
+    Layout,
+    MaxMemory,
+    MaxTime,
+    Mean,
+    Model,
+    Provider,
+    ReportOut,
+    SampleAxis,
+    Samples,
+    Seed,
+    Size,
+    Std,
+    Threads,
+    beside,
+    data_config,
+    keep_within,
+    show,
+    warn,
+)
+from onnxslim_snacs.cli.signals import (
+    told_of_writing,
+)
+from onnxslim_snacs.cli.terminal import (
+    progress_bars,
+    screen,
+    write_stdout,
+)
+from onnxslim_snacs.config import (
+    ReleasedConfig,
+    check_released,
+)
+from onnxslim_snacs.errors import (
+    UsageError,
+)
+from onnxslim_snacs.progress import silent
+
+if TYPE_CHECKING:
+    pass
+
+
+def released(
+    model: Model,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Default: MODEL.slim.onnx.")
+    ] = None,
+    data: Data = None,
+    samples: Samples = None,
+    mean: Mean = None,
+    std: Std = None,
+    size: Size = None,
+    layout: Layout = DATA.layout,
+    input_shape: InputShape = None,
+    sample_axis: SampleAxis = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(metavar="params=SHARE", help="Share of the connections' weights to KEEP."),
+    ] = None,
+    max_drop: Annotated[
+        float | None, typer.Option(help="Without a target: the tolerated drop; 0.01 if not given.")
+    ] = None,
+    groups: Annotated[
+        int | None, typer.Option(help="Filter groups per layer instead of single filters.")
+    ] = None,
+    seed: Seed = RELEASED.seed,
+    threads: Threads = RELEASED.threads,
+    provider: Provider = RELEASED.provider,
+    report: ReportOut = None,
+    max_memory: MaxMemory = None,
+    max_time: MaxTime = None,
+    json: Json = False,
+    force: Force = False,
+) -> None:
+    """SNACS by the formulas of its authors' code: connections become zero."""
+    keep_within(max_memory, max_time)
+    wanted = options.targets(target)
+    if set(wanted) - {"params"}:
+        raise UsageError(f"--target {' '.join(wanted)}: `released` knows params alone")
+    if target and max_drop is not None:
+        raise UsageError("--max-drop excludes --target")
+    config = ReleasedConfig(
+        data=data_config(data, samples, mean, std, size, layout, input_shape, sample_axis),
+        params=wanted.get("params"),
+        max_drop=RELEASED.max_drop if max_drop is None else max_drop,
+        groups=groups,
+        seed=seed,
+        threads=threads,
+        provider=provider,
+    )
+    from onnxslim_snacs.commands.released import compress_as_released
+    from onnxslim_snacs.report.make import NO_DATA
+
+    check_released(config)
+    if data is None:
+        warn([NO_DATA])
+    with progress_bars() as bars:
+        compress_as_released(
+            model,
+            config,
+            out=out or beside(model),
+            report_out=report,
+            overwrite=force,
+            progress=told_of_writing(bars.progress),
+            told=lambda done: show(done, json=json, bars=bars),
+        )
+
+
+def rotate(
+    model: Model,
+    data: Data,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Default: MODEL.rotated.onnx.")
+    ] = None,
+    samples: Samples = None,
+    mean: Mean = None,
+    std: Std = None,
+    size: Size = None,
+    layout: Layout = DATA.layout,
+    input_shape: InputShape = None,
+    sample_axis: SampleAxis = None,
+    seed: Seed = DEFAULT.seed,
+    threads: Threads = DEFAULT.threads,
+    provider: Provider = DEFAULT.provider,
+    json: Json = False,
+    force: Force = False,
+) -> None:
+    """Turn residual streams into principal components, so that the width of a model can be cut."""
+    from onnxslim_snacs.commands.turned import rotate_file, width_notes
+    from onnxslim_snacs.report import to_json
+
+    place = out or model.with_name(f"{model.stem}.rotated.onnx")
+    turned = rotate_file(
+        model,
+        data_config(data, samples, mean, std, size, layout, input_shape, sample_axis),
+        out=place,
+        overwrite=force,
+        provider=provider,
+        threads=threads,
+        seed=seed,
+        progress=told_of_writing(silent),
+    )
+    if json:
+        write_stdout(to_json({"output": str(place), **width_notes(turned)}))
+        return
+    for stream in turned.streams:
+        screen().print(
+            f"a stream of {stream.width} channels behind {stream.norms} normalisations: "
+            "{} / {} / {} of them carry 90 / 99 / 99.9 %".format(*stream.carried)
+        )
+    screen().print(f"max relative difference {turned.difference:.2g}, allowed {turned.allowed:.2g}")
+
+
+def apply(
+    model: Model,
+    plan: Annotated[Path, typer.Argument(metavar="PLAN.json", help="The plan.")],
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Default: MODEL.slim.onnx.")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data",
+            metavar="PATH",
+            help="The samples of `compress`, to re-fit what is left again as the plan says.",
+        ),
+    ] = None,
+    samples: Samples = None,
+    mean: Mean = None,
+    std: Std = None,
+    size: Size = None,
+    layout: Layout = DATA.layout,
+    input_shape: InputShape = None,
+    sample_axis: SampleAxis = None,
+    recover: Annotated[
+        str,
+        typer.Option(
+            help="auto: as the plan says; none: the raw cut; or bias, stats, least-squares."
+        ),
+    ] = DEFAULT.recover,
+    threads: Annotated[
+        int | None,
+        typer.Option("--threads", min=1, help="Threads of ONNX Runtime; the plan's if not given."),
+    ] = None,
+    report: ReportOut = None,
+    max_memory: MaxMemory = None,
+    max_time: MaxTime = None,
+    json: Json = False,
+    force: Force = False,
+) -> None:
+    """Replay a plan: the same file, byte for byte, with the same data and threads."""
+    keep_within(max_memory, max_time)
+    from onnxslim_snacs.commands.apply import apply_plan
+
+    with progress_bars() as bars:
+        apply_plan(
+            model,
+            plan,
+            out=out or beside(model),
+            report_out=report,
+            overwrite=force,
+            data=data_config(data, samples, mean, std, size, layout, input_shape, sample_axis),
+            recover=recover,
+            threads=threads,
+            progress=told_of_writing(bars.progress),
+            told=lambda done: show(done, json=json, bars=bars),
+        )

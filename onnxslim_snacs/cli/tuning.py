@@ -1,0 +1,127 @@
+"""The command that trains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from onnxslim_snacs.cli.arguments import (
+    DATA,
+    TRAINING,
+    Data,
+    Force,
+    InputShape,
+    Json,
+    Layout,
+    MaxMemory,
+    Mean,
+    Model,
+    Provider,
+    ReportOut,
+    SampleAxis,
+    Samples,
+    Seed,
+    Size,
+    Std,
+    Threads,
+    data_config,
+    keep_within,
+)
+from onnxslim_snacs.cli.signals import (
+    heed_interrupts,
+    told_of_writing,
+)
+from onnxslim_snacs.cli.terminal import (
+    progress_bars,
+    screen,
+    write_stdout,
+)
+from onnxslim_snacs.config import (
+    FinetuneConfig,
+    check_finetune,
+)
+
+if TYPE_CHECKING:
+    pass
+
+
+def finetune(
+    model: Model,
+    teacher: Annotated[
+        Path,
+        typer.Option("--teacher", metavar="ORIGINAL.onnx", help="The model that it was made from."),
+    ],
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Default: MODEL.tuned.onnx.")
+    ] = None,
+    data: Data = None,
+    samples: Samples = None,
+    mean: Mean = None,
+    std: Std = None,
+    size: Size = None,
+    layout: Layout = DATA.layout,
+    input_shape: InputShape = None,
+    sample_axis: SampleAxis = None,
+    minutes: Annotated[float, typer.Option(help="How long to train.")] = TRAINING.minutes,
+    steps: Annotated[
+        int | None,
+        typer.Option(help="Instead: how many batches; the result is then the same on each run."),
+    ] = None,
+    loss: Annotated[
+        str, typer.Option(help="distil (the teacher's answers), labels, or both.")
+    ] = TRAINING.loss,
+    batch: Annotated[int, typer.Option(help="Samples in a batch.")] = TRAINING.batch,
+    rate: Annotated[float, typer.Option(help="Largest learning rate.")] = TRAINING.rate,
+    augment: Annotated[
+        str, typer.Option(help="How samples are changed: flip,shift,mix, some of them, or none.")
+    ] = ",".join(TRAINING.augment),
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from OUT.checkpoint, if it is there.")
+    ] = False,
+    seed: Seed = TRAINING.seed,
+    threads: Threads = TRAINING.threads,
+    provider: Provider = TRAINING.provider,
+    report: ReportOut = None,
+    max_memory: MaxMemory = None,
+    json: Json = False,
+    force: Force = False,
+) -> None:
+    """Train a smaller model by the original's answers; Ctrl-C ends it with the best so far."""
+    keep_within(max_memory, None)
+    config = FinetuneConfig(
+        data=data_config(data, samples, mean, std, size, layout, input_shape, sample_axis),
+        minutes=minutes,
+        steps=steps,
+        loss=loss,
+        batch=batch,
+        rate=rate,
+        augment=() if augment == "none" else tuple(augment.split(",")),
+        seed=seed,
+        threads=threads,
+        provider=provider,
+    )
+    check_finetune(config)
+    from onnxslim_snacs.commands.finetune import finetune as train
+    from onnxslim_snacs.report import to_json
+    from onnxslim_snacs.report.training import print_training
+
+    written = out or model.with_name(f"{model.stem}.tuned.onnx")
+    with progress_bars() as bars:
+        _, done = train(
+            model,
+            teacher,
+            config,
+            out=written,
+            report_out=report,
+            checkpoint=written.with_name(f"{written.name}.checkpoint"),
+            resume=resume,
+            overwrite=force,
+            stop=heed_interrupts(),
+            progress=told_of_writing(bars.progress),
+        )
+    if json:
+        write_stdout(to_json(done))
+    else:
+        print_training(done, screen())
