@@ -18,6 +18,7 @@ from onnxslim_snacs.proof.prove import Proof
 from onnxslim_snacs.recovery.accept import RecoveryReport
 from onnxslim_snacs.recovery.recover import LayerRecord
 from onnxslim_snacs.report.console import print_comparison, print_inspection, print_report
+from onnxslim_snacs.report.make import made_by
 from onnxslim_snacs.report.report import Comparison, GroupReport, Inspection, Report, to_json
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -60,6 +61,7 @@ REPORT = Report(
     criterion="snacs",
     inexact=INEXACT,
     recovery=RECOVERY,
+    made=made_by(RECOVERY),
     latency=Latency(before=0.004, after=0.003, ratio=0.76, runs=31),
     notes={"tried": float("nan")},
     timings={"load": 0.5, "score": 1.25},
