@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, islice
 
-from onnxslim_snacs.errors import foreign
+from onnxslim_snacs.errors import LimitExceeded, foreign
 from onnxslim_snacs.model.extents import InputExtents, Values
 from onnxslim_snacs.model.lessons import learn
 from onnxslim_snacs.model.sizes import BATCH, kinds, others
@@ -48,7 +48,9 @@ class Settled:
 
     def names(self) -> tuple[str, ...]:
         """The axes that could not be varied, as a user would call them."""
-        places = ((s, *next(self.layout.places(s))) for s in sorted(self.stuck))
+        places = (
+            (s, *next(self.layout.places(s))) for s in self.layout.symbols() if s in self.stuck
+        )
         return tuple(
             foreign(s if s.endswith("]") else f"{name}[{dim}] ({s})") for s, name, dim in places
         )
@@ -71,7 +73,8 @@ def settle(bench: Bench, begin: Iterable[Start], asked: Hint) -> Settled | Excep
         layout, found = corrected(bench, start.layout, start.numbers, start.held, rounds)
         if isinstance(found, Trial):
             return _with_empty(bench, _varied(bench, layout, found), asked)
-        failure = failure or found
+        if failure is None or isinstance(failure, LimitExceeded):
+            failure = found  # of the likeliest numbers; that others are too large says nothing
     return failure or ValueError("no sizes to try")
 
 

@@ -108,13 +108,15 @@ def _segment(
     node: OpNode, number: int, before: Sequence[Member], after: Sequence[Member]
 ) -> Iterator[Fact]:
     """The facts of one segment by its finest common factors."""
-    products = sorted({*_running(before), *_running(after)})
+    products = _without_exchanged(sorted({*_running(before), *_running(after)}))
     one = (1,) * len(products[0])
     factors = [_ratio(high, low) for low, high in zip([one, *products], products, strict=False)]
     if any(factor is None for factor in factors):
         yield from _coarse_segment(node, number, before, after)
         return
     position = {one: 0} | {product: k + 1 for k, product in enumerate(products)}
+    for axis in (*_exchanged(before, position), *_exchanged(after, position)):
+        yield Pin(axis, DYNAMIC)
     sides = [_spans(side, position) for side in (before, after)]
     owner: dict[int, Axis] = {}
     for axis, start, stop in (*sides[0], *sides[1]):
@@ -125,6 +127,9 @@ def _segment(
             owner[k] = virtual_axis(node.key, f"factor {number}.{k}")
             if factor is not None and len(set(factor)) == 1:
                 yield Extent(owner[k], factor[0])
+    for side in sides:
+        covered = {k for _, start, stop in side for k in range(start, stop)}
+        yield from (Pin(owner[k], DYNAMIC) for k in owner if k not in covered)
     sizes = [factor or one for factor in factors]
     for axis, start, stop in (*sides[0], *sides[1]):
         if stop - start > 1:
@@ -158,12 +163,35 @@ def _ratio(high: Extents, low: Extents) -> Extents | None:
 
 
 def _spans(axes: Sequence[Member], position: dict[Extents, int]) -> list[tuple[Axis, int, int]]:
-    """For each axis the range of factors of which it is the product."""
-    stops = [position[product] for product in _running(axes)]
+    """For each axis the range of factors of which it is the product, if they are known."""
+    stops = [position.get(product) for product in _running(axes)]
     return [
         (axis, start, stop)
         for (axis, _), start, stop in zip(axes, [0, *stops], stops, strict=False)
+        if start is not None and stop is not None
     ]
+
+
+def _exchanged(axes: Sequence[Member], position: dict[Extents, int]) -> list[Axis]:
+    """The axes that begin or end between two factors that change with each other."""
+    known = {axis for axis, _, _ in _spans(axes, position)}
+    return [axis for axis, _ in axes if axis not in known]
+
+
+def _without_exchanged(products: Sequence[Extents]) -> list[Extents]:
+    """The running products but those between factors that change while their product does not.
+
+    Height and width of which only the area is known count as one factor.
+    """
+    kept: list[Extents] = []
+    for number, product in enumerate(products):
+        low = kept[-1] if kept else (1,) * len(product)
+        high = products[number + 1] if number + 1 < len(products) else None
+        own, whole = _ratio(product, low), _ratio(high, low) if high is not None else None
+        moves = own is not None and len(set(own)) > 1
+        if not (moves and whole is not None and len(set(whole)) == 1):
+            kept.append(product)
+    return kept
 
 
 def _coarse_segment(
