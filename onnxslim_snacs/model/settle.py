@@ -43,7 +43,7 @@ class Settled:
         Whether the model runs at them has to be tried.
         """
         free = [s for s in self.layout.symbols() if s not in self.stuck]
-        for numbers in _moved(self.layout, self.trials, free):
+        for numbers in _odd_first(self.layout, self.trials, free):
             yield self.layout.sizes(numbers)
 
     def names(self) -> tuple[str, ...]:
@@ -114,17 +114,24 @@ def corrected(
 
 
 def _moved(
-    layout: InputExtents, trials: Sequence[Trial], free: Sequence[str]
+    layout: InputExtents, trials: Sequence[Trial], free: Sequence[str], *, odd: bool = False
 ) -> Iterator[dict[str, int]]:
     """Numbers that differ from the first run in every free symbol, if possible from all."""
     first, kind = trials[0].numbers, kinds(layout)
     rows = {}
     for symbol in free:
         used = {trial.numbers.get(symbol) for trial in trials}
-        choice = list(others(first[symbol], kind[symbol]))
+        choice = list(others(first[symbol], kind[symbol], odd=odd))
         rows[symbol] = [n for n in choice if n not in used] or choice or [first[symbol]]
     for turn in range(max(map(len, rows.values()), default=0)):
         yield {**first, **{s: row[min(turn, len(row) - 1)] for s, row in rows.items()}}
+
+
+def _odd_first(
+    layout: InputExtents, trials: Sequence[Trial], free: Sequence[str]
+) -> Iterator[dict[str, int]]:
+    yield from islice(_moved(layout, trials, free, odd=True), 2)
+    yield from _moved(layout, trials, free)
 
 
 def _varied(bench: Bench, layout: InputExtents, first: Trial) -> Settled:
@@ -162,7 +169,7 @@ def _one_more(bench: Bench, layout: InputExtents, trials: Sequence[Trial]) -> It
     """
     if not set(kinds(layout).values()) - {BATCH}:
         return
-    for numbers in islice(_moved(layout, trials, layout.symbols()), 2):
+    for numbers in islice(_odd_first(layout, trials, layout.symbols()), 4):
         found = bench.run(layout, numbers)
         if isinstance(found, Trial):
             yield found

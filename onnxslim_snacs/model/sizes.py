@@ -101,11 +101,17 @@ def first_values(
     return values
 
 
-def others(number: int, kind: str) -> Iterator[int]:
+def others(number: int, kind: str, *, odd: bool = False) -> Iterator[int]:
     """Other numbers for a symbol, in the order in which it is worth trying; none is 1.
 
     The first are no multiples of each other by a whole number that the number itself hides: 2 and
     5, 8 and 12; images stay multiples of 32, then anything goes.
+
+    Args:
+        number: the number.
+        kind: what the symbol is likely to be.
+        odd: whether sides of images come first that are no multiples of anything: what is padded
+            or rounded shows there, if the model runs.
     """
     small = max(number, 2)
     tried: tuple[int, ...]
@@ -115,6 +121,7 @@ def others(number: int, kind: str) -> Iterator[int]:
         near = (number + 32, number // 2, number - 32, number + 64)
         tried = (*near, 2 * small) if number > _LARGE else (2 * small, *near)
         tried = (*tried, number + number // 2, small + 1, number - 1)
+        tried = (small + 1, small + 5, small - 3, *tried) if odd else tried
     else:
         half = small // 2
         tried = (small + half, small + 1, small - 1, 2 * small, half)
