@@ -14,6 +14,14 @@ from onnxslim_snacs.ir.types import Axis, Pin, Stated
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.ops.node import OpNode
 
+#: Operators that read numbers as extents, places or repeats, and never compute with them.
+_LISTS = frozenset(
+    (
+        *("ConstantOfShape", "Expand", "Gather", "GatherElements", "GatherND", "OneHot", "Pad"),
+        *("Range", "Reshape", "Resize", "Slice", "Split", "Squeeze", "Tile", "TopK", "Unsqueeze"),
+        *("Upsample", "If", "Loop"),
+    )
+)
 COUNTED = "counted among the elements of a tensor, and the model computes with their number"
 
 
@@ -39,7 +47,7 @@ def count_facts(graph: ModelGraph, nodes: Sequence[OpNode]) -> Iterator[Stated]:
 
 def _counts(node: OpNode, graph: ModelGraph, nodes: Sequence[OpNode]) -> str | None:
     """The tensor whose elements a node counts."""
-    if node.op == "Size":
+    if node.op == "Size" or (node.op == "Shape" and not node.facts.ran):
         return node.inputs[0]
     if node.op != "ReduceProd":
         return None
@@ -53,6 +61,8 @@ def _carried(node: OpNode, counted: Mapping[str, str]) -> str | None:
 
 def _is_number(node: OpNode, tensor: str) -> bool:
     """Whether a tensor holds real numbers that no constant can replace."""
+    if not node.facts.ran:  # no value is known that a cut could put in
+        return node.op not in _LISTS
     seen = [run[tensor] for run in node.facts.values if tensor in run]
     kind = seen[0].dtype.kind if seen else "f"
     return kind == "f" and node.facts.value(tensor) is None

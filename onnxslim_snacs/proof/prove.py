@@ -46,6 +46,10 @@ from onnxslim_snacs.proof.widen import SINGLE, holds
 SEEDS = (1, 2)
 
 
+#: From this operator set on operands are spread over each other without being told to.
+_PLAIN = 7
+
+
 @dataclass(frozen=True, slots=True)
 class Proof:
     """Outcome of the comparison.
@@ -248,7 +252,7 @@ def _prove_whole(
             proof = replace(_told(failed, part, nearest), end_to_end=found.difference)
         return _with_range(analysis, keep, part.boundary, ours, theirs, proof)
     except RuntimeRefused as error:
-        return _refused(failed, error, rest, config, base_dir, part.feeds)
+        return _refused(failed, error, analysis, rest, config, part.feeds)
 
 
 def _told(failed: Proof, part: Runnable, found: Found) -> Proof:
@@ -297,14 +301,22 @@ def _with_range(
 def _refused(
     failed: Proof,
     reason: RuntimeRefused,
+    analysis: Analysis,
     original: ModelProto,
     config: SessionConfig,
-    base_dir: Path | None,
     sets: Sequence[Mapping[str, NDArray[Any]]],
 ) -> Proof:
     """What ONNX Runtime's refusal says: where it refuses the original as well, nothing of ours."""
+    version = analysis.graph.opsets.get("", _PLAIN)
+    if version < _PLAIN:
+        return replace(
+            failed,
+            refused=True,
+            failure=f"operator set {version} knows no broadcasting, which the comparison is made "
+            "of: convert the model with onnx.version_converter.convert_version(model, 13)",
+        )
     try:
-        _outputs(original, (), config, base_dir, sets)
+        _outputs(original, (), config, analysis.graph.base_dir, sets)
     except RuntimeRefused as error:
         return replace(failed, failure=str(error), refused=True)
     return replace(failed, failure=str(reason))
