@@ -24,6 +24,7 @@ from onnxslim_snacs.config import (
     FinetuneConfig,
     ReleasedConfig,
 )
+from onnxslim_snacs.config.checks import MOST_THREADS
 from onnxslim_snacs.errors import (
     UsageError,
     foreign,
@@ -53,7 +54,9 @@ Mean = Annotated[str | None, typer.Option(help="Of images, e.g. 0.485,0.456,0.40
 Std = Annotated[str | None, typer.Option(help="Of images, e.g. 0.229,0.224,0.225.")]
 Size = Annotated[str | None, typer.Option(help="Of images: H,W.")]
 Layout = Annotated[str, typer.Option(help="Of images: NCHW or NHWC.")]
-Threads = Annotated[int, typer.Option("--threads", min=1, help="Threads of ONNX Runtime.")]
+Threads = Annotated[
+    int, typer.Option("--threads", min=1, max=MOST_THREADS, help="Threads of ONNX Runtime.")
+]
 Provider = Annotated[str, typer.Option("--provider", help="auto, cpu or cuda.")]
 Seed = Annotated[int, typer.Option("--seed", help="For everything that is drawn.")]
 InputShape = Annotated[

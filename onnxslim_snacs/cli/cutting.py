@@ -43,7 +43,6 @@ from onnxslim_snacs.cli.terminal import (
 )
 from onnxslim_snacs.config import (
     CompressConfig,
-    check_config,
 )
 from onnxslim_snacs.errors import (
     UsageError,
@@ -153,7 +152,6 @@ def compress(
     from onnxslim_snacs.commands.compress import compress as make_smaller
     from onnxslim_snacs.report.make import NO_DATA
 
-    check_config(config)
     if data is None:
         warn([NO_DATA])
     with progress_bars() as bars:

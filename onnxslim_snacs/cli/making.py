@@ -45,8 +45,8 @@ from onnxslim_snacs.cli.terminal import (
 )
 from onnxslim_snacs.config import (
     ReleasedConfig,
-    check_released,
 )
+from onnxslim_snacs.config.checks import MOST_THREADS
 from onnxslim_snacs.errors import (
     UsageError,
 )
@@ -107,7 +107,6 @@ def released(
     from onnxslim_snacs.commands.released import compress_as_released
     from onnxslim_snacs.report.make import NO_DATA
 
-    check_released(config)
     if data is None:
         warn([NO_DATA])
     with progress_bars() as bars:
@@ -196,7 +195,12 @@ def apply(
     ] = DEFAULT.recover,
     threads: Annotated[
         int | None,
-        typer.Option("--threads", min=1, help="Threads of ONNX Runtime; the plan's if not given."),
+        typer.Option(
+            "--threads",
+            min=1,
+            max=MOST_THREADS,
+            help="Threads of ONNX Runtime; the plan's if not given.",
+        ),
     ] = None,
     report: ReportOut = None,
     max_memory: MaxMemory = None,

@@ -40,7 +40,6 @@ from onnxslim_snacs.cli.terminal import (
 )
 from onnxslim_snacs.config import (
     FinetuneConfig,
-    check_finetune,
 )
 
 if TYPE_CHECKING:
@@ -102,7 +101,6 @@ def finetune(
         threads=threads,
         provider=provider,
     )
-    check_finetune(config)
     from onnxslim_snacs.commands.finetune import finetune as train
     from onnxslim_snacs.report import to_json
     from onnxslim_snacs.report.training import print_training

@@ -10,6 +10,7 @@ from onnxslim_snacs.activations.sources import CalibrationSource, files_of, open
 from onnxslim_snacs.commands.outputs import Outputs, Told, nobody
 from onnxslim_snacs.commands.start import Compressed, Setup, open_work
 from onnxslim_snacs.config import RECOVER, DataConfig
+from onnxslim_snacs.config.fields import checked
 from onnxslim_snacs.errors import InputRefused, UsageError
 from onnxslim_snacs.ir.keep import keep_map
 from onnxslim_snacs.judge.judge import open_judge
@@ -31,6 +32,7 @@ OTHERWISE = (
 )
 
 
+@checked
 def apply_plan(
     path: Path | str,
     plan: Plan | Path | str,

@@ -17,7 +17,8 @@ from onnxslim_snacs.commands.refusals import (
 )
 from onnxslim_snacs.commands.start import Compressed, Setup, open_work
 from onnxslim_snacs.commands.turned import Turned, turn, width_notes
-from onnxslim_snacs.config import Budget, CompressConfig, Drop, check_config
+from onnxslim_snacs.config import Budget, CompressConfig, Drop
+from onnxslim_snacs.config.fields import checked
 from onnxslim_snacs.decide.decide import Decision, decide
 from onnxslim_snacs.decide.latency import require_faster
 from onnxslim_snacs.decide.rank import rank
@@ -38,6 +39,7 @@ from onnxslim_snacs.scores import find_criterion
 from onnxslim_snacs.scores.criterion import with_options
 
 
+@checked
 def compress(
     path: Path | str,
     config: CompressConfig | None = None,
@@ -68,7 +70,6 @@ def compress(
         SnacsError: one leaf for each way in which a run can end, see `errors`.
     """
     config = config or CompressConfig()
-    check_config(config)
     criterion = with_options(find_criterion(config.criterion), config.options)
     clock = Clock()
     with clock.stage("load"):

@@ -11,7 +11,8 @@ from onnx import ModelProto
 
 from onnxslim_snacs.activations.samples import split
 from onnxslim_snacs.activations.sources import CalibrationSource, files_of, open_source
-from onnxslim_snacs.config import FinetuneConfig, check_finetune
+from onnxslim_snacs.config import FinetuneConfig
+from onnxslim_snacs.config.fields import checked
 from onnxslim_snacs.errors import InputRefused, UsageError, foreign
 from onnxslim_snacs.judge.drift import Drift, answers, drift
 from onnxslim_snacs.model.external import external_files
@@ -38,6 +39,7 @@ def never() -> bool:
     return False
 
 
+@checked
 def finetune(
     path: Path | str,
     teacher: Path | str,
@@ -68,7 +70,8 @@ def finetune(
     Raises:
         SnacsError: one leaf for each way in which a run can end, see `errors`.
     """
-    check_finetune(config)
+    if config.data.path is None:
+        raise UsageError("--data: training needs samples")
     clock = Clock()
     with clock.stage("load"):
         student, original = load_model(Path(path)), load_model(Path(teacher))

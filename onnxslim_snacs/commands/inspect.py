@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from onnxslim_snacs.config.fields import checked
 from onnxslim_snacs.errors import UsageError, foreign
 from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.ir.types import Axis
@@ -16,6 +17,7 @@ from onnxslim_snacs.report.by_group import group_reports
 from onnxslim_snacs.report.report import Inspection
 
 
+@checked
 def inspect(
     path: Path | str,
     *,

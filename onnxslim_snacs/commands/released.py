@@ -18,7 +18,8 @@ from onnxslim_snacs.activations.sources import files_of, open_source
 from onnxslim_snacs.commands.outputs import Outputs, Told, nobody
 from onnxslim_snacs.commands.refusals import require_runnable
 from onnxslim_snacs.commands.start import Compressed, Setup, open_work
-from onnxslim_snacs.config import ReleasedConfig, check_released
+from onnxslim_snacs.config import ReleasedConfig
+from onnxslim_snacs.config.fields import checked
 from onnxslim_snacs.decide.dead import without_dead_units
 from onnxslim_snacs.decide.masks import Masks, decide_masks, masked
 from onnxslim_snacs.decide.rank import score_context
@@ -34,6 +35,7 @@ from onnxslim_snacs.report.make import make_report, warnings_of
 from onnxslim_snacs.scores.snacs.connections import Released, score_connections
 
 
+@checked
 def compress_as_released(
     path: Path | str,
     config: ReleasedConfig | None = None,
@@ -59,7 +61,6 @@ def compress_as_released(
         SnacsError: one leaf for each way in which a run can end, see `errors`.
     """
     config = config or ReleasedConfig()
-    check_released(config)
     clock = Clock()
     with clock.stage("load"):
         graph = load_model(Path(path))

@@ -9,6 +9,7 @@ from typing import Any
 
 from onnx import ModelProto
 
+from onnxslim_snacs.config.fields import checked
 from onnxslim_snacs.errors import InputRefused, ProofFailed, foreign
 from onnxslim_snacs.ir.keep import keep_map
 from onnxslim_snacs.model.interface import interface_difference
@@ -50,6 +51,7 @@ class Verified:
         return self.proof.passed
 
 
+@checked
 def verify_files(
     before: Path | str,
     after: Path | str,

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, ValueInfoProto, helper
 
+from onnxslim_snacs.config.checks import MOST_THREADS
 from onnxslim_snacs.errors import NO_MEMORY, LimitExceeded, RuntimeRefused, UsageError, foreign
 from onnxslim_snacs.model.graph import ModelGraph, captured
 from onnxslim_snacs.model.handover import hand_over
@@ -67,6 +68,11 @@ class SessionConfig:
     order: str = "default"
     plan_memory: bool = True
     prepack: bool | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse numbers of threads that no machine has."""
+        if not 0 <= self.threads <= MOST_THREADS:
+            raise UsageError(f"threads: got {self.threads}, expected 1 to {MOST_THREADS}")
 
 
 def resolve_provider(wanted: str) -> str:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from onnx import ModelProto
 
 from onnxslim_snacs.config import DataConfig
-from onnxslim_snacs.errors import InputRefused, foreign
+from onnxslim_snacs.config.fields import check_fields
+from onnxslim_snacs.errors import InputRefused, UsageError, foreign
 from onnxslim_snacs.ir.build import DependencyGraph
 from onnxslim_snacs.ir.types import BoolArray, is_virtual
 from onnxslim_snacs.model.graph import ModelGraph
@@ -34,6 +36,19 @@ class PlannedGroup:
     axes: tuple[str, ...]
     units: int
     kept: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        """Hold the values against their types, and the units that stay against their number."""
+        check_fields(self)
+        if self.units < 1:
+            raise UsageError(f"PlannedGroup.units: got {self.units}, expected at least 1")
+        places = self.kept
+        ascending = all(a < b for a, b in pairwise(places))
+        if not places or not ascending or places[0] < 0 or places[-1] >= self.units:
+            raise UsageError(
+                f"PlannedGroup.kept: got {foreign(places)} for group {foreign(self.id)}, expected "
+                f"some of its {self.units} units, 0 ... {self.units - 1}, in ascending order"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +75,10 @@ class Refit:
     threads: int = 1
     provider: str = "cpu"
 
+    def __post_init__(self) -> None:
+        """Hold the values against their types."""
+        check_fields(self)
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -79,6 +98,12 @@ class Plan:
     groups: tuple[PlannedGroup, ...]
     refit: Refit | None = None
     sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Hold the values against their types; no group stands twice."""
+        check_fields(self)
+        if len({group.id for group in self.groups}) != len(self.groups):
+            raise UsageError("Plan.groups: a group is listed twice")
 
     def kept(self) -> dict[str, BoolArray]:
         """Group id -> (units,) whether each unit stays."""

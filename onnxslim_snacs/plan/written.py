@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from onnxslim_snacs.config import DataConfig
-from onnxslim_snacs.errors import InputRefused, foreign
+from onnxslim_snacs.errors import InputRefused, UsageError, foreign
 from onnxslim_snacs.model.text import read_text
 from onnxslim_snacs.plan.plan import Plan, PlannedGroup, Refit
 
 FORMAT = 2
 _PRUNE, _RECOVER = "prune", "recover"
+#: What a text raises that is no plan.
+_NO_PLAN = (UsageError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
 def plan_to_json(plan: Plan) -> str:
@@ -74,7 +76,7 @@ def plan_from_json(text: str, source: str = "plan") -> Plan:
             _refit(steps[1]) if len(steps) > 1 else None,
             _shapes(data.get("sizes", {})),
         )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except _NO_PLAN as error:
         raise InputRefused(
             f"{foreign(source)}: not a plan of snacs-onnx ({foreign(repr(error))})"
         ) from error

@@ -2,24 +2,44 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from onnxslim_snacs.errors import UsageError
+from onnxslim_snacs.config.checks import (
+    ALLOCATIONS,
+    AUGMENT,
+    LOSSES,
+    MAX_DROP,
+    PROVIDERS,
+    RECOVER,
+    TARGETS,
+    WIDTHS,
+    check_config,
+    check_data,
+    check_finetune,
+    check_released,
+    named,
+)
+from onnxslim_snacs.config.fields import check_fields
 
-#: How accuracy may be recovered.
-RECOVER = ("auto", "none", "bias", "stats", "least-squares")
-#: What a budget may be about.
-TARGETS = ("params", "macs", "bytes", "latency")
-#: Drop that is tolerated if nobody says otherwise: a sample in a hundred may change its answer.
-MAX_DROP = 0.01
-#: How the cut may be shared out between groups.
-ALLOCATIONS = ("curves", "uniform", "scores")
-#: What may happen to the width of transformers.
-WIDTHS = ("exact", "refit", "rotate")
-#: Where models may run.
-PROVIDERS = ("auto", "cpu", "cuda")
+__all__ = [
+    "ALLOCATIONS",
+    "AUGMENT",
+    "LOSSES",
+    "MAX_DROP",
+    "PROVIDERS",
+    "RECOVER",
+    "TARGETS",
+    "WIDTHS",
+    "Budget",
+    "CompressConfig",
+    "DataConfig",
+    "Drop",
+    "FinetuneConfig",
+    "Goal",
+    "Ratio",
+    "ReleasedConfig",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +65,11 @@ class DataConfig:
     layout: str = "NCHW"
     input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     sample_axes: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Hold the values against their types, and against each other."""
+        check_fields(self)
+        named(check_data, self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +154,11 @@ class CompressConfig:
     threads: int = 1
     provider: str = "auto"
 
+    def __post_init__(self) -> None:
+        """Hold the values against their types, and against each other."""
+        check_fields(self)
+        named(check_config, self)
+
     @property
     def goal(self) -> Goal:
         """What `target`, `ratio` and `max_drop` come to."""
@@ -171,11 +201,10 @@ class ReleasedConfig:
     threads: int = 1
     provider: str = "auto"
 
-
-#: What a model is trained on: the teacher's answers, labels, or both.
-LOSSES = ("distil", "labels", "both")
-#: How samples may be changed in training.
-AUGMENT = ("flip", "shift", "mix")
+    def __post_init__(self) -> None:
+        """Hold the values against their types, and against each other."""
+        check_fields(self)
+        named(check_released, self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,110 +244,7 @@ class FinetuneConfig:
     threads: int = 1
     provider: str = "auto"
 
-
-def check_finetune(config: FinetuneConfig) -> None:
-    """Make sure that the options make sense together.
-
-    Raises:
-        UsageError: they do not.
-    """
-    _check_data(config.data)
-    if config.data.path is None:
-        raise UsageError("--data: training needs samples")
-    unknown = set(config.augment) - set(AUGMENT)
-    if unknown:
-        raise UsageError(f"--augment {sorted(unknown)[0]}: expected {', '.join(AUGMENT)} or none")
-    if config.loss not in LOSSES:
-        raise UsageError(f"--loss {config.loss}: expected one of {', '.join(LOSSES)}")
-    counts = {"--batch": config.batch, "--threads": config.threads}
-    if config.steps is not None:
-        counts["--steps"] = config.steps
-    for name, value in counts.items():
-        if value < 1:
-            raise UsageError(f"{name} {value}: expected at least 1")
-    for name, number in (("--minutes", config.minutes), ("--rate", config.rate)):
-        if not 0.0 < number < math.inf:
-            raise UsageError(f"{name} {number:g}: expected a positive number")
-    if config.provider not in PROVIDERS:
-        raise UsageError(f"--provider {config.provider}: expected one of {', '.join(PROVIDERS)}")
-
-
-def check_config(config: CompressConfig) -> None:
-    """Make sure that the options make sense together.
-
-    Raises:
-        UsageError: they do not.
-    """
-    _check_budget(config)
-    _check_data(config.data)
-    _check_machine(config)
-    if config.multiple_of is not None and config.multiple_of < 1:
-        raise UsageError(f"--multiple-of {config.multiple_of}: expected at least 1")
-    if config.multiple_of is None and config.ratio is not None:
-        raise UsageError(
-            "--multiple-of auto belongs to --target or --auto: --ratio fixes the widths"
-        )
-    if config.tries < 0:
-        raise UsageError(f"--tries {config.tries}: expected a number that is not negative")
-    if config.allocation not in ALLOCATIONS:
-        raise UsageError(
-            f"--allocation {config.allocation}: expected one of {', '.join(ALLOCATIONS)}"
-        )
-    if config.width not in WIDTHS:
-        raise UsageError(f"--width {config.width}: expected one of {', '.join(WIDTHS)}")
-    if config.width == "rotate" and config.data.path is None:
-        raise UsageError("--width rotate finds principal components: give some samples, --data")
-    if config.recover not in RECOVER:
-        raise UsageError(f"--recover {config.recover}: expected one of {', '.join(RECOVER)}")
-
-
-def _check_budget(config: CompressConfig) -> None:
-    for name, share in config.target.items():
-        if name not in TARGETS:
-            raise UsageError(f"--target {name}: expected one of {', '.join(TARGETS)}")
-        if not 0.0 < share <= 1.0:
-            raise UsageError(f"--target {name}={share:g}: the share to keep lies in (0, 1]")
-    if config.target and config.ratio is not None:
-        raise UsageError("--target and --ratio exclude each other")
-    if config.ratio is not None and not 0.0 <= config.ratio < 1.0:
-        raise UsageError(f"--ratio {config.ratio:g}: the share to remove lies in [0, 1)")
-    if not 0.0 <= config.max_drop < 1.0:
-        raise UsageError(f"--max-drop {config.max_drop:g}: expected a number in [0, 1)")
-    if config.allow_slower and "latency" not in config.target:
-        raise UsageError("--allow-slower belongs to --target latency=...")
-
-
-def check_released(config: ReleasedConfig) -> None:
-    """Make sure that the options of the released formulas make sense.
-
-    Raises:
-        UsageError: they do not.
-    """
-    _check_data(config.data)
-    _check_machine(config)
-    if config.params is not None and not 0.0 < config.params <= 1.0:
-        raise UsageError(f"--target params={config.params:g}: the share to keep lies in (0, 1]")
-    if not 0.0 <= config.max_drop < 1.0:
-        raise UsageError(f"--max-drop {config.max_drop:g}: expected a number in [0, 1)")
-    if config.groups is not None and config.groups < 1:
-        raise UsageError(f"--groups {config.groups}: expected at least 1")
-
-
-def _check_machine(config: CompressConfig | ReleasedConfig) -> None:
-    if config.threads < 1:
-        raise UsageError(f"--threads {config.threads}: expected at least 1")
-    if config.seed < 0:
-        raise UsageError(f"--seed {config.seed}: expected a number that is not negative")
-    if config.provider not in PROVIDERS:
-        raise UsageError(f"--provider {config.provider}: expected one of {', '.join(PROVIDERS)}")
-
-
-def _check_data(data: DataConfig) -> None:
-    if data.samples is not None and data.samples < 1:
-        raise UsageError(f"--samples {data.samples}: expected at least 1")
-    if data.layout not in ("NCHW", "NHWC"):
-        raise UsageError(f"--layout {data.layout}: expected NCHW or NHWC")
-    if any(s <= 0 for s in data.std):
-        raise UsageError("--std: expected positive numbers")
-    if any(axis < 0 for axis in data.sample_axes.values()):
-        raise UsageError("--sample-axis: axes are counted from 0")
+    def __post_init__(self) -> None:
+        """Hold the values against their types, and against each other."""
+        check_fields(self)
+        named(check_finetune, self)

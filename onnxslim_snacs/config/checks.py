@@ -1,0 +1,170 @@
+"""Options that make no sense, alone or together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from onnxslim_snacs.errors import UsageError, foreign
+
+if TYPE_CHECKING:
+    from onnxslim_snacs.config import CompressConfig, DataConfig, FinetuneConfig, ReleasedConfig
+
+#: How accuracy may be recovered.
+RECOVER = ("auto", "none", "bias", "stats", "least-squares")
+#: What a budget may be about.
+TARGETS = ("params", "macs", "bytes", "latency")
+#: Drop that is tolerated if nobody says otherwise: a sample in a hundred may change its answer.
+MAX_DROP = 0.01
+#: How the cut may be shared out between groups.
+ALLOCATIONS = ("curves", "uniform", "scores")
+#: What may happen to the width of transformers.
+WIDTHS = ("exact", "refit", "rotate")
+#: Where models may run.
+PROVIDERS = ("auto", "cpu", "cuda")
+#: What a model is trained on: the teacher's answers, labels, or both.
+LOSSES = ("distil", "labels", "both")
+#: How samples may be changed in training.
+AUGMENT = ("flip", "shift", "mix")
+#: More threads than any machine has; each session of ONNX Runtime starts as many.
+MOST_THREADS = 1024
+
+T = TypeVar("T")
+
+
+def named(check: Callable[[T], None], config: T) -> None:
+    """Run a check of a config, and name the field as Python's callers know it.
+
+    Raises:
+        UsageError: as the check does.
+    """
+    try:
+        check(config)
+    except UsageError as error:
+        option = re.match(r"--([a-z]+(?:-[a-z]+)+)", str(error))
+        if option is None:
+            raise
+        raise UsageError(f"{error} ({option[1].replace('-', '_')})") from None
+
+
+def check_finetune(config: FinetuneConfig) -> None:
+    """Make sure that the options make sense together.
+
+    Raises:
+        UsageError: they do not.
+    """
+    unknown = set(config.augment) - set(AUGMENT)
+    if unknown:
+        raise UsageError(f"--augment {sorted(unknown)[0]}: expected {', '.join(AUGMENT)} or none")
+    if config.loss not in LOSSES:
+        raise UsageError(f"--loss {config.loss}: expected one of {', '.join(LOSSES)}")
+    counts = {"--batch": config.batch}
+    if config.steps is not None:
+        counts["--steps"] = config.steps
+    for name, value in counts.items():
+        if value < 1:
+            raise UsageError(f"{name} {value}: expected at least 1")
+    positive = {"--minutes": config.minutes, "--rate": config.rate, "clip": config.clip}
+    for name, number in positive.items():
+        if number <= 0.0:
+            raise UsageError(f"{name} {number:g}: expected a positive number")
+    if config.decay < 0.0:
+        raise UsageError(f"decay {config.decay:g}: expected a number that is not negative")
+    for name, share in (("warmup", config.warmup), ("average", config.average)):
+        if not 0.0 <= share < 1.0:
+            raise UsageError(f"{name} {share:g}: expected a number in [0, 1)")
+    _check_machine(config)
+
+
+def check_config(config: CompressConfig) -> None:
+    """Make sure that the options make sense together.
+
+    Raises:
+        UsageError: they do not.
+    """
+    _check_budget(config)
+    _check_machine(config)
+    if config.multiple_of is not None and config.multiple_of < 1:
+        raise UsageError(f"--multiple-of {config.multiple_of}: expected at least 1")
+    if config.multiple_of is None and config.ratio is not None:
+        raise UsageError(
+            "--multiple-of auto belongs to --target or --auto: --ratio fixes the widths"
+        )
+    if config.tries < 0:
+        raise UsageError(f"--tries {config.tries}: expected a number that is not negative")
+    if config.allocation not in ALLOCATIONS:
+        raise UsageError(
+            f"--allocation {config.allocation}: expected one of {', '.join(ALLOCATIONS)}"
+        )
+    if config.width not in WIDTHS:
+        raise UsageError(f"--width {config.width}: expected one of {', '.join(WIDTHS)}")
+    if config.width == "rotate" and config.data.path is None:
+        raise UsageError("--width rotate finds principal components: give some samples, --data")
+    if config.recover not in RECOVER:
+        raise UsageError(f"--recover {config.recover}: expected one of {', '.join(RECOVER)}")
+
+
+def _check_budget(config: CompressConfig) -> None:
+    for name, share in config.target.items():
+        if name not in TARGETS:
+            raise UsageError(f"--target {name}: expected one of {', '.join(TARGETS)}")
+        if not 0.0 < share <= 1.0:
+            raise UsageError(f"--target {name}={share:g}: the share to keep lies in (0, 1]")
+    if config.target and config.ratio is not None:
+        raise UsageError("--target and --ratio exclude each other")
+    if config.ratio is not None and not 0.0 <= config.ratio < 1.0:
+        raise UsageError(f"--ratio {config.ratio:g}: the share to remove lies in [0, 1)")
+    if not 0.0 <= config.max_drop < 1.0:
+        raise UsageError(f"--max-drop {config.max_drop:g}: expected a number in [0, 1)")
+    if config.allow_slower and "latency" not in config.target:
+        raise UsageError("--allow-slower belongs to --target latency=...")
+
+
+def check_released(config: ReleasedConfig) -> None:
+    """Make sure that the options of the released formulas make sense.
+
+    Raises:
+        UsageError: they do not.
+    """
+    _check_machine(config)
+    if config.params is not None and not 0.0 < config.params <= 1.0:
+        raise UsageError(f"--target params={config.params:g}: the share to keep lies in (0, 1]")
+    if not 0.0 <= config.max_drop < 1.0:
+        raise UsageError(f"--max-drop {config.max_drop:g}: expected a number in [0, 1)")
+    if config.groups is not None and config.groups < 1:
+        raise UsageError(f"--groups {config.groups}: expected at least 1")
+
+
+def _check_machine(config: CompressConfig | ReleasedConfig | FinetuneConfig) -> None:
+    if not 1 <= config.threads <= MOST_THREADS:
+        raise UsageError(f"--threads {config.threads}: expected 1 to {MOST_THREADS}")
+    if config.seed < 0:
+        raise UsageError(f"--seed {config.seed}: expected a number that is not negative")
+    if config.provider not in PROVIDERS:
+        raise UsageError(f"--provider {config.provider}: expected one of {', '.join(PROVIDERS)}")
+
+
+def check_data(data: DataConfig) -> None:
+    """Make sure that the options of data make sense.
+
+    Raises:
+        UsageError: they do not.
+    """
+    if data.path == "":
+        raise UsageError("--data: the path is empty")
+    if data.size is not None and min(data.size) < 1:
+        raise UsageError(f"--size {data.size}: expected positive numbers")
+    if not data.mean or not data.std:
+        raise UsageError("--mean, --std: expected a number for each channel, or one for all")
+    for name, shape in data.input_shapes.items():
+        if any(extent < 0 for extent in shape):
+            raise UsageError(f"--input-shape {foreign(name)}={shape}: no extent is negative")
+    if data.samples is not None and data.samples < 1:
+        raise UsageError(f"--samples {data.samples}: expected at least 1")
+    if data.layout not in ("NCHW", "NHWC"):
+        raise UsageError(f"--layout {data.layout}: expected NCHW or NHWC")
+    if any(s <= 0 for s in data.std):
+        raise UsageError("--std: expected positive numbers")
+    if any(axis < 0 for axis in data.sample_axes.values()):
+        raise UsageError("--sample-axis: axes are counted from 0")
