@@ -27,14 +27,12 @@ from onnxslim_snacs.ops.computed import computed_weights
 from onnxslim_snacs.ops.control import border_facts, opens
 from onnxslim_snacs.ops.counts import count_facts
 from onnxslim_snacs.ops.loops import closed_loops
-from onnxslim_snacs.ops.node import OpNode, known
+from onnxslim_snacs.ops.node import MISFITS, OpNode, known
 from onnxslim_snacs.ops.periods import find_periods
 from onnxslim_snacs.ops.trained import check_trained
 
 #: Elements up to which a value that goes into a body may be known there.
 _SMALL = 4096
-#: What a rule raises at shapes that its operator could never have.
-_MISFITS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 #: Before this version of the format, every initializer is an input as well.
 _FREE_INITIALIZERS = 4
 
@@ -159,7 +157,7 @@ def _analyse(
         if facts.ran:  # the shapes are those of a run
             raise InternalError(str(error)) from error
         raise
-    except _MISFITS as error:
+    except MISFITS as error:
         if facts.ran:
             raise
         reason = foreign(f"{type(error).__name__}: {error}")
@@ -358,7 +356,7 @@ def _facts_of(node: OpNode) -> Iterable[Fact]:
         return pin_all(node.facts, around, reason)
     try:
         facts = list(rule.propagate(node))
-    except _MISFITS:
+    except MISFITS:
         if node.facts.ran:  # the shapes are those of a run, and the fault is the rule's
             raise
         reason = f"{foreign(node.op)} does not fit the shapes that the model declares"

@@ -14,6 +14,9 @@ from onnxslim_snacs.ir.types import Axis, IntArray
 from onnxslim_snacs.model.facts import ModelFacts
 from onnxslim_snacs.model.sizes import Shape
 
+#: What a rule raises at shapes that its operator could never have.
+MISFITS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+
 
 @dataclass(frozen=True, slots=True)
 class OpNode:
@@ -56,6 +59,13 @@ class OpNode:
         """Names of the outputs; "" for one that is left out."""
         names: Sequence[str] = self.proto.output
         return names
+
+    @property
+    def is_shaped(self) -> bool:
+        """Whether the shapes of all operands and results are known."""
+        return all(
+            self.facts.shape(name) is not None for name in (*self.inputs, *self.outputs) if name
+        )
 
     def has_input(self, index: int) -> bool:
         """Whether input `index` is given."""

@@ -16,7 +16,7 @@ from onnxslim_snacs.ir.types import Axis
 from onnxslim_snacs.model.body import bodies_of
 from onnxslim_snacs.ops import OPERATORS
 from onnxslim_snacs.ops.analyse import Analysis
-from onnxslim_snacs.ops.node import OpNode
+from onnxslim_snacs.ops.node import MISFITS, OpNode
 from onnxslim_snacs.ops.trained import trained_inputs
 
 _HALF_BYTE = (TensorProto.INT4, TensorProto.UINT4, TensorProto.FLOAT4E2M1)
@@ -187,8 +187,15 @@ def _batch(analysis: Analysis) -> int:
 def node_macs(node: OpNode) -> Iterator[Term]:
     """The products that one node computes; nothing for operators that multiply no weights."""
     rule = OPERATORS.get(node.op)
-    if rule is not None:
-        yield from (Term(product.factor, product.axes) for product in rule.macs(node))
+    if rule is None or not node.is_shaped:
+        return
+    try:
+        products = list(rule.macs(node))
+    except MISFITS:
+        if node.facts.ran:  # the shapes are those of a run, and the fault is the rule's
+            raise
+        return
+    yield from (Term(product.factor, product.axes) for product in products)
 
 
 def with_added(cost: Cost, cut: ModelProto, recovered: ModelProto) -> Cost:
