@@ -117,7 +117,6 @@ def test_arguments(wrong: Any, tmp_path: Path) -> None:
         ("path", lambda: inspect(wrong)),
         ("path", lambda: apply_plan(wrong, PLAN)),
         ("plan", lambda: apply_plan(model, wrong)),
-        ("plan", lambda: verify_files(model, model, wrong)),
         ("before", lambda: verify_files(wrong, model, PLAN)),
         ("allow_inexact", lambda: inspect(model, allow_inexact=wrong)),
         ("threads", lambda: apply_plan(model, PLAN, threads=wrong if wrong != 5 else "5")),  # type: ignore[arg-type]
@@ -125,6 +124,7 @@ def test_arguments(wrong: Any, tmp_path: Path) -> None:
     ]
     if wrong is not None:
         calls += [
+            ("plan", lambda: verify_files(model, model, wrong)),
             ("config", lambda: compress(model, wrong)),
             ("out", lambda: compress(model, out=wrong)),
             ("data", lambda: apply_plan(model, PLAN, data=wrong)),
