@@ -119,7 +119,7 @@ def test_arguments(wrong: Any, tmp_path: Path) -> None:
         ("plan", lambda: apply_plan(model, wrong)),
         ("before", lambda: verify_files(wrong, model, PLAN)),
         ("allow_inexact", lambda: inspect(model, allow_inexact=wrong)),
-        ("threads", lambda: apply_plan(model, PLAN, threads=wrong if wrong != 5 else "5")),  # type: ignore[arg-type]
+        ("threads", lambda: verify_files(model, model, PLAN, threads=wrong if wrong != 5 else "5")),  # type: ignore[arg-type]
         ("overwrite", lambda: compress(model, overwrite=wrong)),
     ]
     if wrong is not None:
