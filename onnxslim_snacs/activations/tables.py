@@ -25,7 +25,8 @@ from onnxslim_snacs.errors import Ended, InputRefused, UsageError, foreign
 
 Block = dict[str, NDArray[Any]]
 
-_RANDOM_BYTES = 1 << 24
+#: Bytes of random numbers that are drawn at once: few, for some samples may be wanted alone.
+_RANDOM_BYTES = 1 << 20
 
 
 class Table(Protocol):
