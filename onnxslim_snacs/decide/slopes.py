@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from onnxslim_snacs.activations.run import batch_size
 from onnxslim_snacs.decide.curves import Curve, calibrated, measure_curves
 from onnxslim_snacs.ir.keep import KeepMap, keep_map
 from onnxslim_snacs.ir.types import Group
@@ -72,7 +73,8 @@ def by_curves(
     """
     groups = [g for g in context.analysis.ir.groups if g.units > 1]
     few = context.source.part(0, curve_samples(costs.cost(KeepMap({})).macs))
-    judge = error_judge(context.analysis, context.session, tuple(few.batches()))
+    size = batch_size(context.analysis.facts, few, context.analysis.graph.outputs)
+    judge = error_judge(context.analysis, context.session, tuple(few.batches(size)))
     curves = curves_of(context, judge, groups, result.scores)
     saved = savings(context.analysis, costs, groups, budget)
     slopes = calibrated(groups, result.scores, curves, saved)

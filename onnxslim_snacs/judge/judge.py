@@ -8,6 +8,7 @@ from math import prod
 from onnx import ModelProto
 
 from onnxslim_snacs.activations.blend import blended
+from onnxslim_snacs.activations.run import batch_size
 from onnxslim_snacs.activations.sources import CalibrationSource
 from onnxslim_snacs.errors import InputRefused, ProofFailed
 from onnxslim_snacs.judge.drift import Answers, Drift, answers, class_output, drift
@@ -66,7 +67,7 @@ class Judge:
         return replace(moved, blend_risk=mixed.drop)
 
     def _answers(self, model: ModelProto, source: CalibrationSource) -> Answers:
-        return answers(model, source.batches(), self.session, self.analysis.graph.base_dir)
+        return _answers_to(self.analysis, model, source, self.session)
 
 
 def open_judge(
@@ -83,14 +84,22 @@ def open_judge(
     Raises:
         InputRefused: the original cannot be run on them.
     """
-    graph = analysis.graph
+    original = analysis.graph.proto
     source = source.part(0, affordable(analysis, source.samples))
-    reference = answers(graph.proto, source.batches(), session, graph.base_dir)
+    reference = _answers_to(analysis, original, source, session)
     mixed = blended(source, seed) if class_output(reference) is not None else None
     if mixed is None:
         return Judge(analysis, source, session, reference, None)
-    told = answers(graph.proto, mixed.batches(), session, graph.base_dir)
+    told = _answers_to(analysis, original, mixed, session)
     return Judge(analysis, source, session, reference, (mixed, told))
+
+
+def _answers_to(
+    analysis: Analysis, model: ModelProto, source: CalibrationSource, session: SessionConfig
+) -> Answers:
+    """What a model answers, in runs that are the same for the original and for what is cut."""
+    size = batch_size(analysis.facts, source, analysis.graph.outputs)
+    return answers(model, source.batches(size), session, analysis.graph.base_dir)
 
 
 def affordable(analysis: Analysis, samples: int) -> int:

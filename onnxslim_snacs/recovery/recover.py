@@ -17,6 +17,7 @@ import numpy as np
 from onnx import ModelProto
 from threadpoolctl import threadpool_limits
 
+from onnxslim_snacs.activations.run import batch_size
 from onnxslim_snacs.activations.sources import CalibrationSource
 from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.layers.floated import Floated, back, floated
@@ -217,7 +218,7 @@ def _recover_together(cuts: Sequence[Cut], method: Method) -> list[Recovered]:
         present = start_walk(model, base_dir, one.session, _all(t.reads for t in _fitted(todo)))
         rng = np.random.default_rng(cut.seed)
         jobs.append(_Job(cut, graph, todo, _Runs(original, present), rng))
-    _feed(one.source, original, [job.runs.present for job in jobs])
+    _feed(one, original, [job.runs.present for job in jobs])
     total = sum(len(job.tasks) for job in jobs)
     with threadpool_limits(limits=one.session.threads):
         for done, (job, task) in enumerate(_in_turn(jobs)):
@@ -292,10 +293,11 @@ def tasks_of(
     ]
 
 
-def _feed(source: CalibrationSource, original: Walk, others: Sequence[Walk]) -> None:
+def _feed(cut: Cut, original: Walk, others: Sequence[Walk]) -> None:
     """Hand the samples to all runs; batches that were filled up only if there are no others."""
-    size = max(1, min(32, source.samples // (2 * HELD_OUT)))
-    for batch in source.batches(size):
+    most = batch_size(cut.analysis.facts, cut.source, ())
+    size = max(1, min(most, cut.source.samples // (2 * HELD_OUT)))
+    for batch in cut.source.batches(size):
         if batch.size < batch.filled and original.batches:
             continue
         for walk in (original, *others):
