@@ -79,6 +79,12 @@ def released(
     groups: Annotated[
         int | None, typer.Option(help="Filter groups per layer instead of single filters.")
     ] = None,
+    phi: Annotated[
+        str, typer.Option(help="What scores are scaled by: weight, one, act, exp_weight, ...")
+    ] = RELEASED.phi,
+    save: Annotated[
+        float, typer.Option(help="Share of each layer's filters that its sensitivity protects.")
+    ] = RELEASED.save,
     seed: Seed = RELEASED.seed,
     threads: Threads = RELEASED.threads,
     provider: Provider = RELEASED.provider,
@@ -100,6 +106,8 @@ def released(
         params=wanted.get("params"),
         max_drop=RELEASED.max_drop if max_drop is None else max_drop,
         groups=groups,
+        phi=phi,
+        save=save,
         seed=seed,
         threads=threads,
         provider=provider,

@@ -92,7 +92,12 @@ def compress_as_released(
         few = require_different(source)
         samples = split(source)
     with clock.stage("score"):
-        scored = score_connections(score_context(work, samples.scoring), groups=config.groups)
+        scored = score_connections(
+            score_context(work, samples.scoring),
+            groups=config.groups,
+            phi=config.phi,
+            save=config.save,
+        )
     with clock.stage("decide"):
         judge = open_judge(work.analysis, samples.judging, work.session)
         masks = decide_masks(config, work.analysis, scored, judge)
@@ -131,6 +136,8 @@ def _notes(config: ReleasedConfig, scored: Released, masks: Masks, dead: int) ->
     ]
     return {
         "groups": config.groups,
+        "phi": config.phi,
+        "save": config.save,
         "cutoff_share": masks.share,
         "retained": masks.kept,
         "units_without_readers": dead,

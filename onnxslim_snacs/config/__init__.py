@@ -188,6 +188,8 @@ class ReleasedConfig:
         params: share of the connections' weights to keep; None for the automatic decision.
         max_drop: tolerated drop for the automatic decision.
         groups: filter groups for each layer; None for single filters.
+        phi: what the score of a connection is scaled by (method 3.4).
+        save: share of each layer's filters that the released sensitivity protects (method 3.7).
         seed: for everything that is drawn.
         threads: threads of ONNX Runtime; fixed, because results depend on it.
         provider: auto, cpu or cuda.
@@ -197,6 +199,8 @@ class ReleasedConfig:
     params: float | None = None
     max_drop: float = MAX_DROP
     groups: int | None = None
+    phi: str = "weight"
+    save: float = 0.0
     seed: int = 0
     threads: int = 1
     provider: str = "auto"

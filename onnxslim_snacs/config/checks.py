@@ -134,6 +134,8 @@ def check_released(config: ReleasedConfig) -> None:
         raise UsageError(f"--max-drop {config.max_drop:g}: expected a number in [0, 1)")
     if config.groups is not None and config.groups < 1:
         raise UsageError(f"--groups {config.groups}: expected at least 1")
+    if not 0.0 <= config.save < 1.0:
+        raise UsageError(f"--save {config.save:g}: expected a share in [0, 1)")
 
 
 def _check_machine(config: CompressConfig | ReleasedConfig | FinetuneConfig) -> None:

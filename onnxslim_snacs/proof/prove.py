@@ -132,7 +132,6 @@ def prove(
     *,
     feeds: Sequence[Mapping[str, NDArray[Any]]] = (),
     threads: int = 1,
-    level: int = 0,
     pruned_dir: Path | None = None,
 ) -> Proof:
     """Compare a cut model with the masked original, and its weights with the original's.
@@ -143,15 +142,12 @@ def prove(
         pruned: the cut model.
         feeds: input sets to run; seeded random ones if none are given.
         threads: threads for ONNX Runtime.
-        level: its graph optimisation; 0 for proofs, for higher levels reorder sums.
         pruned_dir: folder of the cut model's external data, if it is not the original's.
 
     Returns:
         The outcome; a failure is a value too.
     """
-    proof = compare(
-        analysis, keep, pruned, feeds=feeds, threads=threads, level=level, pruned_dir=pruned_dir
-    )
+    proof = compare(analysis, keep, pruned, feeds=feeds, threads=threads, pruned_dir=pruned_dir)
     if not proof.passed:
         return proof
     wrong = altered_weight(analysis, keep, pruned, pruned_dir or analysis.graph.base_dir)
@@ -165,7 +161,6 @@ def compare(
     *,
     feeds: Sequence[Mapping[str, NDArray[Any]]] = (),
     threads: int = 1,
-    level: int = 0,
     pruned_dir: Path | None = None,
 ) -> Proof:
     """Compare what a cut model computes with what the masked original does.
@@ -178,13 +173,12 @@ def compare(
         pruned: the cut model.
         feeds: input sets to run; seeded random ones if none are given.
         threads: threads for ONNX Runtime.
-        level: its graph optimisation; 0 for proofs, for higher levels reorder sums.
         pruned_dir: folder of the cut model's external data, if it is not the original's.
 
     Returns:
         The outcome; a failure is a value too.
     """
-    config = SessionConfig(threads=threads, level=level)
+    config = SessionConfig(threads=threads, level=0)  # higher levels reorder sums
     proof = _prove_whole(analysis, keep, pruned, feeds, config, pruned_dir)
     for body in analysis.bodies:
         part, node = body.analysis, analysis.graph.nodes[body.position]
@@ -200,7 +194,6 @@ def compare(
             body_model(pruned, cut, sets[0]),
             feeds=sets,
             threads=threads,
-            level=level,
             pruned_dir=pruned_dir,
         )
         proof = replace(

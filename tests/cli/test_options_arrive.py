@@ -449,6 +449,20 @@ def released_groups(kit: Kit) -> None:
     assert notes[0]["layers"] != notes[1]["layers"]
 
 
+def released_phi(kit: Kit) -> None:
+    lines = (("--target", "params=0.6"), ("--target", "params=0.6", "--phi", "one"))
+    notes = [kit.released(*line)["notes"]["as_released"]["layers"] for line in lines]
+    assert notes[0] != notes[1]
+    kit.released("--phi", "two", code=2)
+
+
+def released_save(kit: Kit) -> None:
+    """Of the filters of `w_a`, half are protected: no connection that makes them goes."""
+    shares = [kit.released("--target", "params=0.8", "--save", s) for s in (0.0, 0.5)]
+    notes = [report["notes"]["as_released"]["layers"] for report in shares]
+    assert notes[0] != notes[1]
+
+
 def released_seed(kit: Kit) -> None:
     lines = [("--target", "params=0.6", "--seed", s) for s in (0, 0, 5)]
     layers = [kit.released(*line)["notes"]["as_released"]["layers"] for line in lines]
@@ -640,6 +654,8 @@ CASES: dict[str, Case] = {
     "released --target": released_target,
     "released --max-drop": released_max_drop,
     "released --groups": released_groups,
+    "released --phi": released_phi,
+    "released --save": released_save,
     "released --seed": released_seed,
     "released --threads": released_threads,
     "released --provider": released_provider,

@@ -73,13 +73,14 @@ class Released:
 
 
 def score_connections(
-    context: ScoreContext, *, groups: int | None = None, save: float = 0.0
+    context: ScoreContext, *, groups: int | None = None, phi: str = "weight", save: float = 0.0
 ) -> Released:
     """Score every connection and find every layer's limit.
 
     Args:
         context: the model and its data.
         groups: contiguous filter groups on each side of a layer; None for single filters.
+        phi: a key of `PHI_FORMS`.
         save: share of each layer's filters that the released sensitivity protects.
 
     Raises:
@@ -99,7 +100,7 @@ def score_connections(
     found = []
     for number, pair in enumerate(pairs):
         context.progress("connectivity", number, len(pairs))
-        result = _connectivity(context, statistics, pair, scaled[number], groups)
+        result = _connectivity(context, statistics, pair, scaled[number], groups, phi)
         rho = result.rho[:, pair.source]
         limit = _limit(context, statistics, pair, rho, labels)
         readers = [w for p, w in zip(pairs, scaled, strict=True) if p.parent is pair.child]
@@ -167,6 +168,7 @@ def _connectivity(
     pair: LayerPair,
     weights: NDArray[np.float64],
     groups: int | None,
+    phi: str,
 ) -> Connectivity:
     parents = pair.parent.weight.shape[0]
     # a flattened parent is read through a block of columns: its weight is their mean
@@ -177,6 +179,7 @@ def _connectivity(
         statistics.pooled[request(context, pair.parent.out)],
         weights @ (reads / np.maximum(reads.sum(axis=0), 1.0)),
         groups=groups,
+        phi=phi,
         seed=context.seed,
         options=HashOptions(form="edges"),
     )
