@@ -19,6 +19,8 @@ from types import FrameType
 WRITING, SECONDS, DONE, HEEDS = b"writing", b"seconds", b"done", b"heeds"
 _LIMIT = 7
 _REFUSED = 3
+#: With this code the C library ends a process that it cannot give memory for a thread.
+_NO_MEMORY = 127
 
 
 def main() -> None:
@@ -183,6 +185,8 @@ class _Watch:
         self._hear_worker()
         if code >= 0 and self.done:
             return code
+        if code == _NO_MEMORY:
+            return _complain(_LIMIT, "not enough memory (see --max-memory); nothing was written")
         if code >= 0:
             return _complain(_REFUSED, f"the run was ended from inside, with the code {code}")
         return _complain(*_fate(-code))

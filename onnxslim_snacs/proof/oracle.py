@@ -67,6 +67,7 @@ def _masked(
     """The masked original; the nodes `behind` get their zeros on what they write."""
     model = ModelProto()
     model.CopyFrom(analysis.graph.proto)
+    del model.graph.value_info[:]  # what is declared there may be wrong, and then stops masks alone
     for body in analysis.bodies:
         if body.analysis.loses(keep):
             node = model.graph.node[body.position]
