@@ -72,7 +72,7 @@ def worker(process: subprocess.Popen[str]) -> str:
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_signal_ends_a_run_that_sees_none(endless: Path, name: str) -> None:
     with untouched(endless.parent):
-        process = command("compress", endless, *QUICK)
+        process = command("inspect", endless)
         time.sleep(2.0)
         process.send_signal(getattr(signal, name))
         _, said = process.communicate(timeout=10)
@@ -96,7 +96,7 @@ def test_signals_while_the_libraries_are_imported(model: Path) -> None:
 
 def test_time_is_limited(endless: Path) -> None:
     with untouched(endless.parent):
-        process = command("compress", endless, *QUICK, "--max-time", 2)
+        process = command("inspect", endless, "--max-time", 2)
         _, said = process.communicate(timeout=30)
     assert process.returncode == 7
     assert said == "error: --max-time is over; nothing was written\n"
