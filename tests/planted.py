@@ -178,7 +178,7 @@ BUGS = (
     ),
     Planted(
         "`--tries` does not arrive",
-        "onnxslim_snacs/cli/app.py",
+        "onnxslim_snacs/cli/cutting.py",
         "        tries=tries,\n",
         "",
         f"{OPTIONS}[compress --tries]",
@@ -213,14 +213,14 @@ BUGS = (
     ),
     Planted(
         "`verify --threads` does not arrive",
-        "onnxslim_snacs/cli/app.py",
+        "onnxslim_snacs/cli/looking.py",
         "input_shapes=shapes, threads=threads)",
         "input_shapes=shapes)",
         f"{OPTIONS}[verify --threads]",
     ),
     Planted(
         "`apply --input-shape` does not arrive",
-        "onnxslim_snacs/cli/app.py",
+        "onnxslim_snacs/cli/making.py",
         "layout, input_shape, sample_axis),\n            recover=recover,",
         "layout, None, sample_axis),\n            recover=recover,",
         f"{OPTIONS}[apply --input-shape]",
