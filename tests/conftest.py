@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
+
+# Tests send SIGHUP to runs; under nohup, whoever is started would inherit that it is ignored.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 REQUIRE_SHARED = "SNACS_REQUIRE_SHARED"
