@@ -146,10 +146,9 @@ def _turned(
     """The model with its streams turned, if that was asked for."""
     if config.width != "rotate" or given is None:
         return None
-    share = SHARE_AUTO if isinstance(config.goal, Drop) else SHARE
     session = SessionConfig(resolve_provider(config.provider), config.threads)
     with clock.stage("rotate"):
-        return turn(graph, split(given, share).scoring, session, config.data)
+        return turn(graph, split(given, _share(config)).scoring, session, config.data)
 
 
 def _judge(work: Work, judging: CalibrationSource) -> Judge | None:

@@ -18,6 +18,7 @@ from onnx import ModelProto, NodeProto, ValueInfoProto
 
 from onnxslim_snacs.activations.run import execute, open_session
 from onnxslim_snacs.layers.live import LiveTensors
+from onnxslim_snacs.model.edit import FREE_INITIALIZERS
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.mapped import tensor_array
 from onnxslim_snacs.model.pieces import constant_nodes, fed_input, reads, with_constants
@@ -185,7 +186,7 @@ class Walk:
         piece.graph.node.extend(chosen)
         piece.graph.initializer.extend(stored)
         piece.graph.input.extend(fed_input(name, self.live[name]) for name in inputs)
-        if piece.ir_version < 4:  # such models list their initializers among the inputs
+        if piece.ir_version < FREE_INITIALIZERS:
             piece.ir_version = 4
         piece.graph.output.extend(ValueInfoProto(name=name) for name in outputs)
         return piece, inputs

@@ -13,6 +13,7 @@ from onnxslim_snacs.ir.build import DependencyGraph, build_graph
 from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.ir.types import Axis, Fact, Pin, Stated, axes_of
 from onnxslim_snacs.model.body import Feeds, bodies_of, body_model, feeds_of_body, read_around
+from onnxslim_snacs.model.edit import FREE_INITIALIZERS
 from onnxslim_snacs.model.facts import Fed, ModelFacts, read_body_facts, read_facts
 from onnxslim_snacs.model.fold import Fold, fold
 from onnxslim_snacs.model.functions import inlined
@@ -33,8 +34,6 @@ from onnxslim_snacs.ops.trained import check_trained
 
 #: Elements up to which a value that goes into a body may be known there.
 _SMALL = 4096
-#: Before this version of the format, every initializer is an input as well.
-_FREE_INITIALIZERS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +259,7 @@ def _bodies(
 ) -> tuple[Body, ...]:
     """The bodies that can be run on their own, whose names are theirs alone."""
     control = [k for k, node in enumerate(graph.nodes) if any(bodies_of(node))]
-    if not control or not facts.ran or graph.proto.ir_version < _FREE_INITIALIZERS:
+    if not control or not facts.ran or graph.proto.ir_version < FREE_INITIALIZERS:
         return ()
     if facts.changing.dims:  # inside, nobody could tell what changes
         return ()
