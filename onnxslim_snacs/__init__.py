@@ -13,10 +13,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from onnxslim_snacs.commands.apply import apply_plan
+    from onnxslim_snacs.commands.apply import apply_plan as apply
+    from onnxslim_snacs.commands.apply import apply_plan as apply_plan
     from onnxslim_snacs.commands.compress import compress
     from onnxslim_snacs.commands.inspect import inspect
-    from onnxslim_snacs.commands.verify import verify_files
+    from onnxslim_snacs.commands.verify import verify_files as verify
+    from onnxslim_snacs.commands.verify import verify_files as verify_files
     from onnxslim_snacs.config import CompressConfig, DataConfig
     from onnxslim_snacs.errors import SnacsError
     from onnxslim_snacs.plan.plan import Plan
@@ -24,16 +26,19 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-#: Public name -> module; imported on first use, so that `snacs-onnx --help` answers at once.
+#: Public name -> module, and the name there if it is another one; imported on first use, so that
+#: `snacs-onnx --help` answers at once.
 _HOMES = {
     "CompressConfig": "config",
     "DataConfig": "config",
     "Plan": "plan.plan",
     "Report": "report.report",
     "SnacsError": "errors",
+    "apply": "commands.apply:apply_plan",
     "apply_plan": "commands.apply",
     "compress": "commands.compress",
     "inspect": "commands.inspect",
+    "verify": "commands.verify:verify_files",
     "verify_files": "commands.verify",
 }
 
@@ -43,14 +48,15 @@ __all__ = [
     "Plan",
     "Report",
     "SnacsError",
-    "apply_plan",
+    "apply",
     "compress",
     "inspect",
-    "verify_files",
+    "verify",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    module, _, there = _HOMES[name].partition(":")
+    return getattr(import_module(f"{__name__}.{module}"), there or name)

@@ -23,10 +23,10 @@ PUBLIC = {
     "Plan",
     "Report",
     "SnacsError",
-    "apply_plan",
+    "apply",
     "compress",
     "inspect",
-    "verify_files",
+    "verify",
 }
 
 IMPORT_ALL = """

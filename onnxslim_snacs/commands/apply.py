@@ -14,7 +14,7 @@ from onnxslim_snacs.config.fields import checked
 from onnxslim_snacs.errors import InputRefused, UsageError
 from onnxslim_snacs.ir.keep import keep_map
 from onnxslim_snacs.judge.judge import open_judge
-from onnxslim_snacs.model.load import load_model
+from onnxslim_snacs.model.opened import AnyModel, open_model
 from onnxslim_snacs.plan.cost import with_added
 from onnxslim_snacs.plan.plan import Plan, Refit, check_plan, model_digest
 from onnxslim_snacs.plan.work import Work
@@ -34,7 +34,7 @@ OTHERWISE = (
 
 @checked
 def apply_plan(
-    path: Path | str,
+    model: AnyModel,
     plan: Plan | Path | str,
     *,
     out: Path | str | None = None,
@@ -49,7 +49,7 @@ def apply_plan(
     """Replay a plan: the same model, byte for byte, with the same data and threads.
 
     Args:
-        path: the .onnx file.
+        model: the .onnx file, or the model in memory, as for `compress`.
         plan: what `compress` has decided, perhaps edited by hand; or the file that holds it.
         out: where to write the result; None writes nothing.
         report_out: where to write the report; it comes into its place together with the model.
@@ -69,11 +69,12 @@ def apply_plan(
     data, clock = data or DataConfig(), Clock()
     refit = plan.refit or Refit("")
     with clock.stage("load"):
-        graph = load_model(Path(path))
+        opened = open_model(model, "apply: model")
+        graph = opened.graph
         method = _method(plan, recover, data)
         read = _as_planned(data, refit.data) if method != "none" else data
         outputs = Outputs.of(
-            path,
+            opened.path,
             graph,
             out,
             None,
@@ -91,7 +92,7 @@ def apply_plan(
         input_shapes=read.input_shapes or ({} if given is not None else plan.sizes),
         examples=given.shapes() if given is not None else (),
     )
-    work = open_work(path, graph, setup, clock, progress)
+    work = open_work(opened.name, graph, setup, clock, progress)
     check_plan(plan, graph, work.analysis.ir)
     cut = prove_cut(work, keep_map(work.analysis.ir, plan.kept()))
     final = None
@@ -99,8 +100,8 @@ def apply_plan(
         facts = work.analysis.facts
         source = given or open_source(read, graph, seed=refit.seed, facts=facts)
         final = _refitted(work, method, cut, source, refit.share)
-    model = cut.model if final is None else final.model
-    done = Compressed(model, plan, _report(work, plan, cut, final, out))
+    made = cut.model if final is None else final.model
+    done = Compressed(made, plan, _report(work, plan, cut, final, out))
     outputs.write(done, graph.base_dir, clock, progress, told)
     return done
 

@@ -25,7 +25,7 @@ from onnxslim_snacs.decide.rank import rank
 from onnxslim_snacs.judge.judge import Judge, open_judge
 from onnxslim_snacs.judge.stopwatch import Latency, LatencyWatch
 from onnxslim_snacs.model.graph import ModelGraph
-from onnxslim_snacs.model.load import load_model
+from onnxslim_snacs.model.opened import AnyModel, open_model
 from onnxslim_snacs.model.session import SessionConfig, resolve_provider
 from onnxslim_snacs.plan.cost import with_added
 from onnxslim_snacs.plan.plan import Plan, Refit, make_plan, model_digest
@@ -41,7 +41,7 @@ from onnxslim_snacs.scores.criterion import with_options
 
 @checked
 def compress(
-    path: Path | str,
+    model: AnyModel,
     config: CompressConfig | None = None,
     *,
     out: Path | str | None = None,
@@ -54,7 +54,8 @@ def compress(
     """Make a model smaller.
 
     Args:
-        path: the .onnx file.
+        model: the .onnx file; or the model in memory, which is not changed: a ModelProto, bytes, an
+            onnx_ir.Model or a graph of onnx-graphsurgeon.
         config: what to do; the defaults remove what can go at a drop of one per cent.
         out: where to write the result; None writes nothing.
         plan_out: where to write the plan; it comes into its place together with the model.
@@ -73,9 +74,10 @@ def compress(
     criterion = with_options(find_criterion(config.criterion), config.options)
     clock = Clock()
     with clock.stage("load"):
-        graph = load_model(Path(path))
+        opened = open_model(model, "compress: model")
+        graph = opened.graph
         outputs = Outputs.of(
-            path,
+            opened.path,
             graph,
             out,
             plan_out,
@@ -88,7 +90,7 @@ def compress(
         given = open_source(config.data, graph, seed=config.seed) if named else None
     turned = _turned(graph, config, given, clock)
     graph = graph if turned is None else turned.graph
-    work = open_work(path, graph, _setup(config, given), clock, progress)
+    work = open_work(opened.name, graph, _setup(config, given), clock, progress)
     require_certain(work.analysis)
     frozen = frozen_groups(work.analysis, config, criterion)
     require_prunable(work.analysis, frozen)
@@ -123,8 +125,8 @@ def compress(
             *scores.warnings,
         ),
     )
-    model = cut.model if final is None else final.model
-    done = Compressed(model, plan, report)
+    made = cut.model if final is None else final.model
+    done = Compressed(made, plan, report)
     outputs.write(done, graph.base_dir, clock, progress, told)
     return done
 

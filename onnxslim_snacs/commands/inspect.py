@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 from onnxslim_snacs.config.fields import checked
 from onnxslim_snacs.errors import UsageError, foreign
 from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.ir.types import Axis
 from onnxslim_snacs.ir.why import Link, chain_to_pin
-from onnxslim_snacs.model.load import load_model
+from onnxslim_snacs.model.opened import AnyModel, open_model
 from onnxslim_snacs.ops.analyse import Analysis, analyse
 from onnxslim_snacs.plan.cost import cost_model
 from onnxslim_snacs.report.by_group import group_reports
@@ -19,7 +18,7 @@ from onnxslim_snacs.report.report import Inspection
 
 @checked
 def inspect(
-    path: Path | str,
+    model: AnyModel,
     *,
     input_shapes: Mapping[str, tuple[int, ...]] | None = None,
     allow_inexact: bool = False,
@@ -28,7 +27,7 @@ def inspect(
     """Look at a model without touching it.
 
     Args:
-        path: the .onnx file.
+        model: the .onnx file, or the model in memory, as for `compress`.
         input_shapes: sizes for inputs whose dynamic dimensions cannot be guessed.
         allow_inexact: as for `compress`.
         why: a tensor, or a node whose outputs are meant, whose pins are to be explained.
@@ -36,8 +35,8 @@ def inspect(
     Raises:
         UsageError: the model has no tensor and no node of that name.
     """
-    graph = load_model(Path(path))
-    analysis = analyse(graph, allow_inexact=allow_inexact, input_shapes=input_shapes)
+    opened = open_model(model, "inspect: model")
+    analysis = analyse(opened.graph, allow_inexact=allow_inexact, input_shapes=input_shapes)
     chains: tuple[tuple[Link, ...], ...] = ()
     if why is not None:
         chains = tuple(
@@ -45,7 +44,7 @@ def inspect(
         )
     costs = cost_model(analysis)
     return Inspection(
-        model=str(path),
+        model=opened.name,
         cost=costs.cost(KeepMap({})),
         groups=group_reports(analysis, costs, KeepMap({})),
         pins=analysis.ir.pins,

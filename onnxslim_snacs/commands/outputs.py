@@ -45,7 +45,7 @@ class Outputs:
 
     @staticmethod
     def of(
-        source: Path | str,
+        source: Path | str | None,
         graph: ModelGraph,
         model: Path | str | None,
         plan: Path | str | None,
@@ -57,7 +57,7 @@ class Outputs:
         """Check that everything can be written, before any work goes into it.
 
         Args:
-            source: the model that was read.
+            source: the file of the model; None if it was given in memory.
             graph: what was read.
             model: where the result goes.
             plan: where the plan goes.
@@ -74,7 +74,8 @@ class Outputs:
         weights = external_files(
             (t for _, t in stored_tensors(graph.proto)), graph.base_dir or Path()
         )
-        read = (Path(source), *weights, *inputs)
+        own = () if source is None else (Path(source),)
+        read = (*own, *weights, *inputs)
         check_targets(places, read, overwrite=overwrite)
         return Outputs(read, places[0], places[1], places[2], overwrite)
 

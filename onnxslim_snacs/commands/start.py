@@ -56,12 +56,12 @@ class Compressed:
 
 
 def open_work(
-    path: Path | str, graph: ModelGraph, setup: Setup, clock: Clock, progress: Progress
+    name: Path | str, graph: ModelGraph, setup: Setup, clock: Clock, progress: Progress
 ) -> Work:
     """Understand a model that was loaded.
 
     Args:
-        path: where it was read from.
+        name: where it was read from.
         graph: the model.
         setup: how it is to be worked on.
         clock: notes how long each stage takes.
@@ -80,4 +80,4 @@ def open_work(
             examples=setup.examples,
         )
         costs = cost_model(analysis)
-    return Work(str(path), graph, analysis, costs, session, setup.seed, clock, progress)
+    return Work(str(name), graph, analysis, costs, session, setup.seed, clock, progress)

@@ -13,10 +13,11 @@ from onnxslim_snacs.config.fields import checked
 from onnxslim_snacs.errors import InputRefused, ProofFailed, foreign
 from onnxslim_snacs.ir.keep import keep_map
 from onnxslim_snacs.model.interface import interface_difference
-from onnxslim_snacs.model.load import load_model
+from onnxslim_snacs.model.opened import AnyModel, open_model
 from onnxslim_snacs.ops.analyse import analyse
 from onnxslim_snacs.passes.prune import prune
 from onnxslim_snacs.plan.plan import Plan, check_plan, model_digest
+from onnxslim_snacs.plan.written import load_plan
 from onnxslim_snacs.proof.prove import Proof, compare, prove
 from onnxslim_snacs.recovery.touched import touched
 from onnxslim_snacs.report.console import proof_words
@@ -53,23 +54,23 @@ class Verified:
 
 @checked
 def verify_files(
-    before: Path | str,
-    after: Path | str,
-    plan: Plan,
+    before: AnyModel,
+    after: AnyModel,
+    plan: Plan | Path | str,
     *,
     input_shapes: Mapping[str, tuple[int, ...]] | None = None,
     threads: int = 1,
 ) -> Verified:
-    """The proof on its own, for two files and the plan that leads from one to the other.
+    """The proof on its own, for two models and the plan that leads from one to the other.
 
     A model that was re-fitted after the cut computes something else than the cut model.  Of such a
     file the cut is proved, its nodes and every weight that recovery does not touch are compared
     with those of the cut, and the rest is held against the digest in the plan.
 
     Args:
-        before: the original.
-        after: the cut model.
-        plan: what was cut.
+        before: the original: a file, or a model in memory, as for `compress`.
+        after: the cut model, likewise.
+        plan: what was cut, or the file that holds it.
         input_shapes: sizes of inputs that cannot be guessed.
         threads: threads of ONNX Runtime.
 
@@ -77,13 +78,17 @@ def verify_files(
         InputRefused: a file is no model, or the plan belongs to another one.
         ProofFailed: the inputs and outputs of the two differ.
     """
-    graph, other = load_model(Path(before)), load_model(Path(after))
+    opened = open_model(before, "verify: before"), open_model(after, "verify: after")
+    graph, other = (one.graph for one in opened)
+    plan = plan if isinstance(plan, Plan) else load_plan(Path(plan))
     shapes = input_shapes or plan.sizes
     analysis = analyse(graph, allow_inexact=plan.allow_inexact, input_shapes=shapes)
     check_plan(plan, graph, analysis.ir)
     different = interface_difference(graph.proto, other.proto)
     if different:
-        raise ProofFailed(f"{foreign(after)} cannot take the place of the original: {different}")
+        raise ProofFailed(
+            f"{foreign(opened[1].name)} cannot take the place of the original: {different}"
+        )
     keep = keep_map(analysis.ir, plan.kept())
     cut = prune(analysis, keep)
     digest = plan.refit.digest if plan.refit is not None else ""

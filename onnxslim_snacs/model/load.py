@@ -58,7 +58,7 @@ def load_model(
     """
     path = Path(path)
     try:
-        model = _parse(_read(path))
+        model = parse_model(_read(path))
         infinite = check_graph(model, path.parent, allow_nonfinite=allow_nonfinite, limits=limits)
     except SnacsError as error:
         raise type(error)(f"{foreign(path)}: {error}") from error
@@ -124,7 +124,12 @@ def _unreadable(error: OSError | ValueError) -> SnacsError:
     return FileSystemError(f"cannot be read ({os.strerror(error.errno or 0)})")
 
 
-def _parse(data: bytes) -> ModelProto:
+def parse_model(data: bytes) -> ModelProto:
+    """A model from its bytes.
+
+    Raises:
+        InputRefused: they are none.
+    """
     if not data:
         raise InputRefused("the file is empty")
     for offset, start, what in _OTHER_FILES:

@@ -113,9 +113,9 @@ def test_arguments(wrong: Any, tmp_path: Path) -> None:
     """A call that is wrong in one argument names it, before anything is read."""
     model = tmp_path / "net.onnx"
     calls: list[tuple[str, Any]] = [
-        ("path", lambda: compress(wrong)),
-        ("path", lambda: inspect(wrong)),
-        ("path", lambda: apply_plan(wrong, PLAN)),
+        ("model", lambda: compress(wrong)),
+        ("model", lambda: inspect(wrong)),
+        ("model", lambda: apply_plan(wrong, PLAN)),
         ("plan", lambda: apply_plan(model, wrong)),
         ("before", lambda: verify_files(wrong, model, PLAN)),
         ("allow_inexact", lambda: inspect(model, allow_inexact=wrong)),
