@@ -2,17 +2,49 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import jsonschema
 import pytest
+
+import onnxslim_snacs.report
+from onnxslim_snacs.plan import written
+from onnxslim_snacs.plan.plan import Plan
+from onnxslim_snacs.report import report, schemas
 
 # Tests send SIGHUP to runs; under nohup, whoever is started would inherit that it is ignored.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 REQUIRE_SHARED = "SNACS_REQUIRE_SHARED"
+
+
+def held(write: Callable[[Any], str], schema: str) -> Callable[[Any], str]:
+    """The same function; every text that it writes in these tests is held against a schema."""
+    validator = jsonschema.Draft202012Validator(schemas.SCHEMAS[schema]())
+
+    @functools.wraps(write)
+    def writes(value: Any) -> str:
+        found = write(value)
+        if isinstance(value, report.Report | Plan):
+            validator.validate(json.loads(found))
+        return found
+
+    return writes
+
+
+# before the commands are imported, which take the functions by name
+WRITES: Any = written
+WRITES.plan_to_json = held(written.plan_to_json, f"plan-{written.FORMAT}.schema.json")
+for home in (report, onnxslim_snacs.report):
+    REPORTS: Any = home
+    REPORTS.to_json = held(REPORTS.to_json, f"report-{report.FORMAT}.schema.json")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -74,6 +74,7 @@ COMMANDS = (
     looking.verify,
     looking.bench,
     looking.criteria,
+    looking.schema,
 )
 for command in COMMANDS:
     app.command()(command)

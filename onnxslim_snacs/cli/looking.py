@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -29,9 +29,7 @@ from onnxslim_snacs.cli.terminal import (
 from onnxslim_snacs.config import (
     DataConfig,
 )
-
-if TYPE_CHECKING:
-    pass
+from onnxslim_snacs.errors import UsageError, foreign
 
 
 def inspect(
@@ -145,3 +143,15 @@ def criteria(json: Json = False) -> None:
         for option in criterion.options:
             line = f"{'':{width}}  --option {option.name}=...: {option.summary}"
             screen().print(line, markup=False, soft_wrap=True)
+
+
+def schema(
+    name: Annotated[str, typer.Argument(metavar="report|plan|config", help="Of what.")],
+) -> None:
+    """Print the JSON Schema of a report, a plan or a configuration."""
+    from onnxslim_snacs.report.schemas import PUBLISHED, SCHEMAS
+
+    found = {file.partition("-")[0]: file for file in SCHEMAS}
+    if name not in found:
+        raise UsageError(f"schema {foreign(name)}: expected one of {', '.join(found)}")
+    write_stdout((PUBLISHED / found[name]).read_text())

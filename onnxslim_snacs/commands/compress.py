@@ -33,7 +33,14 @@ from onnxslim_snacs.plan.work import Work
 from onnxslim_snacs.progress import Clock, Progress, silent
 from onnxslim_snacs.proof.prove import ProvedCut, prove_cut
 from onnxslim_snacs.recovery.accept import Outcome, recover_proved
-from onnxslim_snacs.report.make import decision_notes, made_by, make_report, warnings_of
+from onnxslim_snacs.report.make import (
+    asked,
+    decision_notes,
+    made_by,
+    make_report,
+    warnings_of,
+    with_curves,
+)
 from onnxslim_snacs.report.report import Report
 from onnxslim_snacs.scores import find_criterion
 from onnxslim_snacs.scores.criterion import with_options
@@ -110,13 +117,13 @@ def compress(
     latency = _latency(work, config, samples.judging, cut if final is None else final)
     plan = _plan(work, config, decision, final, source)
     report = _report(work, config, decision, cut, final, out)
+    report = asked(with_curves(report, scores.notes), config, out)
     report = replace(
         report,
         latency=latency,
         notes={
             **report.notes,
             **width_notes(turned),
-            **scores.notes,
             **decision_notes(config, decision.why),
         },
         warnings=(

@@ -31,7 +31,7 @@ from onnxslim_snacs.model.load import load_model
 from onnxslim_snacs.plan.plan import make_plan
 from onnxslim_snacs.progress import Clock, Progress, silent
 from onnxslim_snacs.proof.prove import prove_cut
-from onnxslim_snacs.report.make import make_report, warnings_of
+from onnxslim_snacs.report.make import asked, make_report, warnings_of
 from onnxslim_snacs.scores.snacs.connections import Released, score_connections
 
 
@@ -109,6 +109,7 @@ def compress_as_released(
         moved = judge.drift(cut.model)
     plan = make_plan(graph, whole.analysis.ir, kept, allow_inexact=False)
     report = make_report(whole, cut.keep, cut.proof, moved, out=out)
+    report = asked(report, config, out)
     dead = sum(int((~stays).sum()) for stays in kept.values())
     report = replace(
         report,

@@ -40,10 +40,11 @@ def chain_to_pin(ir: DependencyGraph, tensor: str, rank: int) -> tuple[tuple[Lin
     Returns:
         A chain for each axis; a single link where an axis is free or has no slots.
     """
-    return tuple(_chain(ir, Axis(tensor, dim)) for dim in range(rank))
+    return tuple(chain_of(ir, Axis(tensor, dim)) for dim in range(rank))
 
 
-def _chain(ir: DependencyGraph, axis: Axis) -> tuple[Link, ...]:
+def chain_of(ir: DependencyGraph, axis: Axis) -> tuple[Link, ...]:
+    """The ties from an axis to the pin that holds it; a single link if it is free."""
     if axis not in ir.table:
         return (Link(str(axis), "has no slots: nothing depends on it, or its extent is dynamic"),)
     label, pinned = ir.labels[0], ir.pinned[0]

@@ -12,6 +12,7 @@ from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.ir.types import Axis, Group, is_virtual
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.plan.cost import CostModel, Term
+from onnxslim_snacs.report.network import knots, pinned_slots
 from onnxslim_snacs.report.report import GroupReport
 
 
@@ -25,6 +26,8 @@ def group_reports(analysis: Analysis, costs: CostModel, keep: KeepMap) -> tuple[
     """
     layers = _layers(analysis)
     params, macs = _Savings.of(costs.params), _Savings.of(costs.macs)
+    pinned = {str(axis): count for axis, count in pinned_slots(analysis.ir).items()}
+    _, tied = knots(analysis)
     found = []
     for group in analysis.ir.groups:
         real = [member for member in group.members if not is_virtual(member.axis)]
@@ -39,6 +42,10 @@ def group_reports(analysis: Analysis, costs: CostModel, keep: KeepMap) -> tuple[
                 kept=_kept(analysis.ir, group, keep),
                 params=round(params.by(one)),
                 macs=round(macs.by(one)),
+                pinned=pinned.get(group.label, 0),
+                nodes=tied[group.id].nodes,
+                makers=tied[group.id].makers,
+                readers=tied[group.id].readers,
             )
         )
     return tuple(found)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from onnxslim_snacs.activations.sources import CalibrationSource
-from onnxslim_snacs.config import CompressConfig, Drop
+from onnxslim_snacs.config import CompressConfig, Drop, ReleasedConfig
+from onnxslim_snacs.config.line import as_options
 from onnxslim_snacs.decide.choose import Choice
+from onnxslim_snacs.decide.curves import Curve
+from onnxslim_snacs.decide.slopes import CURVES
 from onnxslim_snacs.errors import foreign
 from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.judge.drift import Drift, answers_alike
@@ -19,6 +24,7 @@ from onnxslim_snacs.proof.inexact import inexact_nodes
 from onnxslim_snacs.proof.prove import Proof
 from onnxslim_snacs.recovery.accept import RecoveryReport
 from onnxslim_snacs.report.by_group import group_reports
+from onnxslim_snacs.report.network import knots, layer_reports, pin_chains
 from onnxslim_snacs.report.report import Report
 
 #: The warning that nobody may overlook.
@@ -137,6 +143,10 @@ def make_report(
         provider=work.session.provider,
         seed=work.seed,
         versions=versions(),
+        threads=work.session.threads,
+        layers=layer_reports(analysis, costs, keep),
+        nodes=knots(analysis)[0],
+        chains=pin_chains(analysis),
     )
 
 
@@ -152,6 +162,34 @@ def cut_notes(analysis: Analysis, keep: KeepMap) -> dict[str, object]:
                 {"node": foreign(node.name), "state": state, "units": units, "kept": len(index)}
             )
     return {"state_ports": ports} if ports else {}
+
+
+def asked(
+    report: Report, config: CompressConfig | ReleasedConfig, out: Path | str | None
+) -> Report:
+    """The report with what was asked for, and the command line that asks for it again."""
+    name = "compress" if isinstance(config, CompressConfig) else "released"
+    place = () if out is None else ("-o", str(out))
+    report = replace(
+        report, command=("snacs-onnx", name, report.model, *as_options(config), *place)
+    )
+    if isinstance(config, CompressConfig):
+        return replace(report, config=config)
+    return replace(report, released=config)
+
+
+def with_curves(report: Report, notes: Mapping[str, Any]) -> Report:
+    """The report with the error curves of its groups, which lie among the notes of their scores."""
+    curves = notes.get(CURVES, {})
+    groups = (
+        replace(g, curve=_points(curves[g.id]) if g.id in curves else ()) for g in report.groups
+    )
+    rest = {name: note for name, note in notes.items() if name != CURVES}
+    return replace(report, groups=tuple(groups), notes={**report.notes, **rest})
+
+
+def _points(curve: Curve) -> tuple[tuple[int, float], ...]:
+    return tuple(zip(curve.removed.tolist(), curve.error.tolist(), strict=True))
 
 
 def versions() -> Mapping[str, str]:

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from onnxslim_snacs.config import CompressConfig, ReleasedConfig
+from onnxslim_snacs.config.plain import from_plain, plain
+from onnxslim_snacs.errors import InputRefused, UsageError, foreign
 from onnxslim_snacs.ir.types import InexactNode, PinReason
 from onnxslim_snacs.ir.why import Link
 from onnxslim_snacs.judge.drift import Drift
 from onnxslim_snacs.judge.stopwatch import Latency
+from onnxslim_snacs.model.text import read_text
 from onnxslim_snacs.plan.cost import Cost
 from onnxslim_snacs.proof.prove import Proof
 from onnxslim_snacs.recovery.accept import RecoveryReport
+from onnxslim_snacs.report.network import LayerReport, NodeReport, PinChain
+
+#: Version of the report as JSON: what is new makes no new one, what goes or means something else
+#: does.
+FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +39,12 @@ class GroupReport:
         kept: how many stay.
         params: weights that would go with all its units.
         macs: multiply-accumulates that would go with all its units.
+        pinned: slots of the axis `label` that lie in no unit.
+        curve: (units removed, relative squared error of the output) when it alone is cut, where
+            that was measured.
+        nodes: positions in `Report.nodes` of the nodes on which it lies.
+        makers: those of them that make its channels.
+        readers: those of them that sum over its channels.
     """
 
     id: str
@@ -40,6 +55,11 @@ class GroupReport:
     kept: int
     params: int
     macs: int
+    pinned: int = 0
+    curve: tuple[tuple[int, float], ...] = ()
+    nodes: tuple[int, ...] = ()
+    makers: tuple[int, ...] = ()
+    readers: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +87,14 @@ class Report:
         provider: cpu or cuda.
         seed: for everything that was drawn.
         versions: of this package and those that it stands on.
+        format: version of this schema.
+        threads: threads of ONNX Runtime.
+        config: what `compress` was asked for; None for another command.
+        released: what `released` was asked for, likewise.
+        command: the command line that repeats the run, one argument each.
+        layers: the layers that sum over channels, in the order of the graph.
+        nodes: the nodes on which units lie.
+        chains: how pins reach the layers that they hold.
     """
 
     model: str
@@ -88,24 +116,49 @@ class Report:
     provider: str = "cpu"
     seed: int = 0
     versions: Mapping[str, str] = field(default_factory=dict)
+    format: int = FORMAT
+    threads: int = 1
+    config: CompressConfig | None = None
+    released: ReleasedConfig | None = None
+    command: tuple[str, ...] = ()
+    layers: tuple[LayerReport, ...] = ()
+    nodes: tuple[NodeReport, ...] = ()
+    chains: tuple[PinChain, ...] = ()
 
 
 def to_json(value: Any) -> str:
     """A report, or any other dataclass, as JSON; infinities and NaN become null."""
-    data = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
-    return json.dumps(_plain(data), indent=1, default=str) + "\n"
+    return json.dumps(plain(value), indent=1) + "\n"
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if hasattr(value, "tolist"):
-        return _plain(value.tolist())
-    return value
+def report_from_json(text: str, source: str = "report") -> Report:
+    """Read a report back.
+
+    Raises:
+        InputRefused: the text is no report, or one of another format.
+    """
+    try:
+        data = json.loads(text)
+        given = data.get("format", FORMAT) if isinstance(data, Mapping) else None
+        if given != FORMAT:
+            raise InputRefused(
+                f"{foreign(source)}: report format {foreign(given)}, expected {FORMAT}"
+            )
+        return from_plain(Report, data, "report")
+    except (UsageError, ValueError, RecursionError) as error:
+        raise InputRefused(
+            f"{foreign(source)}: not a report of snacs-onnx ({foreign(error)})"
+        ) from error
+
+
+def load_report(path: Path) -> Report:
+    """Read a report from a file.
+
+    Raises:
+        InputRefused: it does not hold a report.
+        FileSystemError: it cannot be read.
+    """
+    return report_from_json(read_text(path), str(path))
 
 
 @dataclass(frozen=True, slots=True)
