@@ -12,7 +12,7 @@ from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.ir.types import Axis, Group, is_virtual
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.plan.cost import CostModel, Term
-from onnxslim_snacs.report.network import knots, pinned_slots
+from onnxslim_snacs.report.knots import knots, pinned_slots
 from onnxslim_snacs.report.report import GroupReport
 
 

@@ -24,7 +24,7 @@ from onnxslim_snacs.proof.inexact import inexact_nodes
 from onnxslim_snacs.proof.prove import Proof
 from onnxslim_snacs.recovery.accept import RecoveryReport
 from onnxslim_snacs.report.by_group import group_reports
-from onnxslim_snacs.report.network import knots, layer_reports, pin_chains
+from onnxslim_snacs.report.knots import knots, layer_reports, pin_chains
 from onnxslim_snacs.report.report import Report
 
 #: The warning that nobody may overlook.

@@ -19,7 +19,7 @@ from onnxslim_snacs.model.text import read_text
 from onnxslim_snacs.plan.cost import Cost
 from onnxslim_snacs.proof.prove import Proof
 from onnxslim_snacs.recovery.accept import RecoveryReport
-from onnxslim_snacs.report.network import LayerReport, NodeReport, PinChain
+from onnxslim_snacs.report.knots import LayerReport, NodeReport, PinChain
 
 #: Version of the report as JSON: what is new makes no new one, what goes or means something else
 #: does.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxslim_snacs.config import CompressConfig
-from onnxslim_snacs.config.schema import DRAFT, schema_of
+from onnxslim_snacs.config.json_schema import DRAFT, schema_of
 from onnxslim_snacs.plan import written
 from onnxslim_snacs.plan.plan import PlannedGroup, Refit
 from onnxslim_snacs.report import report
