@@ -39,14 +39,14 @@ from onnxslim_snacs.ops.analyse import analyse
 from onnxslim_snacs.plan.cost import cost_model
 
 HERE = Path(__file__).parent
-CRITERIA = ("snacs", "refit", "l1", "random")
+CRITERIA = ("snacs-refit", "snacs", "refit", "l1", "random")
 RECOVER = ("none", "stats", "auto")
 #: Networks of the table; the others are for the automatic decision.
 TABLED = ("ResNet-56", "ResNet-20", "ResNet-8", "bundled digits")
 BUDGETS = (0.7, 0.5, 0.35)
 SEEDS = {"random": (0, 1, 2)}
 #: Statistics alone are shown for these only.
-WITH_STATS = ("snacs", "l1", "random")
+WITH_STATS = ("snacs-refit", "l1", "random")
 PEERS = ("onnxsim", "torch_pruning")
 _BATCH = 113
 

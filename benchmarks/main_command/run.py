@@ -35,8 +35,8 @@ from table import markdown, put_into
 from onnxslim_snacs.cli.app import run as run_command
 from onnxslim_snacs.errors import SnacsError
 
-DEFAULT = "snacs"
-OTHERS = ("snacs-gaussian", "l1", "l2", "refit", "random")
+DEFAULT = "snacs-refit"
+OTHERS = ("snacs", "snacs-gaussian", "l1", "l2", "refit", "random")
 #: Every so many files, all criteria are tried.
 EVERY = 3
 ACCEPTED = (0, 3, 4)

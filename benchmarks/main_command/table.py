@@ -54,7 +54,12 @@ def markdown(rows: Sequence[Row]) -> str:
 def ordered(rows: Any) -> list[Row]:
     """By file; the default criterion first, for it has been run first."""
     return sorted(
-        rows, key=lambda row: (row["file"], row["criterion"] != "snacs", row["criterion"])
+        rows,
+        key=lambda row: (
+            row["file"],
+            row["criterion"] not in ("snacs", "snacs-refit"),
+            row["criterion"],
+        ),
     )
 
 

@@ -174,7 +174,7 @@ def row(
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--budgets", type=float, nargs="+", default=[0.7, 0.5, 0.35])
-    parser.add_argument("--criteria", nargs="+", default=["snacs", "random"])
+    parser.add_argument("--criteria", nargs="+", default=["snacs-refit", "random"])
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         cases = [digits(Path(name))]

@@ -141,7 +141,7 @@ class CompressConfig:
     ratio: float | None = None
     max_drop: float = MAX_DROP
     allow_slower: bool = False
-    criterion: str = "snacs"
+    criterion: str = "snacs-refit"
     allocation: str = "curves"
     tries: int = 5
     options: Mapping[str, object] = field(default_factory=dict)

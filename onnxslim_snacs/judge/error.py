@@ -45,7 +45,7 @@ class ErrorJudge:
                 got = self.runs.run(number, keep)
             except InputRefused:
                 return float("inf")
-            total += [_squared(a, b) for a, b in zip(wanted, got, strict=True)]
+            total += [squared_distance(a, b) for a, b in zip(wanted, got, strict=True)]
         error = float(np.mean(total / np.array(self.spread)))
         return error if np.isfinite(error) else float("inf")
 
@@ -70,7 +70,7 @@ def error_judge(analysis: Analysis, session: SessionConfig, batches: Sequence[Ba
     return ErrorJudge(analysis, runs, tuple(spread))
 
 
-def _squared(a: NDArray[Any], b: NDArray[Any]) -> float:
+def squared_distance(a: NDArray[Any], b: NDArray[Any]) -> float:
     """|a - b|^2; where their extents differ (detections, for instance), all of `a` is lost."""
     if a.shape != b.shape:
         return float(np.square(a.astype(np.float64)).sum())

@@ -3,13 +3,14 @@
 from onnxslim_snacs.errors import UsageError
 from onnxslim_snacs.scores import fisher, grasp, magnitude, random, refit, snip, taylor
 from onnxslim_snacs.scores.criterion import Criterion
-from onnxslim_snacs.scores.snacs.score import GAUSSIAN, SNACS
+from onnxslim_snacs.scores.snacs.score import GAUSSIAN, SNACS, SNACS_REFIT
 
 #: Every criterion, by the name that the user types.
 CRITERIA: dict[str, Criterion] = {
     c.name: c
     for c in (
         SNACS,
+        SNACS_REFIT,
         GAUSSIAN,
         magnitude.L1,
         magnitude.L2,

@@ -13,6 +13,7 @@ import pytest
 from onnxslim_snacs.judge.drift import Drift
 from onnxslim_snacs.judge.judge import Judge
 from onnxslim_snacs.judge.stopwatch import Latency, LatencyWatch
+from onnxslim_snacs.plan.written import load_plan
 from tests.cli.conftest import Cli, untouched
 from tests.harness import model_from_text
 
@@ -276,3 +277,26 @@ def test_groups_reach_snacs(cli: Cli, model: Path, data: Path) -> None:
     notes = [cli(*line, *extra).json()["notes"]["snacs"] for extra in settings]
     assert [note["groups"] for note in notes] == [None, 4]
     assert notes[0]["layers"] != notes[1]["layers"]
+
+
+def test_settings_reach_snacs(cli: Cli, model: Path, data: Path) -> None:
+    """Each setting changes which units stay, and the note says which it was."""
+    plan = model.with_name("plan.json")
+    line = f"compress {model} --data {data} --target macs=0.6 --tries 0 --force --json".split()
+    line += ["--plan-out", str(plan), "--criterion", "snacs", "--allocation", "uniform"]
+
+    def chosen(*extra: object) -> tuple[Any, bytes]:
+        note = cli(*line, *extra).json()["notes"]["snacs"]
+        stays = load_plan(plan).kept().values()
+        return note, b"".join(mask.tobytes() for mask in stays)
+
+    plain, stays = chosen()
+    assert plain["conditioning"] == "residual"
+    for name, value in (("conditioning", "hash"), ("phi", "weight_sq"), ("units", "flow")):
+        note, other = chosen("--option", f"{name}={value}")
+        assert note[name] == value != plain[name]
+        assert other != stays
+    _, guarded = chosen("--option", "save=0.3")
+    assert guarded != stays
+    cli(*line, "--option", "phi=act", code=2)
+    assert chosen("--option", "conditioning=hash", "--option", "phi=act")[1] != stays

@@ -118,7 +118,7 @@ def test_children_permute_with_their_scores() -> None:
     assert moved.rho == pytest.approx(connectivity(x, y, weights).rho[order], abs=1e-6)
 
 
-@pytest.mark.parametrize("estimator", ["hash", "gaussian"])
+@pytest.mark.parametrize("estimator", ["residual", "hash", "gaussian"])
 def test_strong_connections_score_higher(estimator: str) -> None:
     x, y, weights = layer(samples=2000)
     information = connectivity(x, y, weights, estimator=estimator).information
@@ -129,7 +129,7 @@ def test_strong_connections_score_higher(estimator: str) -> None:
 @pytest.mark.parametrize("phi", list(PHI_FORMS))
 def test_every_phi_form_scores(phi: str) -> None:
     x, y, weights = layer()
-    rho = connectivity(x, y, weights, phi=phi).rho
+    rho = connectivity(x, y, weights, phi=phi, estimator="hash").rho
     assert np.isfinite(rho).all()
     assert rho.min() >= 0
     assert rho.max() > 0
@@ -171,8 +171,9 @@ def test_bad_requests_are_refused() -> None:
         connectivity(x, y, weights, phi="nothing")
     with pytest.raises(UsageError, match="estimator must be one of"):
         connectivity(x, y, weights, estimator="mst")
-    with pytest.raises(UsageError, match="hash cells"):
-        connectivity(x, y, weights, phi="act", estimator="gaussian")
+    for estimator in ("gaussian", "residual"):
+        with pytest.raises(UsageError, match="hash cells"):
+            connectivity(x, y, weights, phi="act", estimator=estimator)
     with pytest.raises(InputRefused, match="weights"):
         connectivity(x, y, weights.T)
     with pytest.raises(InputRefused, match="too few"):

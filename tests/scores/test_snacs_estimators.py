@@ -5,14 +5,19 @@ import numpy.typing as npt
 import pytest
 from scipy import integrate, special, stats
 
-from onnxslim_snacs.scores.snacs.acmi import HashOptions, acmi_hash, permuted_within
-from onnxslim_snacs.scores.snacs.counting import one_hot, pair_information
+from onnxslim_snacs.scores.snacs.acmi import HashOptions, acmi_hash
 from onnxslim_snacs.scores.snacs.gaussian import (
     gaussian_information,
     henze_penrose,
     partial_correlation,
 )
-from onnxslim_snacs.scores.snacs.hashing import quantile_buckets, standardised_rows
+from onnxslim_snacs.scores.snacs.hashing import standardised_rows
+from onnxslim_snacs.scores.snacs.linear import (
+    conditional_copies,
+    fitted_parents,
+    shuffled_remainders,
+)
+from onnxslim_snacs.scores.snacs.residual import acmi_residual
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -50,40 +55,82 @@ def test_equal_variables_on_k_cells(kinds: int) -> None:
     assert edges[0, 0] == pytest.approx(released, abs=1e-6)
 
 
-def common_cause(samples: int, seed: int) -> tuple[FloatArray, FloatArray]:
-    """60 children and one parent that depend on each other through a second parent only."""
+def confounded(samples: int, parents: int, seed: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Parents with eight common causes, and children that read half of them."""
     rng = np.random.default_rng(seed)
-    cause = np.repeat(np.arange(4.0), samples // 4)
-    y = 2 * cause + rng.standard_normal(samples)
-    x = 2 * cause[:, None] + rng.standard_normal((samples, 60))
-    return x, np.stack([y, cause], axis=1)
+    causes = rng.standard_normal((samples, 8)) @ rng.standard_normal((8, parents))
+    y = np.maximum(causes + rng.standard_normal((samples, parents)), 0)
+    weights = rng.standard_normal((40, parents)) * (rng.random((40, parents)) < 0.5)
+    x = y @ weights.T
+    return x + 0.15 * x.std(axis=0) * rng.standard_normal(x.shape), y, weights
 
 
-def test_conditionally_independent_data_stays_inside_the_permutation_null() -> None:
-    x, y = common_cause(2000, 0)
-    options = HashOptions(draws=1)
-    information, _ = acmi_hash(x, y, options)
-    x_buckets = quantile_buckets(standardised_rows(x), 4)
-    y_buckets = quantile_buckets(standardised_rows(y[:, :1]), 4)
-    strata = quantile_buckets(standardised_rows(y[:, 1:]), 4)
-    rng = np.random.default_rng(1)
-    null = np.concatenate(
-        [
-            pair_information(one_hot(x_buckets), permuted_within(y_buckets, strata, rng), strata)
-            for _ in range(20)
-        ]
-    )
-    assert np.mean(information[:, 0] > np.quantile(null, 0.95)) < 0.15
-    assert information[:, 0].mean() == pytest.approx(null.mean(), abs=3 * null.std() / 60**0.5)
-    unconditional, _ = acmi_hash(x, y[:, :1], options)
-    assert unconditional.min() > 10 * null.mean()
+@pytest.mark.parametrize(("samples", "parents"), [(2000, 16), (500, 64), (2000, 64), (2000, 256)])
+def test_confounding_is_no_signal(samples: int, parents: int) -> None:
+    shares = []
+    for seed in range(4):
+        x, y, weights = confounded(samples, parents, seed)
+        information, quality = acmi_residual(x, y)
+        shares.append(np.mean(information[weights == 0] > quality.null_q95))
+        assert quality.carries_signal
+    assert np.mean(shares) == pytest.approx(0.05, abs=0.01)
+
+
+def test_hashed_conditioning_has_a_conditional_null_as_well() -> None:
+    x, y, weights = confounded(2000, 64, 0)
+    information, quality = acmi_hash(x, y, HashOptions(draws=1))
+    assert np.mean(information[weights == 0] > quality.null_q95) < 0.06
+
+
+def test_wide_layers_show_their_weights_in_the_remainders() -> None:
+    rng = np.random.default_rng(0)
+    causes = rng.standard_normal((2000, 20)) @ rng.standard_normal((20, 512))
+    y = np.maximum(causes + 2.0 * rng.standard_normal((2000, 512)), 0.0)
+    weights = rng.standard_normal((64, 512))
+    x = y @ weights.T
+    size = np.abs(weights).ravel()
+    information, _ = acmi_residual(x, y)
+    assert stats.spearmanr(information.ravel(), size).statistic > 0.95
+    hashed, _ = acmi_hash(x, y)
+    assert stats.spearmanr(hashed.ravel(), size).statistic < 0.2
+
+
+def test_remainders_are_those_of_a_linear_fit() -> None:
+    _, y = gaussian_layer(400)
+    parents = fitted_parents(standardised_rows(y), ridge=0.0)
+    others = np.column_stack([np.ones(400), np.delete(y, 2, axis=1)])
+    mine = standardised_rows(y)[2].astype(float)
+    left = mine - others @ np.linalg.lstsq(others, mine, rcond=None)[0]
+    assert parents.left[2] == pytest.approx(left, abs=1e-5)
+    rng = np.random.default_rng(0)
+    again = shuffled_remainders(parents, rng)[2]
+    assert np.abs(others.T @ again).max() < 1e-3 * 400
+    copies = conditional_copies(parents, np.arange(6), rng)
+    fit = others @ np.linalg.lstsq(others, mine, rcond=None)[0]
+    assert np.sort(copies[2] - fit) == pytest.approx(np.sort(left), abs=1e-4)
+    assert not np.allclose(copies[2] - fit, left, atol=1e-2)
+
+
+def test_members_of_a_group_are_shuffled_together() -> None:
+    _, y = gaussian_layer(400)
+    starts = np.array([0, 3])
+    parents = fitted_parents(standardised_rows(y), starts, ridge=0.0)
+    outside = np.column_stack([np.ones(400), y[:, 3:]])
+    mine = standardised_rows(y)[:3].T.astype(float)
+    left = mine - outside @ np.linalg.lstsq(outside, mine, rcond=None)[0]
+    assert np.abs(parents.left[:3].T - left).max() < 1e-5
+    copies = conditional_copies(parents, starts, np.random.default_rng(0))
+    moved = copies - (parents.rows - parents.left)
+    order = np.argsort(moved[0])
+    wanted = np.argsort(parents.left[0])
+    assert moved[:3, order] == pytest.approx(parents.left[:3, wanted], abs=1e-5)
 
 
 def test_quality_tells_signal_from_none() -> None:
     rng = np.random.default_rng(0)
     y = rng.standard_normal((1000, 16))
     noise = rng.standard_normal((1000, 12))
-    for estimate in (acmi_hash, gaussian_information):
+    for estimate in (acmi_residual, acmi_hash, gaussian_information):
         silent = estimate(noise, y)[1]
         assert not silent.carries_signal
         assert silent.share_above_null < 0.1

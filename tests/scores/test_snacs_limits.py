@@ -17,7 +17,6 @@ from onnxslim_snacs.scores.snacs.limits import (
 )
 from onnxslim_snacs.scores.snacs.sensitivity import (
     legacy_lowest_signed,
-    protected_above,
     protected_share,
     sensitivity,
 )
@@ -127,8 +126,6 @@ def test_sensitivity_is_the_mean_row_share() -> None:
 def test_protection_keeps_the_strongest_and_legacy_the_weakest() -> None:
     scores = np.full(50, 0.02)
     scores[7] = 0.5
-    assert np.flatnonzero(protected_above(scores)).tolist() == [7]
-    assert not protected_above(np.full(9, 1 / 9)).any()
     assert np.flatnonzero(protected_share(scores, 0.04)).tolist() == [0, 7]
     weights = np.array([[0.1, 0.9, 0.5]])
     assert legacy_lowest_signed(weights, 1 / 3).tolist() == [True, False, False]

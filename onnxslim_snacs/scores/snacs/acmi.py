@@ -20,6 +20,7 @@ from onnxslim_snacs.scores.snacs.hashing import (
     singleton_share,
     standardised_rows,
 )
+from onnxslim_snacs.scores.snacs.linear import conditional_copies, fitted_parents
 from onnxslim_snacs.scores.snacs.phi import cell_factors
 from onnxslim_snacs.scores.snacs.quality import ConnectivityQuality, against_null, spread_over
 
@@ -97,7 +98,7 @@ def acmi_hash(
     x_hot = one_hot(draws[0].x)
     first = estimate(x_hot, draws[0].y, draws[0].z)
     children = spread_over(len(first), _NULL_CHILDREN)
-    null = estimate(x_hot[:, children], _null(draws[0], options), draws[0].z)
+    null = estimate(x_hot[:, children], _null(y_rows, options), draws[0].z)
     total = first.copy()
     for hashed in draws[1:]:
         x_hot = x_hot if hashed.x is draws[0].x else one_hot(hashed.x)
@@ -138,24 +139,6 @@ def choose_z_buckets(y_rows: FloatRows, options: HashOptions) -> int:
     return count
 
 
-def permuted_within(values: Buckets, strata: Buckets, rng: np.random.Generator) -> Buckets:
-    """Shuffle every row among the samples that share a bucket: Y becomes independent of X given Z.
-
-    Args:
-        values: axes (unit, sample).
-        strata: buckets to stay within, axes (unit, sample).
-        rng: source of the shuffle.
-
-    Returns:
-        The shuffled values, axes (unit, sample).
-    """
-    ordered = np.argsort(strata, axis=1, kind="stable")
-    shuffled = np.argsort(strata + rng.random(strata.shape, dtype=np.float32), axis=1)
-    result = np.empty_like(values)
-    np.put_along_axis(result, ordered, np.take_along_axis(values, shuffled, axis=1), axis=1)
-    return result
-
-
 def _all_draws(
     x_rows: FloatRows, y_rows: FloatRows, z_buckets: int, options: HashOptions
 ) -> list[_Hashed]:
@@ -177,10 +160,15 @@ def _all_draws(
     return list(side_by_side(one, range(options.draws), options.threads))
 
 
-def _null(hashed: _Hashed, options: HashOptions) -> Buckets:
-    """Destroy the dependence of X and Y given Z."""
+def _null(y_rows: FloatRows, options: HashOptions) -> Buckets:
+    """Conditional copies of Y: they depend on the other parents as Y does, and on X no further.
+
+    Y shuffled within the buckets of Z would do only if those held all that the others tell.
+    """
     rng = np.random.default_rng([options.seed, options.draws])
-    return permuted_within(hashed.y, hashed.z, rng)
+    starts = group_starts(len(y_rows), _count(options, 1))
+    copies = conditional_copies(fitted_parents(y_rows, starts), starts, rng)
+    return hash_units(copies, starts, options.buckets, _rng(options, 0))
 
 
 def _rng(options: HashOptions, draw: int) -> np.random.Generator:

@@ -178,6 +178,7 @@ def _connectivity(
         statistics.pooled[request(context, pair.child.out)],
         statistics.pooled[request(context, pair.parent.out)],
         weights @ (reads / np.maximum(reads.sum(axis=0), 1.0)),
+        estimator="hash",
         groups=groups,
         phi=phi,
         seed=context.seed,

@@ -14,8 +14,11 @@ from onnxslim_snacs.scores.snacs.gaussian import gaussian_information
 from onnxslim_snacs.scores.snacs.hashing import group_starts
 from onnxslim_snacs.scores.snacs.phi import phi_form, weight_factor
 from onnxslim_snacs.scores.snacs.quality import ConnectivityQuality
+from onnxslim_snacs.scores.snacs.residual import acmi_residual
 
-ESTIMATORS = ("hash", "gaussian")
+#: Remainders of a linear fit to the other parents, hashed; everything hashed, as published; and
+#: partial correlations.
+ESTIMATORS = ("residual", "hash", "gaussian")
 _LEAST_SAMPLES = 8
 
 
@@ -39,7 +42,7 @@ def connectivity(
     y: npt.ArrayLike,
     weights_abs: npt.ArrayLike,
     *,
-    estimator: str = "hash",
+    estimator: str = "residual",
     phi: str = "weight",
     groups: int | Groups = None,
     seed: int = 0,
@@ -55,8 +58,8 @@ def connectivity(
         x: the consumer's pooled outputs before normalisation and activation, (sample, child).
         y: pooled channels of the tensor that the consumer reads, (sample, parent).
         weights_abs: scaled weights in [0, 1] as of `scale_weights`, (child, parent).
-        estimator: "hash" or "gaussian".
-        phi: a key of `PHI_FORMS`; the gaussian estimator knows the weight forms only.
+        estimator: a key of `ESTIMATORS`.
+        phi: a key of `PHI_FORMS`; estimators other than "hash" know the weight forms only.
         groups: number of contiguous groups on each side, or (children, parents); None: one
             filter per group.
         seed: seed of projections and null.
@@ -73,15 +76,20 @@ def connectivity(
     form = phi_form(phi)
     if estimator not in ESTIMATORS:
         raise UsageError(f"estimator must be one of {', '.join(ESTIMATORS)}; got {estimator!r}")
-    if estimator == "gaussian" and form.cell != "one":
-        raise UsageError(f"phi={phi!r} weighs hash cells; use the hash estimator with it")
+    if estimator != "hash" and form.cell != "one":
+        raise UsageError(f"phi={phi} weighs hash cells; it goes with conditioning=hash")
     x, y, weights = _checked(x, y, weights_abs)
     sides = (groups, groups) if isinstance(groups, int) else groups
     if estimator == "hash":
         settings = replace(options or HashOptions(), cell_phi=form.cell, groups=sides, seed=seed)
         information, quality = acmi_hash(x, y, settings)
     else:
-        information, quality = gaussian_information(x, y, noise=noise, seed=seed)
+        threads = None if options is None else options.threads
+        information, quality = (
+            acmi_residual(x, y, seed=seed, threads=threads)
+            if estimator == "residual"
+            else gaussian_information(x, y, noise=noise, seed=seed)
+        )
         information = _block_means(information, sides)
     factor = weight_factor(form.weight, _block_means(weights, sides))
     shape = weights.shape

@@ -13,6 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxslim_snacs.scores.snacs.hashing import standardised_rows
+from onnxslim_snacs.scores.snacs.linear import (
+    Parents,
+    fitted_parents,
+    inverse_correlation,
+    shuffled_remainders,
+)
 from onnxslim_snacs.scores.snacs.quality import ConnectivityQuality, against_null, spread_over
 
 _NULL_CHILDREN = 64
@@ -37,18 +43,16 @@ def gaussian_information(
         noise: variance added to every X, as a share of its variance.  A pooled pre-activation is
             nearly a linear function of the pooled input, so without it all partial correlations
             are 1; the default is about what cutting X into four buckets loses.
-        seed: seed of the null (rows of X permuted).
+        seed: seed of the null (conditional copies of the parents).
 
     Returns:
         Information with axes (child, parent), 0 to 1, and what is known about its quality.
     """
     x_rows = standardised_rows(x).astype(np.float64)
-    y_rows = standardised_rows(y).astype(np.float64)
-    inverse = _inverse_correlation(y_rows, ridge)
-    information = henze_penrose(_partial(x_rows, y_rows, inverse, noise))
+    parents = fitted_parents(standardised_rows(y), ridge=ridge)
+    information = henze_penrose(_partial(x_rows, parents.rows, parents.inverse, noise))
     children = spread_over(len(x_rows), _NULL_CHILDREN)
-    order = np.random.default_rng(seed).permutation(x_rows.shape[1])
-    null = henze_penrose(_partial(x_rows[children][:, order], y_rows, inverse, noise))
+    null = henze_penrose(_of_copies(x_rows[children], parents, noise, seed))
     quality = ConnectivityQuality(
         "gaussian",
         x_rows.shape[1],
@@ -77,7 +81,7 @@ def partial_correlation(
     """
     x_rows = standardised_rows(x).astype(np.float64)
     y_rows = standardised_rows(y).astype(np.float64)
-    return _partial(x_rows, y_rows, _inverse_correlation(y_rows, ridge), noise)
+    return _partial(x_rows, y_rows, inverse_correlation(y_rows, ridge), noise)
 
 
 def henze_penrose(correlation: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -101,38 +105,36 @@ def _partial(
     noise: float,
 ) -> npt.NDArray[np.float64]:
     """Turn regression slopes b into b / sqrt(b^2 + s^2 L_pp), s^2 = what all Y leave of X."""
-    samples = x_rows.shape[1]
-    cross = x_rows @ y_rows.T / samples
-    slopes = cross @ inverse
+    slopes = (x_rows @ y_rows.T / x_rows.shape[1]) @ inverse
     residual = np.square(x_rows - slopes @ y_rows).mean(axis=1) + noise
-    scale = np.square(slopes) + np.maximum(residual, 1e-12)[:, None] * np.diag(inverse)
+    return _of_slopes(slopes, residual, np.diag(inverse))
+
+
+def _of_copies(
+    x_rows: npt.NDArray[np.float64], parents: Parents, noise: float, seed: int
+) -> npt.NDArray[np.float64]:
+    """Partial correlations with conditional copies of the parents, axes (child, parent)."""
+    samples = x_rows.shape[1]
+    slopes = (x_rows @ parents.rows.T / samples) @ parents.inverse
+    left = x_rows - slopes @ parents.rows
+    copies = shuffled_remainders(parents, np.random.default_rng(seed))
+    own = np.einsum("pn,pn->p", parents.left, copies) / samples
+    size = np.maximum(np.square(copies).mean(axis=1), 1e-12)
+    among = (left @ copies.T / samples + slopes * own) / size
+    residual = np.square(left).mean(axis=1)[:, None] + np.square(slopes) / np.diag(parents.inverse)
+    return _of_slopes(among, residual - np.square(among) * size + noise, 1.0 / size)
+
+
+def _of_slopes(
+    slopes: npt.NDArray[np.float64],
+    residual: npt.NDArray[np.float64],
+    precision: npt.NDArray[np.float64],
+) -> npt.NDArray[np.float64]:
+    """Give b / sqrt(b^2 + s^2 / v), v = 1 / precision the variance that the others leave of Y."""
+    wide = residual if residual.ndim == 2 else residual[:, None]
+    scale = np.square(slopes) + np.maximum(wide, 1e-12) * precision
     partial: npt.NDArray[np.float64] = slopes / np.sqrt(scale)
     return partial
-
-
-def _inverse_correlation(
-    y_rows: npt.NDArray[np.float64], ridge: float | None
-) -> npt.NDArray[np.float64]:
-    """Invert (1 - ridge) S + ridge I, S the parents' correlation matrix."""
-    parents, samples = y_rows.shape
-    correlation = y_rows @ y_rows.T / samples
-    share = _oracle_shrinkage(correlation, samples) if ridge is None else ridge
-    shrunk = (1.0 - share) * correlation
-    # a constant parent has an empty row: it keeps slope 0, and the inverse must exist
-    shrunk[np.diag_indices(parents)] += np.where(np.diag(correlation) > 0, share, 1.0) + 1e-10
-    inverse: npt.NDArray[np.float64] = np.linalg.inv(shrunk)
-    return inverse
-
-
-def _oracle_shrinkage(correlation: npt.NDArray[np.float64], samples: int) -> float:
-    """Give the oracle-approximating shrinkage towards a multiple of the identity."""
-    parents = len(correlation)
-    square = float(np.square(correlation).sum())
-    trace = float(np.trace(correlation)) ** 2
-    below = (samples + 1.0 - 2.0 / parents) * (square - trace / parents)
-    if below <= 0:
-        return 1.0 if parents > 1 else 0.0
-    return min(1.0, ((1.0 - 2.0 / parents) * square + trace) / below)
 
 
 @functools.cache

@@ -1,8 +1,8 @@
-"""SNACS as a criterion: connectivity, importance through the graph, sensitivity, limits."""
+"""SNACS as a criterion: connectivity, from connections to units, sensitivity, limits."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -22,11 +22,12 @@ from onnxslim_snacs.scores.snacs.connectivity import Connectivity, connectivity
 from onnxslim_snacs.scores.snacs.importance import axis_importance, unit_scores
 from onnxslim_snacs.scores.snacs.limits import BoolArray as Mask
 from onnxslim_snacs.scores.snacs.limits import FloatArray, PooledLayer, operating_limit
-from onnxslim_snacs.scores.snacs.phi import scale_weights
-from onnxslim_snacs.scores.snacs.sensitivity import protected_above, sensitivity
+from onnxslim_snacs.scores.snacs.phi import PHI_FORMS, scale_weights
+from onnxslim_snacs.scores.snacs.sensitivity import protected_share, sensitivity
 
 #: Rows of pooled activations that the estimator sees; published runs took 2,000 to 2,500.
 ROWS = 2048
+_TINY = float(np.finfo(np.float64).tiny)
 #: Rows on which operating limits are found: a share of classified rows within two per cent.
 LIMIT_ROWS = 512
 #: Said where SNACS has nothing to look at, integer products for instance.
@@ -55,35 +56,78 @@ class Scored:
         return self.pair.weight if self.result is None else self.result.rho
 
 
-def score(context: ScoreContext, groups: int | None = None, estimator: str = "hash") -> ScoreResult:
-    """Score every unit by the importance that reaches it from the outputs.
+def score(
+    context: ScoreContext,
+    groups: int | None = None,
+    conditioning: str = "residual",
+    phi: str = "weight",
+    units: str = "direct",
+    save: float = 0.0,
+) -> ScoreResult:
+    """Score every unit by the connections over which it is read.
 
     Args:
         context: the model and its data.
         groups: filter groups for each layer; None for single filters.
-        estimator: of conditional information, "hash" or "gaussian".
+        conditioning: how the other parents are accounted for, a key of `ESTIMATORS`.
+        phi: a key of `PHI_FORMS`.
+        units: how connections make units, a key of `UNITS`.
+        save: share of the units of each layer that its sensitivity protects.
     """
     pairs = list(layer_pairs(context.analysis))
     if not pairs:
         return replace(l1(context), warnings=(NO_LAYERS,))
     statistics = pooled_statistics(context, pairs)
-    scored = score_pairs(context, pairs, statistics, estimator, groups)
-    values = axis_importance(context.analysis, {(s.pair.node, s.pair.data): s.rho for s in scored})
-    sinks = [s.pair.data for s in scored]
-    scores = {g.id: unit_scores(g, sinks, values) for g in context.analysis.ir.groups}
+    scored = score_pairs(context, pairs, statistics, conditioning, groups, phi)
+    scores = UNITS[units](context, scored)
     limits, sweeps = group_limits(context, scored, statistics, scores)
     return ScoreResult(
         scores=scores,
         limits=limits,
-        protected=group_protection(context.analysis.ir.groups, scored),
+        protected=group_protection(context.analysis.ir.groups, scored, save),
         notes={
             "snacs": {
-                "estimator": estimator,
+                "conditioning": conditioning,
+                "phi": phi,
+                "units": units,
                 "groups": groups,
                 "layers": _layer_notes(scored, sweeps),
             }
         },
     )
+
+
+def direct_scores(context: ScoreContext, scored: list[Scored]) -> dict[str, FloatArray]:
+    """Group id -> (units,) the share of all connectivity of the layers that read each unit.
+
+    Layers whose children have one parent each (depthwise) rank nothing: what reads the unit behind
+    them does.
+    """
+    ranked = [item for item in scored if item.result is not None]
+    found = {}
+    for group in context.analysis.ir.groups:
+        readers = [(s, on) for s in ranked if (on := group.on(s.pair.data)) is not None]
+        if not readers:
+            readers = [(s, on) for s in scored if (on := group.on(s.pair.data)) is not None]
+        total = np.zeros(group.units)
+        for item, index in readers:
+            total += (item.rho.sum(axis=0) / max(float(item.rho.sum()), _TINY))[index].sum(axis=1)
+        found[group.id] = total
+    return found
+
+
+def flow_scores(context: ScoreContext, scored: list[Scored]) -> dict[str, FloatArray]:
+    """Group id -> (units,) the importance that reaches each unit from the outputs (method 3.6)."""
+    values = axis_importance(context.analysis, {(s.pair.node, s.pair.data): s.rho for s in scored})
+    sinks = [s.pair.data for s in scored]
+    return {g.id: unit_scores(g, sinks, values) for g in context.analysis.ir.groups}
+
+
+#: From connections to units.
+UNITS: Mapping[str, Callable[[ScoreContext, list[Scored]], dict[str, FloatArray]]] = {
+    "direct": direct_scores,
+    "flow": flow_scores,
+}
 
 
 def pooled_statistics(context: ScoreContext, pairs: list[Pair]) -> Statistics:
@@ -131,10 +175,11 @@ def score_pairs(
     context: ScoreContext,
     pairs: list[Pair],
     statistics: Statistics,
-    estimator: str,
+    conditioning: str,
     groups: int | None,
+    phi: str,
 ) -> list[Scored]:
-    """Connectivity of every layer; phi is the weight, scaled over all layers together."""
+    """Connectivity of every layer; weights are scaled over all layers together."""
     scaled = scale_weights([pair.weight for pair in pairs])
     # layers run side by side, so that there are no threads within one unless it is the only one
     options = HashOptions(threads=None if len(pairs) == 1 else 1)
@@ -147,7 +192,8 @@ def score_pairs(
             statistics.pooled[request(context, pair.out)],
             statistics.pooled[request(context, pair.data)],
             scaled[number],
-            estimator=estimator,
+            estimator=conditioning,
+            phi=phi,
             groups=groups,
             seed=context.seed,
             options=options,
@@ -162,15 +208,19 @@ def score_pairs(
     return found
 
 
-def group_protection(groups: tuple[Group, ...], scored: list[Scored]) -> dict[str, BoolArray]:
-    """Units that any layer that reads them depends on far more than on the others."""
-    masks = {}
+def group_protection(
+    groups: tuple[Group, ...], scored: list[Scored], save: float
+) -> dict[str, BoolArray]:
+    """The share of the units on which any layer that reads them depends most."""
+    masks: dict[str, BoolArray] = {}
+    if save <= 0.0:
+        return masks
     for group in groups:
         mask = np.zeros(group.units, dtype=bool)
         for item in scored:
             index = group.on(item.pair.data)
             if index is not None and group.units > 1:
-                strong = protected_above(sensitivity(item.pair.weight))
+                strong = protected_share(sensitivity(item.pair.weight), save)
                 mask |= strong[index].any(axis=1)
         if mask.any() and not mask.all():
             masks[group.id] = mask
@@ -246,9 +296,15 @@ def _layer_notes(scored: list[Scored], sweeps: Mapping[str, float]) -> list[dict
     return notes
 
 
-def score_gaussian(context: ScoreContext, groups: int | None = None) -> ScoreResult:
+def score_gaussian(
+    context: ScoreContext,
+    groups: int | None = None,
+    phi: str = "weight",
+    units: str = "direct",
+    save: float = 0.0,
+) -> ScoreResult:
     """As `score`, with conditional information from partial correlations."""
-    return score(context, groups, "gaussian")
+    return score(context, groups, "gaussian", phi, units, save)
 
 
 def _positive(text: str) -> int:
@@ -258,20 +314,51 @@ def _positive(text: str) -> int:
     return number
 
 
+def _share(text: str) -> float:
+    number = float(text)
+    if not 0.0 <= number < 1.0:
+        raise ValueError("expected a share from 0 to below 1")
+    return number
+
+
+def _one_of(*names: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in names:
+            raise ValueError(f"expected one of {', '.join(names)}")
+        return text
+
+    return read
+
+
+_CONDITIONING = Option(
+    "conditioning",
+    _one_of("residual", "hash"),
+    "the other parents' linear part is taken out (residual, default), or hashed as published",
+)
 _GROUPS = Option("groups", _positive, "filter groups per layer instead of single filters")
+_PHI = Option("phi", _one_of(*PHI_FORMS), f"what scores are scaled by: {', '.join(PHI_FORMS)}")
+_UNITS = Option(
+    "units", _one_of(*UNITS), "a unit's own connections (direct), or importance from the outputs"
+)
+_SAVE = Option("save", _share, "share of each layer's units that its sensitivity protects (0)")
+_COMMON = (_GROUPS, _PHI, _UNITS, _SAVE)
 SNACS = Criterion(
     "snacs",
-    "adaptive conditional mutual information, hash estimator (Ganesh et al. 2020)",
+    "adaptive conditional mutual information times weights (Ganesh et al. 2020)",
     score,
     needs=("weights", "activations", "labels"),
+    options=(_CONDITIONING, *_COMMON),
+)
+SNACS_REFIT = replace(
+    SNACS,
+    name="snacs-refit",
+    summary="the sum of the rank by snacs and twice the rank by refit",
     joins_refit=True,
-    options=(_GROUPS,),
 )
 GAUSSIAN = Criterion(
     "snacs-gaussian",
-    "the same with conditional information from partial correlations",
+    "snacs with conditional information from partial correlations",
     score_gaussian,
     needs=("weights", "activations", "labels"),
-    joins_refit=True,
-    options=(_GROUPS,),
+    options=_COMMON,
 )

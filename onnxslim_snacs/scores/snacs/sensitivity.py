@@ -34,24 +34,6 @@ def sensitivity(weights_abs: npt.ArrayLike) -> npt.NDArray[np.float64]:
     return shares
 
 
-def protected_above(scores: npt.NDArray[np.float64], deviations: float = 3.0) -> BoolArray:
-    """Protect units whose sensitivity exceeds mean + deviations * standard deviation.
-
-    Args:
-        scores: sensitivity, axis (unit).
-        deviations: how far above the mean (own choice, method 3.7).
-
-    Returns:
-        Mask, axis (unit).
-    """
-    if not scores.size:
-        return np.zeros(0, dtype=np.bool_)
-    # the last term keeps rounding from protecting units that are all alike
-    line = scores.mean() + deviations * scores.std() + 1e-12 * np.abs(scores).max()
-    above: BoolArray = scores > line
-    return above
-
-
 def protected_share(scores: npt.NDArray[np.float64], share: float) -> BoolArray:
     """Protect a fixed share of the units, the most sensitive first.
 
