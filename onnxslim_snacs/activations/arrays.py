@@ -1,4 +1,4 @@
-"""Arrays in .npy and .npz files, read by rows.
+"""Arrays in .npy and .npz files, or in memory, read by rows.
 
 Nothing is unpickled, and nothing is allocated before the size that a file declares has been held
 against the size that it has.  Plain files and stored archive members are mapped into memory;
@@ -36,7 +36,7 @@ Rows = NDArray[np.int64]
 
 
 class RowArray(Protocol):
-    """An array on disk, samples first."""
+    """An array, samples first."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -112,6 +112,27 @@ class TurnedArray:
         else:
             whole = array.take(np.arange(array.shape[0]))
         return np.array(np.moveaxis(whole, self.axis, 0)[_as_slice(rows)])
+
+
+@dataclass(frozen=True, slots=True)
+class HeldArray:
+    """An array in memory, samples first."""
+
+    values: NDArray[Any]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its shape."""
+        return self.values.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Its element type."""
+        return self.values.dtype
+
+    def take(self, rows: Rows) -> NDArray[Any]:
+        """Some of its rows."""
+        return self.values[rows]
 
 
 @dataclass(slots=True)

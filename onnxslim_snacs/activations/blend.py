@@ -8,14 +8,14 @@ from what it does on its training samples (Natekar and Sharma 2020, arXiv:2012.0
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxslim_snacs.activations.arrays import Rows
+from onnxslim_snacs.activations.arrays import HeldArray
 from onnxslim_snacs.activations.inputs import InputSpec
 from onnxslim_snacs.activations.sources import CalibrationSource
 from onnxslim_snacs.activations.tables import ArrayTable
@@ -25,27 +25,6 @@ from onnxslim_snacs.activations.tables import ArrayTable
 SHARE = 0.2
 #: Bytes that mixed samples may take, and the least number of samples that says anything.
 MEMORY, LEAST = 1 << 28, 8
-
-
-@dataclass(frozen=True, slots=True)
-class HeldArray:
-    """An array in memory, samples first."""
-
-    values: NDArray[Any]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Its shape."""
-        return self.values.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Its element type."""
-        return self.values.dtype
-
-    def take(self, rows: Rows) -> NDArray[Any]:
-        """Some of its rows."""
-        return self.values[rows]
 
 
 def blended(source: CalibrationSource, seed: int = 0) -> CalibrationSource | None:

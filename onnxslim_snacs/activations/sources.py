@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,29 +10,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxslim_snacs.activations.arrays import RowArray, Rows, TurnedArray, open_arrays
+from onnxslim_snacs.activations.arrays import Rows, open_arrays
+from onnxslim_snacs.activations.held import described, held_table
 from onnxslim_snacs.activations.images import SUFFIXES, image_table
 from onnxslim_snacs.activations.inputs import (
     LABELS,
     InputSpec,
     batch_extent,
     check_labels,
-    check_shape,
     class_count,
     conform,
     input_specs,
-    is_whole,
-    turned,
 )
 from onnxslim_snacs.activations.tables import (
     ArrayTable,
     Block,
     RandomTable,
     Table,
-    function_table,
+    array_table,
     has_labels,
 )
+from onnxslim_snacs.activations.yielded import function_table
 from onnxslim_snacs.config import DataConfig
+from onnxslim_snacs.config.memory import InMemory
 from onnxslim_snacs.errors import FileSystemError, InputRefused, UsageError, foreign
 from onnxslim_snacs.model.facts import ModelFacts, read_facts
 from onnxslim_snacs.model.graph import ModelGraph
@@ -212,7 +212,7 @@ def open_source(
     if not specs:
         raise InputRefused("the model has no inputs: there is nothing to calibrate on")
     table, left_out = _table(data, specs, graph, seed, facts)
-    name = data.path or "random inputs"
+    name = "random inputs" if data.path is None else described(data)
     if table.length == 0:
         raise InputRefused(f"{foreign(name)} holds no samples")
     order = np.random.default_rng(seed).permutation(table.length)[: data.samples]
@@ -230,6 +230,8 @@ def _table(
     """The samples, and the files that are none."""
     if data.path is None:
         return _random_table(data, specs, facts or read_facts(graph, data.input_shapes), seed), ()
+    if isinstance(data.path, InMemory):
+        return held_table(data, specs), ()
     path = Path(data.path)
     if not path.exists() and ":" in data.path:
         return function_table(data.path, specs, data.samples), ()
@@ -257,8 +259,10 @@ def _named(folder: Path, files: Iterable[Path]) -> tuple[str, ...]:
 
 def files_of(data: DataConfig) -> tuple[Path, ...]:
     """The files that are read, as far as they can be known beforehand: those of a path."""
-    path = None if data.path is None else Path(data.path)
-    return () if path is None or not path.exists() else _files(path)
+    if data.path is None or isinstance(data.path, InMemory):
+        return ()
+    path = Path(data.path)
+    return _files(path) if path.exists() else ()
 
 
 def _files(path: Path) -> tuple[Path, ...]:
@@ -275,28 +279,7 @@ def _files(path: Path) -> tuple[Path, ...]:
 
 def _array_table(files: tuple[Path, ...], specs: tuple[InputSpec, ...]) -> ArrayTable:
     only = specs[0].name if len(specs) == 1 else None
-    opened = [_samples_first(open_arrays(file, only), specs) for file in files]
-    shapes = [{name: array.shape for name, array in arrays.items()} for arrays in opened]
-    whole = is_whole(shapes[0], specs, str(files[0]))
-    for file, arrays, own in zip(files, opened, shapes, strict=True):
-        if is_whole(own, specs, str(file)) != whole or own.keys() != shapes[0].keys():
-            raise InputRefused(
-                f"{foreign(file)}: samples of other dimensions than in {foreign(files[0])}: "
-                f"{foreign(own)}"
-            )
-        for spec in specs:
-            array = arrays[spec.name]
-            check_shape(str(file), spec, array.shape, array.dtype, whole=whole)
-        if len({shape[0] for shape in own.values()}) != 1:
-            raise InputRefused(f"{foreign(file)}: different numbers of samples: {foreign(own)}")
-    return ArrayTable(opened, whole)
-
-
-def _samples_first(
-    arrays: Mapping[str, RowArray], specs: Sequence[InputSpec]
-) -> Mapping[str, RowArray]:
-    axes = turned({name: array.shape for name, array in arrays.items()}, specs)
-    return {n: TurnedArray(a, axes[n]) if n in axes else a for n, a in arrays.items()}
+    return array_table([(str(file), open_arrays(file, only)) for file in files], specs)
 
 
 def _random_table(

@@ -1,27 +1,22 @@
-"""Where samples come from: files of arrays, a function of the user's, or a random generator.
+"""Where samples come from: arrays, or a random generator; `yielded` has what comes bit by bit.
 
 A table has a known length and gives some of its rows, in ascending order, in blocks.
 """
 
 from __future__ import annotations
 
-import importlib
 import math
-import sys
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxslim_snacs.activations.arrays import RowArray, Rows
-from onnxslim_snacs.activations.inputs import LABELS, InputSpec, batch_extent, is_whole, turned
-from onnxslim_snacs.errors import Ended, InputRefused, UsageError, foreign
+from onnxslim_snacs.activations.arrays import RowArray, Rows, TurnedArray
+from onnxslim_snacs.activations.inputs import LABELS, InputSpec, check_shape, is_whole, turned
+from onnxslim_snacs.errors import InputRefused, foreign
 
 Block = dict[str, NDArray[Any]]
 
@@ -164,180 +159,43 @@ class RandomTable:
         return rng.standard_normal(shape, dtype=np.float32).astype(spec.dtype)
 
 
-@dataclass(frozen=True)
-class FunctionTable:
-    """A function that yields dicts of arrays, samples first.
-
-    Attributes:
-        name: `module:function`.
-        call: the function; called anew for every pass.
-        specs: the model's inputs.
-        length: number of samples.
-        names: the names of the arrays.
-        whole: whether a sample is a whole set of inputs.
-        bare: whether it yields single sets of inputs, without a dimension for samples.
-    """
-
-    name: str
-    call: Callable[[], Iterator[Mapping[str, Any]]]
-    specs: tuple[InputSpec, ...]
-    length: int
-    names: frozenset[str]
-    whole: bool
-    bare: bool
-
-    def alike(self, rows: Rows) -> Sequence[Rows]:
-        """The samples `rows`: what their shapes are shows when they come."""
-        return [rows]
-
-    def blocks(self, rows: Rows, size: int) -> Iterator[Block]:
-        """The samples `rows`, ascending, in blocks of `size`, or less where shapes change."""
-        kept: list[Block] = []
-        start = have = 0
-        for chunk in self._chunks():
-            count = len(next(iter(chunk.values())))
-            low, high = np.searchsorted(rows, [start, start + count])
-            wanted = rows[low:high] - start
-            if have and _extents(chunk) != _extents(kept[0]):
-                yield _joined(kept)
-                kept, have = [], 0
-            kept.append({name: values[wanted] for name, values in chunk.items()})
-            start, have = start + count, have + len(wanted)
-            if have >= size:
-                whole, rest = _joined(kept), have % size
-                for at in range(0, have - rest, size):
-                    yield {name: values[at : at + size] for name, values in whole.items()}
-                kept = [{name: v[have - rest :] for name, v in whole.items()}]
-                have = rest
-            if high == len(rows):
-                break
-        if len(rows) and start <= rows[-1]:
-            raise InputRefused(
-                f"{foreign(self.name)} yielded {start} samples, but {self.length} at first: "
-                "it has to give the same samples whenever it is called"
-            )
-        if have:
-            yield _joined(kept)
-
-    def _chunks(self) -> Iterator[Block]:
-        for given in _call(self.name, self.call):
-            chunk = _as_block(self.name, given, self.specs, bare=self.bare)
-            if frozenset(chunk) != self.names:
-                raise InputRefused(
-                    f"{foreign(self.name)} yielded {foreign(sorted(chunk))}, "
-                    f"expected {foreign(sorted(self.names))} as at first"
-                )
-            yield chunk
-
-
-def function_table(name: str, specs: tuple[InputSpec, ...], samples: int | None) -> FunctionTable:
-    """Find a function, and run it once to count what it yields.
-
-    Args:
-        name: `module:function`; the current folder is searched, too.
-        specs: the model's inputs.
-        samples: where to stop counting; None for the end.
-
-    Raises:
-        UsageError: there is no such function.
-        InputRefused: it fails, or what it yields does not fit the model.
-    """
-    call = _find(name)
-    stream = _call(name, call)
-    with closing(stream):
-        first = next(stream, None)
-        if first is None:
-            raise InputRefused(f"{foreign(name)} yields no samples")
-        shapes = {str(k): np.shape(v) for k, v in first.items()}
-        bare = _is_bare(shapes, specs)
-        if bare:
-            shapes = {k: (1, *shape) for k, shape in shapes.items()}
-        whole = is_whole(shapes, specs, name)
-        length = 0
-        for given in chain([first], stream):
-            length += len(next(iter(_as_block(name, given, specs, bare=bare).values())))
-            if samples is not None and length >= samples:
-                break
-    return FunctionTable(name, call, specs, length, frozenset(shapes), whole, bare)
-
-
-def _is_bare(shapes: Mapping[str, tuple[int, ...]], specs: Sequence[InputSpec]) -> bool:
-    """Whether a dict is one set of inputs of a model that knows no batch."""
-    batched, _ = batch_extent(specs)
-    return not batched and all(len(shapes.get(s.name, ())) == len(s.dims) for s in specs)
-
-
-def _find(name: str) -> Callable[[], Iterator[Mapping[str, Any]]]:
-    module, _, function = name.partition(":")
-    if not all(part.isidentifier() for part in (*module.split("."), function)):
-        raise UsageError(f"--data {foreign(name)}: expected a file, a folder or module:function")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        found = getattr(importlib.import_module(module), function)
-    except (Ended, MemoryError):
-        raise
-    except (ModuleNotFoundError, AttributeError, ValueError) as error:
-        raise UsageError(f"--data {foreign(name)}: {foreign(error)}") from error
-    except (Exception, SystemExit) as error:  # whatever the user's code raises
-        raise InputRefused(
-            f"--data {foreign(name)} cannot be imported: {_raised(error)}"
-        ) from error
-    if not callable(found):
-        raise UsageError(f"--data {foreign(name)} is not a function")
-    call: Callable[[], Iterator[Mapping[str, Any]]] = found
-    return call
-
-
-def _call(
-    name: str, call: Callable[[], Iterator[Mapping[str, Any]]]
-) -> Generator[Mapping[str, Any], None, None]:
-    try:
-        for given in call():
-            if not isinstance(given, Mapping) or not given:
-                raise InputRefused(
-                    f"{foreign(name)} yielded {type(given).__name__}, expected dicts of arrays"
-                )
-            yield {str(key): np.asarray(values) for key, values in given.items()}
-    except (InputRefused, Ended, MemoryError):
-        raise
-    except (Exception, SystemExit) as error:  # whatever the user's code raises
-        raise InputRefused(f"{foreign(name)} failed: {_raised(error)}") from error
-
-
-def _raised(error: BaseException) -> str:
-    what = "sys.exit" if isinstance(error, SystemExit) else type(error).__name__
-    return foreign(f"{what}: {error}")
-
-
-def _as_block(
-    name: str, given: Mapping[str, Any], specs: Sequence[InputSpec], *, bare: bool
-) -> Block:
-    block = {str(k): np.asarray(v)[None] if bare else np.asarray(v) for k, v in given.items()}
-    for key, axis in turned({k: v.shape for k, v in block.items()}, specs).items():
-        block[key] = np.moveaxis(block[key], axis, 0)
-    lengths = {k: v.shape[0] if v.ndim else 0 for k, v in block.items()}
-    if len(set(lengths.values())) != 1 or 0 in lengths.values():
-        raise InputRefused(
-            f"{foreign(name)} yielded arrays of {foreign(lengths)} samples, expected equal numbers"
-        )
-    texts = {spec.name for spec in specs if spec.dtype.kind == "O"}
-    if any(v.dtype.hasobject for k, v in block.items() if k not in texts):
-        raise InputRefused(f"{foreign(name)} yielded Python objects, expected arrays of numbers")
-    return block
-
-
-def _extents(block: Block) -> dict[str, tuple[int, ...]]:
-    return {name: values.shape[1:] for name, values in block.items()}
-
-
-def _joined(blocks: Sequence[Block]) -> Block:
-    if len(blocks) == 1:
-        return dict(blocks[0])
-    return {name: np.concatenate([b[name] for b in blocks]) for name in blocks[0]}
-
-
 def has_labels(table: Table) -> bool:
     """Whether the samples come with their classes."""
     return LABELS in table.names
+
+
+def array_table(
+    given: Sequence[tuple[str, Mapping[str, RowArray]]], specs: Sequence[InputSpec]
+) -> ArrayTable:
+    """Arrays of samples, one set after the other.
+
+    Args:
+        given: for each set a name for messages, and name -> array.
+        specs: the model's inputs.
+
+    Raises:
+        InputRefused: they do not fit the model, or each other.
+    """
+    opened = [(name, _samples_first(arrays, specs)) for name, arrays in given]
+    shapes = [{name: array.shape for name, array in arrays.items()} for _, arrays in opened]
+    first = given[0][0]
+    whole = is_whole(shapes[0], specs, first)
+    for (name, arrays), own in zip(opened, shapes, strict=True):
+        if is_whole(own, specs, name) != whole or own.keys() != shapes[0].keys():
+            raise InputRefused(
+                f"{foreign(name)}: samples of other dimensions than in {foreign(first)}: "
+                f"{foreign(own)}"
+            )
+        for spec in specs:
+            array = arrays[spec.name]
+            check_shape(name, spec, array.shape, array.dtype, whole=whole)
+        if len({shape[0] for shape in own.values()}) != 1:
+            raise InputRefused(f"{foreign(name)}: different numbers of samples: {foreign(own)}")
+    return ArrayTable([arrays for _, arrays in opened], whole)
+
+
+def _samples_first(
+    arrays: Mapping[str, RowArray], specs: Sequence[InputSpec]
+) -> Mapping[str, RowArray]:
+    axes = turned({name: array.shape for name, array in arrays.items()}, specs)
+    return {n: TurnedArray(a, axes[n]) if n in axes else a for n, a in arrays.items()}

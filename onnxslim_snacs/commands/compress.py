@@ -204,7 +204,7 @@ def _plan(
         method=final.report.used,
         share=_share(config),
         is_random=source.is_random,
-        data=replace(config.data, path=None),
+        data=replace(config.data, path=None, labels=None),
         seed=work.seed,
         threads=work.session.threads,
         provider=work.session.provider,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from onnxslim_snacs.config.checks import (
     ALLOCATIONS,
@@ -21,6 +22,7 @@ from onnxslim_snacs.config.checks import (
     named,
 )
 from onnxslim_snacs.config.fields import check_fields
+from onnxslim_snacs.config.memory import in_memory, labels_in_memory
 
 __all__ = [
     "ALLOCATIONS",
@@ -47,7 +49,11 @@ class DataConfig:
     """Where calibration data comes from.
 
     Attributes:
-        path: .npz, .npy, a folder, `module:function`, or None for seeded random inputs.
+        path: .npz, .npy, a folder, `module:function`, or None for seeded random inputs; in memory
+            (`activations.held`): arrays by input, one array, a list of dicts, an iterable that can
+            be started again (a DataLoader of torch, a CalibrationDataReader of
+            onnxruntime.quantization) or a function that yields samples; each item of these is a
+            dict, an array, or arrays in the order of the inputs, perhaps with labels behind them.
         samples: how many samples to use at the most; None for all.
         mean: per-channel mean of images, in units of 0 ... 1.
         std: per-channel standard deviation of images, in units of 0 ... 1.
@@ -55,9 +61,11 @@ class DataConfig:
         layout: "NCHW" or "NHWC".
         input_shapes: sizes for inputs whose dynamic dimensions cannot be guessed.
         sample_axes: input -> the axis along which its samples lie, where that is not the first.
+        labels: (sample,) classes of samples in memory, in any of those forms, where they do not
+            come with the samples.
     """
 
-    path: str | None = None
+    path: str | Any | None = None
     samples: int | None = None
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
@@ -65,10 +73,15 @@ class DataConfig:
     layout: str = "NCHW"
     input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     sample_axes: Mapping[str, int] = field(default_factory=dict)
+    labels: Any | None = None
 
     def __post_init__(self) -> None:
         """Hold the values against their types, and against each other."""
         check_fields(self)
+        if not isinstance(self.path, str | None):
+            object.__setattr__(self, "path", in_memory("DataConfig.path", self.path))
+        if self.labels is not None:
+            object.__setattr__(self, "labels", labels_in_memory("DataConfig.labels", self.labels))
         named(check_data, self)
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
+from onnxslim_snacs.config.memory import InMemory
 from onnxslim_snacs.errors import UsageError, foreign
 
 if TYPE_CHECKING:
@@ -153,6 +154,11 @@ def check_data(data: DataConfig) -> None:
     Raises:
         UsageError: they do not.
     """
+    if data.labels is not None and not isinstance(data.path, InMemory):
+        raise UsageError(
+            "DataConfig.labels belongs to samples in memory: in files, labels are an array of that "
+            "name beside them"
+        )
     if data.path == "":
         raise UsageError("--data: the path is empty")
     if data.size is not None and min(data.size) < 1:

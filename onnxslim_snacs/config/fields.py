@@ -92,6 +92,8 @@ def _is_plain(hint: Any) -> bool:
 
 
 def _meant(value: Any, hint: Any) -> Any:
+    if not _is_plain(hint):
+        return value
     origin = get_origin(hint)
     if origin in (Union, types.UnionType):
         return _any_of(value, get_args(hint))

@@ -42,7 +42,7 @@ def plan_to_json(plan: Plan) -> str:
 
 def _refit_to_json(refit: Refit) -> dict[str, Any]:
     data = asdict(refit.data)
-    del data["path"]
+    del data["path"], data["labels"]
     data["input_shapes"] = _lists(refit.data.input_shapes)
     return {**asdict(refit), "data": data}
 

@@ -22,6 +22,7 @@ from onnxslim_snacs import (
     verify_files,
 )
 from onnxslim_snacs.config import FinetuneConfig, ReleasedConfig
+from onnxslim_snacs.config.memory import InMemory
 from onnxslim_snacs.plan.plan import PlannedGroup
 
 WRONG: tuple[Any, ...] = (
@@ -61,6 +62,8 @@ def _fits(value: Any, hint: Any) -> bool:
     if is_dataclass(hint):
         return isinstance(value, hint)  # type: ignore[arg-type]
     text = str(hint)
+    if isinstance(value, InMemory):
+        return "Any" in text
     kinds = {"int": int, "float": float, "str": str, "bool": bool, "tuple": tuple}
     named = [kind for word, kind in kinds.items() if word in text.split("[")[0].split(" | ")]
     named += [kind for word, kind in kinds.items() if f"<class '{word}'>" == text]
