@@ -73,7 +73,7 @@ class DataConfig:
     layout: str = "NCHW"
     input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     sample_axes: Mapping[str, int] = field(default_factory=dict)
-    labels: Any | None = None
+    labels: Any | None = field(default=None, metadata={"memory": True})
 
     def __post_init__(self) -> None:
         """Hold the values against their types, and against each other."""

@@ -71,7 +71,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
         except TypeError as error:
             raise UsageError(f"{function.__name__}: {error}") from None
         for name, value in bound.arguments.items():
-            if _is_plain(hints[name]):
+            if is_plain(hints[name]):
                 bound.arguments[name] = check_value(
                     f"{function.__name__}: {name}", value, hints[name]
                 )
@@ -86,13 +86,18 @@ def _hints(kind: type) -> Mapping[str, Any]:
     return {field.name: hints[field.name] for field in own if field.init}
 
 
-def _is_plain(hint: Any) -> bool:
+def in_files(field: Field[Any]) -> bool:
+    """Whether what a field holds can stand in a file, and not in memory alone."""
+    return "memory" not in field.metadata
+
+
+def is_plain(hint: Any) -> bool:
     """Whether the type is one that is checked: no function, no protocol."""
     return get_origin(hint) is not Callable and hint is not Any
 
 
 def _meant(value: Any, hint: Any) -> Any:
-    if not _is_plain(hint):
+    if not is_plain(hint):
         return value
     origin = get_origin(hint)
     if origin in (Union, types.UnionType):
@@ -109,7 +114,7 @@ def _meant(value: Any, hint: Any) -> Any:
 def _any_of(value: Any, hints: tuple[Any, ...]) -> Any:
     expected = []
     for hint in hints:
-        if not _is_plain(hint):
+        if not is_plain(hint):
             return value
         try:
             return _meant(value, hint)

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from onnxslim_snacs.config.fields import in_files, is_plain
+
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _SINGLE: Mapping[Any, dict[str, Any]] = {
     str: {"type": "string"},
@@ -26,7 +28,7 @@ def schema_of(kind: type, definitions: dict[str, Any]) -> dict[str, Any]:
         kind: the dataclass.
         definitions: name -> schema, to which those of all dataclasses inside are added.
     """
-    hints, own = get_type_hints(kind), [f for f in fields(kind) if f.init]
+    hints, own = get_type_hints(kind), [f for f in fields(kind) if f.init and in_files(f)]
     words = described(kind)
     found = {}
     for field in own:
@@ -51,7 +53,8 @@ def _schema(hint: Any, definitions: dict[str, Any]) -> dict[str, Any]:
             definitions[hint.__name__] = schema_of(hint, definitions)
         return {"$ref": f"#/$defs/{hint.__name__}"}
     if origin in (Union, types.UnionType):
-        return {"anyOf": [_schema(member, definitions) for member in members]}
+        written = [member for member in members if is_plain(member)]  # the rest is held in memory
+        return {"anyOf": [_schema(member, definitions) for member in written]}
     if origin is tuple and not (len(members) == 2 and members[1] is ...):
         each = [_schema(member, definitions) for member in members]
         return {"type": "array", "prefixItems": each, "minItems": len(each), "maxItems": len(each)}

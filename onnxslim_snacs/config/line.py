@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+from onnxslim_snacs.config.fields import in_files
+
 #: Fields whose option has another name.
 NAMES = {
     "path": "--data",
@@ -28,7 +30,7 @@ def as_options(config: Any) -> tuple[str, ...]:
 
 
 def _options(config: Any, default: Any) -> Iterator[str]:
-    for field in fields(config):
+    for field in filter(in_files, fields(config)):
         value, usual = getattr(config, field.name), getattr(default, field.name)
         if is_dataclass(value):
             yield from _options(value, usual)

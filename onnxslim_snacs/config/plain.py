@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from onnxslim_snacs.config.fields import check_value
+from onnxslim_snacs.config.fields import check_value, in_files
+from onnxslim_snacs.config.memory import InMemory
 from onnxslim_snacs.errors import UsageError, foreign
 
 T = TypeVar("T")
@@ -24,7 +25,7 @@ def plain(value: Any) -> Any:
     What no file can hold (samples in memory, functions) is named instead.
     """
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+        return {f.name: plain(getattr(value, f.name)) for f in fields(value) if in_files(f)}
     if isinstance(value, Mapping):
         return {str(key): plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
@@ -33,6 +34,8 @@ def plain(value: Any) -> Any:
         return value if math.isfinite(value) else None
     if value is None or isinstance(value, str | bool | int):
         return value
+    if isinstance(value, InMemory):
+        return str(value)
     if hasattr(value, "tolist") and getattr(value, "ndim", 1) <= 1:
         return plain(value.tolist())
     return str(value) if hasattr(value, "__fspath__") else f"<{type(value).__name__} in memory>"

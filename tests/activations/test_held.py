@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from onnxslim_snacs import CompressConfig, DataConfig, SnacsError, apply, compre
 from onnxslim_snacs.activations.sources import CalibrationSource, open_source
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.plan.written import plan_from_json, plan_to_json
+from onnxslim_snacs.report.report import report_from_json, to_json
 from tests.harness import model_from_text
 
 ONE = """<ir_version: 8, opset_import: ["" : 17]>
@@ -226,3 +228,15 @@ def test_samples_that_change_from_pass_to_pass_are_refused() -> None:
 def test_as_many_as_are_asked_for() -> None:
     assert opened(endless, samples=25).samples == 25
     assert opened(X, samples=3).samples == 3
+
+
+def test_a_report_says_that_samples_were_in_memory(tmp_path: Path) -> None:
+    config = CompressConfig(
+        data=DataConfig(X, labels=LABELS), ratio=0.25, criterion="l1", recover="none"
+    )
+    report = compress(model_from_text(ONE), config).report
+    again = report_from_json(to_json(report))
+    assert again.config is not None
+    assert (again.config.data.path, again.config.data.labels) == ("(ndarray)", None)
+    assert again.drift is not None
+    assert again.drift.accuracy_before is not None
