@@ -7,12 +7,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from onnxslim_snacs import __version__
 from onnxslim_snacs.cli import cutting, looking, making, tuning
+from onnxslim_snacs.cli.panels import EPILOG
 from onnxslim_snacs.cli.signals import (
     begin,
     end_on_signals,
@@ -32,14 +33,10 @@ from onnxslim_snacs.errors import (
     foreign,
 )
 
-if TYPE_CHECKING:
-    pass
-
-
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    epilog=EPILOG,
 )
 
 _NOT_ENOUGH = "not enough memory; nothing was written (see --max-memory; fewer --samples need less)"
@@ -77,7 +74,7 @@ COMMANDS = (
     looking.schema,
 )
 for command in COMMANDS:
-    app.command()(command)
+    app.command(epilog=EPILOG)(command)
 
 
 def main(wire: int | None = None) -> None:

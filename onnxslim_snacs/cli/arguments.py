@@ -11,6 +11,13 @@ import typer
 from rich.markup import escape
 
 from onnxslim_snacs.cli import options
+from onnxslim_snacs.cli.panels import (
+    DATA_PANEL,
+    MACHINE_PANEL,
+    METHOD_PANEL,
+    OUTPUT_PANEL,
+    one_of,
+)
 from onnxslim_snacs.cli.terminal import (
     ProgressBars,
     finish,
@@ -24,7 +31,7 @@ from onnxslim_snacs.config import (
     FinetuneConfig,
     ReleasedConfig,
 )
-from onnxslim_snacs.config.checks import MOST_THREADS
+from onnxslim_snacs.config.checks import LAYOUTS, MOST_THREADS, PROVIDERS
 from onnxslim_snacs.errors import (
     UsageError,
     foreign,
@@ -38,8 +45,12 @@ if TYPE_CHECKING:
 DEFAULT, DATA, RELEASED = CompressConfig(), DataConfig(), ReleasedConfig()
 TRAINING = FinetuneConfig()
 Model = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="The model.")]
-Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
+Json = Annotated[
+    bool, typer.Option("--json", help="Write JSON to stdout.", rich_help_panel=OUTPUT_PANEL)
+]
+Force = Annotated[
+    bool, typer.Option("--force", help="Replace files that exist.", rich_help_panel=OUTPUT_PANEL)
+]
 Data = Annotated[
     str | None,
     typer.Option(
@@ -47,24 +58,46 @@ Data = Annotated[
         metavar="PATH",
         help=".npz, .npy, a folder of them, a folder of images, or module:function; "
         "without it: seeded random inputs.",
+        rich_help_panel=DATA_PANEL,
     ),
 ]
-Samples = Annotated[int | None, typer.Option(help="Use at most so many samples.")]
-Mean = Annotated[str | None, typer.Option(help="Of images, e.g. 0.485,0.456,0.406.")]
-Std = Annotated[str | None, typer.Option(help="Of images, e.g. 0.229,0.224,0.225.")]
-Size = Annotated[str | None, typer.Option(help="Of images: H,W.")]
-Layout = Annotated[str, typer.Option(help="Of images: NCHW or NHWC.")]
-Threads = Annotated[
-    int, typer.Option("--threads", min=1, max=MOST_THREADS, help="Threads of ONNX Runtime.")
+Samples = Annotated[
+    int | None, typer.Option(help="Use at most so many samples.", rich_help_panel=DATA_PANEL)
 ]
-Provider = Annotated[str, typer.Option("--provider", help="auto, cpu or cuda.")]
-Seed = Annotated[int, typer.Option("--seed", help="For everything that is drawn.")]
+Mean = Annotated[
+    str | None,
+    typer.Option(help="Of images, e.g. 0.485,0.456,0.406.", rich_help_panel=DATA_PANEL),
+]
+Std = Annotated[
+    str | None,
+    typer.Option(help="Of images, e.g. 0.229,0.224,0.225.", rich_help_panel=DATA_PANEL),
+]
+Size = Annotated[
+    str | None, typer.Option(metavar="H,W", help="Of images.", rich_help_panel=DATA_PANEL)
+]
+Layout = Annotated[str, one_of("--layout", LAYOUTS, "Of images.", DATA_PANEL)]
+Threads = Annotated[
+    int,
+    typer.Option(
+        "--threads",
+        min=1,
+        max=MOST_THREADS,
+        help="Threads of ONNX Runtime.",
+        rich_help_panel=MACHINE_PANEL,
+    ),
+]
+Provider = Annotated[str, one_of("--provider", PROVIDERS, "Where models run.", MACHINE_PANEL)]
+Seed = Annotated[
+    int,
+    typer.Option("--seed", help="For everything that is drawn.", rich_help_panel=METHOD_PANEL),
+]
 InputShape = Annotated[
     list[str] | None,
     typer.Option(
         "--input-shape",
         metavar="NAME=1,3,H,W",
         help="Sizes of an input whose dynamic dimensions cannot be guessed (repeatable).",
+        rich_help_panel=DATA_PANEL,
     ),
 ]
 SampleAxis = Annotated[
@@ -73,21 +106,43 @@ SampleAxis = Annotated[
         "--sample-axis",
         metavar="NAME=1",
         help="The axis of an input along which its samples lie, if not the first (repeatable).",
+        rich_help_panel=DATA_PANEL,
     ),
 ]
-ReportOut = Annotated[Path | None, typer.Option("--report", help="Write the report here as JSON.")]
+Out = Annotated[
+    Path | None,
+    typer.Option("-o", "--out", help="Default: MODEL.slim.onnx.", rich_help_panel=OUTPUT_PANEL),
+]
+ReportOut = Annotated[
+    Path | None,
+    typer.Option("--report", help="Write the report here as JSON.", rich_help_panel=OUTPUT_PANEL),
+]
 MaxMemory = Annotated[
     str | None,
     typer.Option(
         "--max-memory",
         metavar="SIZE",
         help="Bytes that the run may take, e.g. 4G; three quarters of what is free if not given.",
+        rich_help_panel=MACHINE_PANEL,
     ),
 ]
 MaxTime = Annotated[
-    float | None, typer.Option("--max-time", metavar="SECONDS", help="End the run after so long.")
+    float | None,
+    typer.Option(
+        "--max-time",
+        metavar="SECONDS",
+        help="End the run after so long.",
+        rich_help_panel=MACHINE_PANEL,
+    ),
 ]
-Inexact = Annotated[bool, typer.Option("--allow-inexact", help="Let normalisations lose channels.")]
+Inexact = Annotated[
+    bool,
+    typer.Option(
+        "--allow-inexact",
+        help="Let normalisations lose channels.",
+        rich_help_panel=METHOD_PANEL,
+    ),
+]
 
 
 def data_config(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -21,6 +21,7 @@ from onnxslim_snacs.cli.arguments import (
     MaxTime,
     Mean,
     Model,
+    Out,
     Provider,
     ReportOut,
     SampleAxis,
@@ -35,28 +36,34 @@ from onnxslim_snacs.cli.arguments import (
     show,
     warn,
 )
+from onnxslim_snacs.cli.config_file import Config, PrintConfig, write_config
+from onnxslim_snacs.cli.panels import (
+    BUDGET_PANEL,
+    METHOD_PANEL,
+    OUTPUT_PANEL,
+    criteria_names,
+    one_of,
+)
 from onnxslim_snacs.cli.signals import (
     told_of_writing,
 )
 from onnxslim_snacs.cli.terminal import (
     progress_bars,
+    write_stdout,
 )
 from onnxslim_snacs.config import (
+    ALLOCATIONS,
+    RECOVER,
+    WIDTHS,
     CompressConfig,
 )
 from onnxslim_snacs.errors import (
     UsageError,
 )
 
-if TYPE_CHECKING:
-    pass
-
 
 def compress(
     model: Model,
-    out: Annotated[
-        Path | None, typer.Option("-o", "--out", help="Default: MODEL.slim.onnx.")
-    ] = None,
     data: Data = None,
     samples: Samples = None,
     mean: Mean = None,
@@ -70,59 +77,110 @@ def compress(
         typer.Option(
             metavar="KEY=VALUE",
             help="Share to KEEP of params, macs, bytes or latency, e.g. macs=0.5 (repeatable).",
+            rich_help_panel=BUDGET_PANEL,
         ),
     ] = None,
     ratio: Annotated[
-        float | None, typer.Option(help="Remove this share of the units of every group.")
+        float | None,
+        typer.Option(
+            help="Remove this share of the units of every group.", rich_help_panel=BUDGET_PANEL
+        ),
     ] = None,
     auto: Annotated[
-        bool, typer.Option("--auto", help="Remove what --max-drop tolerates (the default).")
+        bool,
+        typer.Option(
+            "--auto",
+            help="Remove what --max-drop tolerates (the default).",
+            rich_help_panel=BUDGET_PANEL,
+        ),
     ] = False,
     max_drop: Annotated[
-        float | None, typer.Option(help="Tolerated drop for --auto; 0.01 if not given.")
+        float | None,
+        typer.Option(
+            help="Tolerated drop for --auto; 0.01 if not given.", rich_help_panel=BUDGET_PANEL
+        ),
     ] = None,
     allow_slower: Annotated[
-        bool, typer.Option("--allow-slower", help="With --target latency: write it in any case.")
+        bool,
+        typer.Option(
+            "--allow-slower",
+            help="With --target latency: write it in any case.",
+            rich_help_panel=BUDGET_PANEL,
+        ),
     ] = False,
-    criterion: Annotated[str, typer.Option(help="See `snacs-onnx criteria`.")] = DEFAULT.criterion,
+    criterion: Annotated[
+        str,
+        typer.Option(
+            help="What orders units: see `snacs-onnx criteria`.",
+            autocompletion=criteria_names,
+            rich_help_panel=METHOD_PANEL,
+        ),
+    ] = DEFAULT.criterion,
     allocation: Annotated[
         str,
-        typer.Option(help="How groups share the cut: curves (measured), uniform or scores."),
+        one_of(
+            "--allocation",
+            ALLOCATIONS,
+            "How groups share the cut: by measured curves, all the same, or by scores.",
+            METHOD_PANEL,
+        ),
     ] = DEFAULT.allocation,
     tries: Annotated[
-        int, typer.Option(help="With --target: allocations that are recovered and compared.")
+        int,
+        typer.Option(
+            help="With --target: allocations that are recovered and compared.",
+            rich_help_panel=METHOD_PANEL,
+        ),
     ] = DEFAULT.tries,
     option: Annotated[
         list[str] | None,
         typer.Option(
             metavar="KEY=VALUE",
             help="An option of the criterion, see `snacs-onnx criteria` (repeatable).",
+            rich_help_panel=METHOD_PANEL,
         ),
     ] = None,
     recover: Annotated[
-        str, typer.Option(help="Re-fit what is left: auto, none, bias, stats or least-squares.")
+        str, one_of("--recover", RECOVER, "How what is left is re-fitted.", METHOD_PANEL)
     ] = DEFAULT.recover,
     allow_inexact: Inexact = False,
     width: Annotated[
-        str, typer.Option(help="The width of transformers: exact (stays), refit or rotate.")
+        str,
+        one_of(
+            "--width",
+            WIDTHS,
+            "The width of transformers: it stays, norms are re-fitted, or streams are rotated.",
+            METHOD_PANEL,
+        ),
     ] = DEFAULT.width,
     protect: Annotated[
-        list[str] | None, typer.Option(metavar="GLOB", help="Nodes or tensors that keep all.")
+        list[str] | None,
+        typer.Option(
+            metavar="GLOB",
+            help="Nodes or tensors that keep all (repeatable).",
+            rich_help_panel=BUDGET_PANEL,
+        ),
     ] = None,
     multiple_of: Annotated[
         str,
         typer.Option(
             metavar="N|auto",
             help="Round kept channels up to multiples; auto: those that this machine runs fastest.",
+            rich_help_panel=BUDGET_PANEL,
         ),
     ] = "1",
     seed: Seed = DEFAULT.seed,
     threads: Threads = DEFAULT.threads,
     provider: Provider = DEFAULT.provider,
-    plan_out: Annotated[Path | None, typer.Option(help="Write the plan here.")] = None,
+    out: Out = None,
+    plan_out: Annotated[
+        Path | None, typer.Option(help="Write the plan here.", rich_help_panel=OUTPUT_PANEL)
+    ] = None,
     report: ReportOut = None,
     max_memory: MaxMemory = None,
     max_time: MaxTime = None,
+    config_file: Config = None,
+    print_config: PrintConfig = False,
     json: Json = False,
     force: Force = False,
 ) -> None:
@@ -149,6 +207,9 @@ def compress(
         threads=threads,
         provider=provider,
     )
+    if print_config:
+        write_stdout(write_config(config))
+        return
     from onnxslim_snacs.commands.compress import compress as make_smaller
     from onnxslim_snacs.report.make import NO_DATA
 

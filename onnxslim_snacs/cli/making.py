@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -21,6 +21,7 @@ from onnxslim_snacs.cli.arguments import (
     MaxTime,
     Mean,
     Model,
+    Out,
     Provider,
     ReportOut,
     SampleAxis,
@@ -35,6 +36,7 @@ from onnxslim_snacs.cli.arguments import (
     show,
     warn,
 )
+from onnxslim_snacs.cli.panels import one_of
 from onnxslim_snacs.cli.signals import (
     told_of_writing,
 )
@@ -43,24 +45,17 @@ from onnxslim_snacs.cli.terminal import (
     screen,
     write_stdout,
 )
-from onnxslim_snacs.config import (
-    ReleasedConfig,
-)
+from onnxslim_snacs.config import RECOVER, ReleasedConfig
 from onnxslim_snacs.config.checks import MOST_THREADS
 from onnxslim_snacs.errors import (
     UsageError,
 )
 from onnxslim_snacs.progress import silent
 
-if TYPE_CHECKING:
-    pass
-
 
 def released(
     model: Model,
-    out: Annotated[
-        Path | None, typer.Option("-o", "--out", help="Default: MODEL.slim.onnx.")
-    ] = None,
+    out: Out = None,
     data: Data = None,
     samples: Samples = None,
     mean: Mean = None,
@@ -177,9 +172,7 @@ def rotate(
 def apply(
     model: Model,
     plan: Annotated[Path, typer.Argument(metavar="PLAN.json", help="The plan.")],
-    out: Annotated[
-        Path | None, typer.Option("-o", "--out", help="Default: MODEL.slim.onnx.")
-    ] = None,
+    out: Out = None,
     data: Annotated[
         str | None,
         typer.Option(
@@ -196,10 +189,7 @@ def apply(
     input_shape: InputShape = None,
     sample_axis: SampleAxis = None,
     recover: Annotated[
-        str,
-        typer.Option(
-            help="auto: as the plan says; none: the raw cut; or bias, stats, least-squares."
-        ),
+        str, one_of("--recover", RECOVER, "auto: as the plan says; none: the raw cut.")
     ] = DEFAULT.recover,
     threads: Annotated[
         int | None,

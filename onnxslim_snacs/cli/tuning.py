@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -29,6 +29,7 @@ from onnxslim_snacs.cli.arguments import (
     data_config,
     keep_within,
 )
+from onnxslim_snacs.cli.panels import one_of
 from onnxslim_snacs.cli.signals import (
     heed_interrupts,
     told_of_writing,
@@ -38,12 +39,7 @@ from onnxslim_snacs.cli.terminal import (
     screen,
     write_stdout,
 )
-from onnxslim_snacs.config import (
-    FinetuneConfig,
-)
-
-if TYPE_CHECKING:
-    pass
+from onnxslim_snacs.config import LOSSES, FinetuneConfig
 
 
 def finetune(
@@ -69,7 +65,7 @@ def finetune(
         typer.Option(help="Instead: how many batches; the result is then the same on each run."),
     ] = None,
     loss: Annotated[
-        str, typer.Option(help="distil (the teacher's answers), labels, or both.")
+        str, one_of("--loss", LOSSES, "By the teacher's answers, by labels, or by both.")
     ] = TRAINING.loss,
     batch: Annotated[int, typer.Option(help="Samples in a batch.")] = TRAINING.batch,
     rate: Annotated[float, typer.Option(help="Largest learning rate.")] = TRAINING.rate,

@@ -24,6 +24,8 @@ ALLOCATIONS = ("curves", "uniform", "scores")
 WIDTHS = ("exact", "refit", "rotate")
 #: Where models may run.
 PROVIDERS = ("auto", "cpu", "cuda")
+#: How images may lie in memory.
+LAYOUTS = ("NCHW", "NHWC")
 #: What a model is trained on: the teacher's answers, labels, or both.
 LOSSES = ("distil", "labels", "both")
 #: How samples may be changed in training.
@@ -170,7 +172,7 @@ def check_data(data: DataConfig) -> None:
             raise UsageError(f"--input-shape {foreign(name)}={shape}: no extent is negative")
     if data.samples is not None and data.samples < 1:
         raise UsageError(f"--samples {data.samples}: expected at least 1")
-    if data.layout not in ("NCHW", "NHWC"):
+    if data.layout not in LAYOUTS:
         raise UsageError(f"--layout {data.layout}: expected NCHW or NHWC")
     if any(s <= 0 for s in data.std):
         raise UsageError("--std: expected positive numbers")

@@ -26,30 +26,33 @@ def option_of(field: str) -> str:
 
 def as_options(config: Any) -> tuple[str, ...]:
     """The options that make a configuration, without those that say what is so anyhow."""
-    return tuple(_options(config, type(config)()))
+    return tuple(word for pair in as_pairs(config) for word in pair if word is not None)
 
 
-def _options(config: Any, default: Any) -> Iterator[str]:
+def as_pairs(config: Any) -> tuple[tuple[str, str | None], ...]:
+    """The same as (option, its text), None for one that stands alone."""
+    return tuple(_pairs(config, type(config)()))
+
+
+def _pairs(config: Any, default: Any) -> Iterator[tuple[str, str | None]]:
     for field in filter(in_files, fields(config)):
         value, usual = getattr(config, field.name), getattr(default, field.name)
         if is_dataclass(value):
-            yield from _options(value, usual)
+            yield from _pairs(value, usual)
         elif value != usual:
             yield from _option(field.name, value)
 
 
-def _option(field: str, value: Any) -> Iterator[str]:
+def _option(field: str, value: Any) -> Iterator[tuple[str, str | None]]:
     name = option_of(field)
     if isinstance(value, bool):
-        yield name if value else name.replace("--", "--no-", 1)
+        yield (name if value else name.replace("--", "--no-", 1)), None
     elif isinstance(value, Mapping):
-        for key, each in value.items():
-            yield from (name, f"{key}={_text(each)}")
+        yield from ((name, f"{key}={_text(each)}") for key, each in value.items())
     elif isinstance(value, tuple) and field not in _TOGETHER:
-        for each in value:
-            yield from (name, _text(each))
+        yield from ((name, _text(each)) for each in value)
     else:
-        yield from (name, "auto" if value is None else _text(value) or "none")
+        yield name, "auto" if value is None else _text(value) or "none"
 
 
 def _text(value: Any) -> str:

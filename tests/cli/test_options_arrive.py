@@ -681,6 +681,8 @@ ELSEWHERE = {
     "--force": "test_exit_codes",
     "--json": "test_commands",
     "--auto": "test_budgets",
+    "--config": "test_config_file",
+    "--print-config": "test_config_file",
     "--max-memory": "test_watch",
     "--max-time": "test_watch",
 }
