@@ -23,8 +23,9 @@ def test_every_command_is_listed() -> None:
 
 
 def test_every_option_that_is_named_exists() -> None:
-    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    known = {name for command in commands.values() for p in command.params for name in p.opts}
+    root = typer.main.get_command(app)
+    commands = root.commands.values()  # type: ignore[attr-defined]
+    known = {name for command in (root, *commands) for p in command.params for name in p.opts}
     named = set(re.findall(r"`(--[a-z][a-z-]*)", README)) | set(
         re.findall(r"snacs-onnx .*?(--[a-z][a-z-]*)", README)
     )
