@@ -100,6 +100,14 @@ def compress(
             help="Tolerated drop for --auto; 0.01 if not given.", rich_help_panel=BUDGET_PANEL
         ),
     ] = None,
+    judge: Annotated[
+        str | None,
+        typer.Option(
+            metavar="module:function",
+            help="What --max-drop is about: a function of yours from the bytes of a model to a "
+            "number, the larger the better (recall, mAP, -WER).",
+        ),
+    ] = None,
     allow_slower: Annotated[
         bool,
         typer.Option(
@@ -206,6 +214,7 @@ def compress(
         seed=seed,
         threads=threads,
         provider=provider,
+        metric=judge,
     )
     if print_config:
         write_stdout(write_config(config))

@@ -14,6 +14,7 @@ from onnxslim_snacs.commands.refusals import (
     require_certain,
     require_cut,
     require_prunable,
+    require_runnable,
 )
 from onnxslim_snacs.commands.start import Compressed, Setup, open_work
 from onnxslim_snacs.commands.turned import Turned, turn, width_notes
@@ -108,7 +109,7 @@ def compress(
         few = require_different(source)
         samples = split(source, _share(config))
     scores = rank(work, config, criterion, samples.scoring)
-    judge = _judge(work, samples.judging)
+    judge = _judge(work, config, samples.judging)
     with clock.stage("decide"):
         decision = decide(work, config, samples, scores, judge, frozen)
         require_cut(config.goal, decision.why)
@@ -160,12 +161,17 @@ def _turned(
         return turn(graph, split(given, _share(config)).scoring, session, config.data)
 
 
-def _judge(work: Work, judging: CalibrationSource) -> Judge | None:
-    """None where the model cannot be run, so that there is nothing to compare."""
+def _judge(work: Work, config: CompressConfig, judging: CalibrationSource) -> Judge | None:
+    """None where the model cannot be run, so that there is nothing to compare.
+
+    Raises:
+        InputRefused: it is to be judged by a measure of the user's, and cannot be run.
+    """
+    require_runnable(work.analysis, "--judge" if config.metric is not None else "")
     if not work.analysis.facts.ran:
         return None
     with work.clock.stage("drift"):
-        return open_judge(work.analysis, judging, work.session, work.seed)
+        return open_judge(work.analysis, judging, work.session, work.seed, config.metric)
 
 
 def _latency(
@@ -214,7 +220,8 @@ def _plan(
 
 def _share(config: CompressConfig) -> float:
     """The share of the samples that is set aside for judging."""
-    return SHARE_AUTO if isinstance(config.goal, Drop) else SHARE
+    counted = isinstance(config.goal, Drop) and config.metric is None
+    return SHARE_AUTO if counted else SHARE
 
 
 def _report(

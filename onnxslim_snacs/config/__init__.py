@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -147,6 +147,9 @@ class CompressConfig:
         seed: for everything that is drawn.
         threads: threads of ONNX Runtime; fixed, because results depend on it.
         provider: auto, cpu or cuda.
+        metric: a measure of the caller's own, the larger the better, which takes the place of top-1
+            under `max_drop`: a function from the bytes of a model to a number, or
+            `module:function`.
     """
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -166,6 +169,7 @@ class CompressConfig:
     seed: int = 0
     threads: int = 1
     provider: str = "auto"
+    metric: str | Callable[[bytes], float] | None = None
 
     def __post_init__(self) -> None:
         """Hold the values against their types, and against each other."""

@@ -106,6 +106,13 @@ def check_config(config: CompressConfig) -> None:
         raise UsageError("--width rotate finds principal components: give some samples, --data")
     if config.recover not in RECOVER:
         raise UsageError(f"--recover {config.recover}: expected one of {', '.join(RECOVER)}")
+    metric: object = config.metric
+    if metric is not None and not isinstance(metric, str) and not callable(metric):
+        shown = foreign(f"{metric!r} ({type(metric).__name__})")
+        raise UsageError(
+            f"CompressConfig.metric: got {shown}, expected a function from the bytes of a model to "
+            "a number, or module:function"
+        )
 
 
 def _check_budget(config: CompressConfig) -> None:
@@ -118,7 +125,8 @@ def _check_budget(config: CompressConfig) -> None:
         raise UsageError("--target and --ratio exclude each other")
     if config.ratio is not None and not 0.0 <= config.ratio < 1.0:
         raise UsageError(f"--ratio {config.ratio:g}: the share to remove lies in [0, 1)")
-    if not 0.0 <= config.max_drop < 1.0:
+    own = config.metric is not None  # whose units are anybody's
+    if config.max_drop < 0.0 or (config.max_drop >= 1.0 and not own):
         raise UsageError(f"--max-drop {config.max_drop:g}: expected a number in [0, 1)")
     if config.allow_slower and "latency" not in config.target:
         raise UsageError("--allow-slower belongs to --target latency=...")

@@ -14,6 +14,7 @@ NAMES = {
     "input_shapes": "--input-shape",
     "sample_axes": "--sample-axis",
     "options": "--option",
+    "metric": "--judge",
 }
 #: Fields that hold several values of one option, with commas between them.
 _TOGETHER = ("mean", "std", "size", "augment")

@@ -43,12 +43,15 @@ def droppers(asked: str, context: ScoreContext, judge: Judge, max_drop: float) -
 
     One standard error is added to what was counted, but never more than half of what is tolerated:
     with few samples something has to be able to go.  Answers are counted on mixed samples as well:
-    the others may be those that the network was trained on.
+    the others may be those that the network was trained on.  A measure of the user's own is taken
+    as it is: nothing is known of its spread.
     """
 
     def careful(recover: Callable[[Kept], Outcome]) -> Callable[[Kept], float]:
         def drop(kept: Kept) -> float:
             outcome = recover(kept)
+            if judge.metric is not None:
+                return judge.metric.beside(outcome.model, outcome.drift).drop
             drift = judge.with_blend(outcome.model, outcome.drift)
             return drift.drop + min(drift.standard_error or 0.0, max_drop / 2)
 

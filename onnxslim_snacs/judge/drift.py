@@ -61,6 +61,8 @@ class Drift:
             original always gives the same answer.
         accuracy_before: with labels, the original's accuracy.
         accuracy_after: with labels, the other's accuracy.
+        metric_before: what a measure of the user's own says of the original (`judge.metric`).
+        metric_after: and of the other.
     """
 
     samples: int
@@ -72,16 +74,20 @@ class Drift:
     is_telling: bool = True
     accuracy_before: float | None = None
     accuracy_after: float | None = None
+    metric_before: float | None = None
+    metric_after: float | None = None
 
     @property
     def drop(self) -> float:
         """What is held against the tolerated drop: lost accuracy, lost agreement, or error.
 
-        Of changed answers, the largest of the counted share, the expected one (of many cuts that
-        are tried, the one is taken that was lucky in the count, and luck with margins is rarer),
-        and that of mixed samples, if it is known.  Where agreement says nothing, the error counts
-        as well.
+        A measure of the user's own stands before all of them.  Of changed answers, the largest of
+        the counted share, the expected one (of many cuts that are tried, the one is taken that was
+        lucky in the count, and luck with margins is rarer), and that of mixed samples, if it is
+        known.  Where agreement says nothing, the error counts as well.
         """
+        if self.metric_before is not None and self.metric_after is not None:
+            return self.metric_before - self.metric_after
         if self.accuracy_before is not None and self.accuracy_after is not None:
             return self.accuracy_before - self.accuracy_after
         if self.top1_agreement is not None:

@@ -12,6 +12,7 @@ from onnxslim_snacs.activations.run import batch_size
 from onnxslim_snacs.activations.sources import CalibrationSource
 from onnxslim_snacs.errors import InputRefused, ProofFailed
 from onnxslim_snacs.judge.drift import Answers, Drift, answers, class_output, drift
+from onnxslim_snacs.judge.metric import Measure, Metric, open_metric
 from onnxslim_snacs.model.session import SessionConfig
 from onnxslim_snacs.ops.analyse import Analysis
 
@@ -30,6 +31,7 @@ class Judge:
         reference: what the original answers to them.
         blend: samples unlike those at hand, and what the original answers; None if it ranks no
             classes, or if there is nothing to mix.
+        metric: the user's own measure, if there is one.
     """
 
     analysis: Analysis
@@ -37,6 +39,7 @@ class Judge:
     session: SessionConfig
     reference: Answers
     blend: tuple[CalibrationSource, Answers] | None
+    metric: Metric | None = None
 
     def drift(self, model: ModelProto) -> Drift:
         """How far a model is from the original.
@@ -52,6 +55,17 @@ class Judge:
             ) from error
         # what a classifier answers to noise says nothing about what it answers to data
         return replace(moved, is_telling=moved.is_telling and not self.source.is_random)
+
+    def in_full(self, model: ModelProto, moved: Drift) -> Drift:
+        """The distance with what is looked at once for a cut: mixed samples, the user's measure.
+
+        Args:
+            model: the model.
+            moved: its distance on the samples as they are.
+        """
+        if self.metric is not None:
+            moved = self.metric.beside(model, moved)
+        return self.with_blend(model, moved)
 
     def with_blend(self, model: ModelProto, moved: Drift) -> Drift:
         """The distance with what is to be expected of samples unlike those at hand.
@@ -71,7 +85,11 @@ class Judge:
 
 
 def open_judge(
-    analysis: Analysis, source: CalibrationSource, session: SessionConfig, seed: int = 0
+    analysis: Analysis,
+    source: CalibrationSource,
+    session: SessionConfig,
+    seed: int = 0,
+    measure: str | Measure | None = None,
 ) -> Judge:
     """Run the original on the samples, as many as its answers leave room for.
 
@@ -80,18 +98,21 @@ def open_judge(
         source: the samples.
         session: how to run models.
         seed: for the samples that are mixed.
+        measure: the user's own measure, or `module:function`.
 
     Raises:
-        InputRefused: the original cannot be run on them.
+        InputRefused: the original cannot be run on them, or measured.
     """
-    original = analysis.graph.proto
+    given = analysis.graph
+    metric = None if measure is None else open_metric(measure, given.proto, given.base_dir)
+    original = given.proto
     source = source.part(0, affordable(analysis, source.samples))
     reference = _answers_to(analysis, original, source, session)
     mixed = blended(source, seed) if class_output(reference) is not None else None
     if mixed is None:
-        return Judge(analysis, source, session, reference, None)
+        return Judge(analysis, source, session, reference, None, metric)
     told = _answers_to(analysis, original, mixed, session)
-    return Judge(analysis, source, session, reference, (mixed, told))
+    return Judge(analysis, source, session, reference, (mixed, told), metric)
 
 
 def _answers_to(

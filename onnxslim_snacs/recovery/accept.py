@@ -64,7 +64,7 @@ def recover_proved(
         few = samples.scoring.part(0, recovery_samples(work.analysis, samples.scoring.samples))
         there = Cut(work.analysis, cut.keep, cut.model, few, work.session, work.seed, work.progress)
         found = recover_cut(asked, there, judge, moved)
-        return replace(found, drift=judge.with_blend(found.model, found.drift))
+        return replace(found, drift=judge.in_full(found.model, found.drift))
 
 
 def recover_cut(asked: str, cut: Cut, judge: Judge, raw: Drift) -> Outcome:

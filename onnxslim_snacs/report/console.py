@@ -43,6 +43,8 @@ def print_report(report: Report, console: Console) -> None:
     drift = report.drift
     if drift is not None and drift.accuracy_before is not None and drift.accuracy_after is not None:
         table.add_row("top-1", f"{drift.accuracy_before:.4f}", f"{drift.accuracy_after:.4f}", "")
+    if drift is not None and drift.metric_before is not None and drift.metric_after is not None:
+        table.add_row("metric", f"{drift.metric_before:.4f}", f"{drift.metric_after:.4f}", "")
     if report.latency is not None:
         before, after = 1e3 * report.latency.before, 1e3 * report.latency.after
         kept = f"{100 * report.latency.ratio:.1f} %"

@@ -18,6 +18,7 @@ import typer
 
 from onnxslim_snacs.cli.app import app
 from onnxslim_snacs.config import CompressConfig, DataConfig, ReleasedConfig
+from onnxslim_snacs.config.fields import in_files
 from onnxslim_snacs.judge.drift import Drift
 from onnxslim_snacs.judge.judge import Judge
 from onnxslim_snacs.judge.stopwatch import Latency, LatencyWatch
@@ -304,6 +305,31 @@ def max_drop(kit: Kit) -> None:
         report = kit.compress(*line)
         assert report["notes"]["max_drop"] == most
         found[most] = report["drift"]["rel_error"]
+        assert 0 < found[most] <= most
+    assert found[0.45] > 0.15
+
+
+#: How much of the network is left, in shares of its 120 weights.
+SIZE_LEFT = """
+import onnx
+from math import prod
+
+def left(data):
+    return sum(prod(t.dims) for t in onnx.ModelProto.FromString(data).graph.initializer) / 120
+"""
+
+
+def judge(kit: Kit) -> None:
+    (kit.folder / "size_left.py").write_text(SIZE_LEFT)
+    kit.patch.chdir(kit.folder)
+    found = {}
+    for most in (0.15, 0.45):
+        line = (*QUICK[:2], "--recover", "none", "--data", kit.data(), "--max-drop", most)
+        report = kit.compress(*line, "--judge", "size_left:left")
+        drift = report["drift"]
+        assert drift["metric_before"] == 1.0
+        assert drift["metric_after"] == report["after"]["params"] / 120
+        found[most] = 1.0 - drift["metric_after"]
         assert 0 < found[most] <= most
     assert found[0.45] > 0.15
 
@@ -620,6 +646,7 @@ CASES: dict[str, Case] = {
     "compress --target": target,
     "compress --ratio": ratio,
     "compress --max-drop": max_drop,
+    "compress --judge": judge,
     "compress --allow-slower": allow_slower,
     "compress --criterion": criterion,
     "compress --allocation": allocation,
@@ -692,6 +719,7 @@ NAMES = {
     "input_shapes": "--input-shape",
     "options": "--option",
     "sample_axes": "--sample-axis",
+    "metric": "--judge",
 }
 #: Commands of which it is shown that their functions are given the option; what these make of it is
 #: shown beside those: tests/training/test_finetune.py, tests/passes/test_rotate.py.
@@ -795,7 +823,7 @@ def test_option_arrives(option: str, kit: Kit) -> None:
         f"{command} {field.name}"
         for command, config in (("compress", CompressConfig), ("released", ReleasedConfig))
         for field in (*fields(DataConfig), *fields(config))
-        if field.name != "data"
+        if field.name != "data" and in_files(field)
     ],
 )
 def test_every_field_of_the_configuration_is_an_option(field: str) -> None:

@@ -64,6 +64,8 @@ def _fits(value: Any, hint: Any) -> bool:
     text = str(hint)
     if isinstance(value, InMemory):
         return "Any" in text
+    if callable(value):
+        return "Callable" in text
     kinds = {"int": int, "float": float, "str": str, "bool": bool, "tuple": tuple}
     named = [kind for word, kind in kinds.items() if word in text.split("[")[0].split(" | ")]
     named += [kind for word, kind in kinds.items() if f"<class '{word}'>" == text]
