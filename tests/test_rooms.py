@@ -17,6 +17,7 @@ ROOMS = (
     "errors",
     "config",
     "progress",
+    "cluster",
     "ir",
     "model",
     "torch_graph",

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from onnxslim_snacs.errors import FileSystemError, foreign
+
 _OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 #: Longer names are hashed: file systems allow 255 bytes, and some are for the rest of a draft's.
 _LONGEST = 200
@@ -192,3 +194,25 @@ def sync_folder(folder: Path) -> None:
     except OSError as error:
         if error.errno not in _NO_SYNC:
             raise
+
+
+def put_text(path: Path, text: str) -> None:
+    """Write a file that is there whole or not at all.
+
+    Args:
+        path: where to; what lies there is replaced.
+        text: what to write.
+
+    Raises:
+        FileSystemError: it cannot be written.
+    """
+    try:
+        with new_file(path) as file:
+            file.write(text.encode("utf-8", "backslashreplace"))
+            file.finish(path)
+            os.replace(file.path, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise FileSystemError(
+            f"{foreign(path)} cannot be written ({foreign(error.strerror or error)})"
+        ) from error

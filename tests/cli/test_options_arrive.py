@@ -17,7 +17,7 @@ import pytest
 import typer
 
 from onnxslim_snacs.cli.app import app
-from onnxslim_snacs.config import CompressConfig, DataConfig, ReleasedConfig
+from onnxslim_snacs.config import CompressConfig, DataConfig, Drop, Ratio, ReleasedConfig
 from onnxslim_snacs.config.fields import in_files
 from onnxslim_snacs.judge.drift import Drift
 from onnxslim_snacs.judge.judge import Judge
@@ -737,7 +737,7 @@ HANDED: dict[str, dict[str, tuple[str, Callable[[Any], object], object]]] = {
         "--threads": ("3", lambda given: given.threads, 3),
         "--provider": ("cpu", lambda given: given.provider, "cpu"),
     }
-    for command in ("finetune", "rotate", "apply")
+    for command in ("finetune", "rotate", "apply", "sweep")
 }
 HANDED["finetune"] |= {
     "--teacher": ("T.onnx", lambda given: str(given.teacher), "T.onnx"),
@@ -752,6 +752,22 @@ HANDED["finetune"] |= {
 
 
 HANDED["apply"] |= {"--recover": ("bias", lambda given: given.recover, "bias")}
+HANDED["sweep"] |= {
+    "--target": (
+        "macs=0.5,bytes=0.4",
+        lambda given: given.goals[0].shares,
+        {"macs": 0.5, "bytes": 0.4},
+    ),
+    "--ratio": ("0.3", lambda given: given.goals, [Ratio(0.3)]),
+    "--max-drop": ("0.02", lambda given: given.goals, [Drop(0.02)]),
+    "--criterion": ("l2", lambda given: given.criteria, ["l2"]),
+    "--allocation": ("scores", lambda given: given.allocation, "scores"),
+    "--tries": ("2", lambda given: given.tries, 2),
+    "--recover": ("bias", lambda given: given.recover, "bias"),
+    "--allow-inexact": ("", lambda given: given.allow_inexact, True),
+    "--jobs": ("3", lambda given: given.jobs, 3),
+    "--cluster": ("local:2", lambda given: given.cluster, "local:2"),
+}
 
 
 class Handed(Exception):
@@ -769,6 +785,7 @@ def handed(kit: Kit, command: str, option: str) -> None:
         "finetune": (("model", "teacher", "config"), "onnxslim_snacs.commands.finetune.finetune"),
         "rotate": (("model", "data"), "onnxslim_snacs.commands.turned.rotate_file"),
         "apply": (("model", "plan"), "onnxslim_snacs.commands.apply.apply_plan"),
+        "sweep": (("models", "config"), "onnxslim_snacs.commands.sweep.sweep"),
     }[command]
 
     def note(*values: Any, **more: Any) -> None:
@@ -779,6 +796,7 @@ def handed(kit: Kit, command: str, option: str) -> None:
     line = [command, str(kit.model()), option, *([value] if value else [])]
     line += [] if option == "--data" else ["--data", "D"]
     line += ["P"] if command == "apply" else []
+    line += ["--out", "O"] if command == "sweep" else []
     line += ["--teacher", "T"] if command == "finetune" and option != "--teacher" else []
     with pytest.raises(Handed) as caught:
         raising(line)

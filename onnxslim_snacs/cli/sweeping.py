@@ -1,0 +1,172 @@
+"""Many runs at once: patterns and lists in, one call of the library, a table out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from onnxslim_snacs.cli import options
+from onnxslim_snacs.cli.arguments import (
+    DATA,
+    DEFAULT,
+    Inexact,
+    InputShape,
+    Json,
+    Layout,
+    MaxMemory,
+    MaxTime,
+    Mean,
+    Provider,
+    SampleAxis,
+    Samples,
+    Seed,
+    Size,
+    Std,
+    Threads,
+    data_config,
+    keep_within,
+)
+from onnxslim_snacs.cli.panels import (
+    BUDGET_PANEL,
+    DATA_PANEL,
+    MACHINE_PANEL,
+    METHOD_PANEL,
+    OUTPUT_PANEL,
+    criteria_names,
+    one_of,
+)
+from onnxslim_snacs.cli.terminal import finish, progress_bars, screen, write_stdout
+from onnxslim_snacs.config import ALLOCATIONS, RECOVER, Budget, CompressConfig, Drop, Goal, Ratio
+
+
+def sweep(
+    models: Annotated[
+        list[str],
+        typer.Argument(metavar="MODELS...", help="Files, folders, or patterns in quotes."),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option("-o", "--out", help="Folder of the results.", rich_help_panel=OUTPUT_PANEL),
+    ],
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data",
+            metavar="PATH",
+            help="As for compress; {stem} and {folder} stand for the model's name and folder.",
+            rich_help_panel=DATA_PANEL,
+        ),
+    ] = None,
+    samples: Samples = None,
+    mean: Mean = None,
+    std: Std = None,
+    size: Size = None,
+    layout: Layout = DATA.layout,
+    input_shape: InputShape = None,
+    sample_axis: SampleAxis = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE[,...]",
+            help="A budget, e.g. macs=0.5 or macs=0.5,bytes=0.4; each option is runs of its own.",
+            rich_help_panel=BUDGET_PANEL,
+        ),
+    ] = None,
+    ratio: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="A share of all units to remove (repeatable).", rich_help_panel=BUDGET_PANEL
+        ),
+    ] = None,
+    max_drop: Annotated[
+        list[float] | None,
+        typer.Option(help="A drop that is tolerated (repeatable).", rich_help_panel=BUDGET_PANEL),
+    ] = None,
+    criterion: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="See `snacs-onnx criteria` (repeatable).",
+            autocompletion=criteria_names,
+            rich_help_panel=METHOD_PANEL,
+        ),
+    ] = None,
+    allocation: Annotated[
+        str, one_of("--allocation", ALLOCATIONS, "How groups share the cut.", METHOD_PANEL)
+    ] = DEFAULT.allocation,
+    tries: Annotated[
+        int,
+        typer.Option(
+            help="With --target: allocations that are recovered and compared.",
+            rich_help_panel=METHOD_PANEL,
+        ),
+    ] = DEFAULT.tries,
+    recover: Annotated[
+        str, one_of("--recover", RECOVER, "Re-fit what is left.", METHOD_PANEL)
+    ] = DEFAULT.recover,
+    allow_inexact: Inexact = False,
+    jobs: Annotated[
+        int,
+        typer.Option(
+            "-j",
+            "--jobs",
+            min=1,
+            max=256,
+            help="Runs at a time on this machine.",
+            rich_help_panel=MACHINE_PANEL,
+        ),
+    ] = 1,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Instead: a Dask scheduler's address, or local:N.",
+            rich_help_panel=MACHINE_PANEL,
+        ),
+    ] = None,
+    seed: Seed = DEFAULT.seed,
+    threads: Threads = DEFAULT.threads,
+    provider: Provider = DEFAULT.provider,
+    max_memory: MaxMemory = None,
+    max_time: MaxTime = None,
+    json: Json = False,
+) -> None:
+    """Compress many models to many budgets by many criteria; goes on where it was interrupted."""
+    keep_within(max_memory, max_time)
+    goals: list[Goal] = [
+        *(Budget(options.targets(text.split(","))) for text in target or ()),
+        *(Ratio(share) for share in ratio or ()),
+        *(Drop(most) for most in max_drop or ()),
+    ]
+    config = CompressConfig(
+        data=data_config(data, samples, mean, std, size, layout, input_shape, sample_axis),
+        allocation=allocation,
+        tries=tries,
+        recover=recover,
+        allow_inexact=allow_inexact,
+        seed=seed,
+        threads=threads,
+        provider=provider,
+    )
+    from onnxslim_snacs.commands.sweep import ending
+    from onnxslim_snacs.commands.sweep import sweep as run_all
+    from onnxslim_snacs.report.grid import print_rows, rows_to_json
+
+    with progress_bars() as bars:
+        rows = run_all(
+            models,
+            config,
+            out=out,
+            goals=goals,
+            criteria=criterion or (),
+            jobs=jobs,
+            cluster=cluster,
+            progress=bars.progress,
+        )
+    if json:
+        write_stdout(rows_to_json(rows))
+    else:
+        print_rows(rows, screen())
+    finish()
+    raise typer.Exit(ending(rows))
