@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 
 from onnxslim_snacs.commands import sweep as home
-from onnxslim_snacs.commands.cells import Cell, run_cell
+from onnxslim_snacs.commands.cells import run_cell
 from onnxslim_snacs.commands.sweep import ending, find_models, sweep
-from onnxslim_snacs.config import Budget, CompressConfig, DataConfig, Drop, Ratio
+from onnxslim_snacs.config import Budget, CompressConfig, DataConfig, Drop, Goal, Ratio
 from onnxslim_snacs.errors import UsageError
 from onnxslim_snacs.report.grid import Row
 from tests.cli.conftest import Cli, cli  # noqa: F401
@@ -42,8 +44,9 @@ def here(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> lis
     if "processes" in request.keywords:
         return made
 
-    def run(address: object, jobs: object, function: object, tasks: list[Cell]) -> object:
-        for number, cell in enumerate(tasks):
+    def run(*given: object) -> Iterator[tuple[int, Row]]:
+        cells: Any = given[-1]
+        for number, cell in enumerate(cells):
             made.append(cell.goal)
             yield number, run_cell(cell)
 
@@ -53,7 +56,7 @@ def here(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> lis
 
 def test_there_is_a_row_for_each_model_goal_and_criterion(tmp_path: Path) -> None:
     models = [save(tmp_path / "a.onnx"), save(tmp_path / "b.onnx")]
-    goals = [Ratio(0.25), Ratio(0.5), Budget({"params": 0.7})]
+    goals: list[Goal] = [Ratio(0.25), Ratio(0.5), Budget({"params": 0.7})]
     rows = sweep(models, PLAIN, out=tmp_path / "o", goals=goals, criteria=["l1", "random"])
     asked = [(Path(row.model).stem, row.goal, row.criterion) for row in rows]
     texts = ["ratio=0.25", "ratio=0.5", "params=0.7"]
@@ -106,11 +109,11 @@ def test_an_interrupted_sweep_ends_with_the_same_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, out = save(tmp_path / "a.onnx"), tmp_path / "o"
-    goals = [Ratio(0.25), Ratio(0.5), Drop(0.5)]
-    whole = home.run_on
+    goals: list[Goal] = [Ratio(0.25), Ratio(0.5), Drop(0.5)]
+    whole: Any = vars(home)["run_on"]
 
-    def broken(*given: object) -> object:
-        yield next(iter(whole(*given)))  # type: ignore[arg-type]
+    def broken(*given: object) -> Iterator[object]:
+        yield next(iter(whole(*given)))
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -137,8 +140,8 @@ def test_the_table_is_written_as_json_and_csv(tmp_path: Path) -> None:
 
 def test_each_model_has_its_own_data(tmp_path: Path) -> None:
     models = [save(tmp_path / name / "net.onnx") for name in ("one", "two")]
-    for name, rows in (("one", 40), ("two", 80)):
-        drawn = np.random.default_rng(0).standard_normal((rows, 4)).astype(np.float32)
+    for name, count in (("one", 40), ("two", 80)):
+        drawn = np.random.default_rng(0).standard_normal((count, 4)).astype(np.float32)
         np.savez(tmp_path / name / "net.npz", x=drawn)
     config = CompressConfig(criterion="l1", data=DataConfig("{folder}/{stem}.npz"))
     rows = sweep(models, config, out=tmp_path / "o", goals=[Ratio(0.25)])
