@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from onnxslim_snacs import __version__
-from onnxslim_snacs.cli import cutting, looking, making, sweeping, tuning
+from onnxslim_snacs.cli import comparing, cutting, looking, making, sweeping, tuning
 from onnxslim_snacs.cli.panels import EPILOG
 from onnxslim_snacs.cli.signals import (
     begin,
@@ -65,6 +65,7 @@ COMMANDS = (
     cutting.compress,
     making.released,
     sweeping.sweep,
+    comparing.compare,
     tuning.finetune,
     making.rotate,
     looking.inspect,

@@ -116,7 +116,7 @@ def compress(
     cut = prove_cut(work, decision.keep)
     final = None if judge is None else recover_proved(work, config.recover, cut, samples, judge)
     latency = _latency(work, config, samples.judging, cut if final is None else final)
-    plan = _plan(work, config, decision, final, source)
+    plan = plan_of(work, config, decision, final, source)
     report = _report(work, config, decision, cut, final, out)
     report = asked(with_curves(report, scores.notes), config, out)
     report = replace(
@@ -193,13 +193,14 @@ def _latency(
     return latency
 
 
-def _plan(
+def plan_of(
     work: Work,
     config: CompressConfig,
     decision: Decision,
     final: Outcome | None,
     source: CalibrationSource,
 ) -> Plan:
+    """The plan of a decision, with the re-fit that followed, if there was one."""
     ir = work.analysis.ir
     plan = make_plan(work.graph, ir, decision.kept, allow_inexact=config.loosens_norms)
     plan = replace(plan, sizes=work.analysis.facts.first_sizes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -23,8 +24,16 @@ REFIT_WEIGHT = 2.0
 _JOINED = "joined with the costs after a re-fit"
 
 
+#: Where the second moments of what layers read come from; several runs on one model share them.
+MomentsOf = Callable[[ScoreContext], Consumers]
+
+
 def rank(
-    work: Work, config: CompressConfig, criterion: Criterion, scoring: CalibrationSource
+    work: Work,
+    config: CompressConfig,
+    criterion: Criterion,
+    scoring: CalibrationSource,
+    moments_of: MomentsOf = moments_for,
 ) -> ScoreResult:
     """Score all units, and measure how much of the cut each group bears.
 
@@ -33,27 +42,34 @@ def rank(
         config: what was asked for.
         criterion: what orders the units of a group.
         scoring: samples to score with.
+        moments_of: finds the second moments of what layers read, where they are needed.
     """
     context = score_context(work, scoring)
-    curved = config.measures_curves
-    # ranks compare within a group only: where scores decide between groups, they stay as they are
-    joins = criterion.joins_refit and config.allocation != "scores"
-    consumers: Consumers | None = None
     with work.clock.stage("score"):
-        result = criterion.score(context)
-        if refits(config.recover, context) and (curved or joins):
-            consumers = moments_for(context)
-        tied = _tied(context, result)
-        if consumers is not None and joins:
-            result = joined_with_refit(context, result, consumers)
-            tied = [name for name in tied if name not in result.notes[_JOINED]]
-        if tied:
-            result = replace(result, warnings=(*result.warnings, _arbitrary(criterion, tied)))
-    if not curved:
+        result, consumers = ordered(context, config, criterion, moments_of)
+    if not config.measures_curves:
         return result
     with work.clock.stage("allocate"):
         curves_of = raw_curves if consumers is None else partial(refitted_curves, consumers)
         return by_curves(context, work.costs, result, budget_of(config.goal), curves_of)
+
+
+def ordered(
+    context: ScoreContext, config: CompressConfig, criterion: Criterion, moments_of: MomentsOf
+) -> tuple[ScoreResult, Consumers | None]:
+    """The order in which units of a group go, and the moments if recovery will re-fit by them."""
+    # ranks compare within a group only: where scores decide between groups, they stay as they are
+    joins = criterion.joins_refit and config.allocation != "scores"
+    result = criterion.score(context)
+    needs_moments = refits(config.recover, context) and (config.measures_curves or joins)
+    consumers = moments_of(context) if needs_moments else None
+    tied = _tied(context, result)
+    if consumers is not None and joins:
+        result = joined_with_refit(context, result, consumers)
+        tied = [name for name in tied if name not in result.notes[_JOINED]]
+    if tied:
+        result = replace(result, warnings=(*result.warnings, _arbitrary(criterion, tied)))
+    return result, consumers
 
 
 def _tied(context: ScoreContext, result: ScoreResult) -> list[str]:

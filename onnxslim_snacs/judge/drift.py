@@ -169,6 +169,19 @@ def drift(reference: Answers, other: Answers) -> Drift:
     )
 
 
+def same_answers(reference: Answers, other: Answers) -> NDArray[np.bool_] | None:
+    """(samples,) whether the first class of each sample is the same; None if none are ranked."""
+    place, samples = class_output(reference), reference.samples
+    if place is None or _extents(reference.outputs[place]) != _extents(other.outputs[place]):
+        return None
+    before, after = (
+        np.concatenate(said.outputs[place]).reshape(samples, -1).argmax(axis=1)
+        for said in (reference, other)
+    )
+    alike: NDArray[np.bool_] = before == after
+    return alike
+
+
 def _extents(runs: Sequence[NDArray[Any]]) -> list[tuple[int, ...]]:
     return [values.shape for values in runs]
 

@@ -737,7 +737,7 @@ HANDED: dict[str, dict[str, tuple[str, Callable[[Any], object], object]]] = {
         "--threads": ("3", lambda given: given.threads, 3),
         "--provider": ("cpu", lambda given: given.provider, "cpu"),
     }
-    for command in ("finetune", "rotate", "apply", "sweep")
+    for command in ("finetune", "rotate", "apply", "sweep", "compare")
 }
 HANDED["finetune"] |= {
     "--teacher": ("T.onnx", lambda given: str(given.teacher), "T.onnx"),
@@ -751,6 +751,20 @@ HANDED["finetune"] |= {
 }
 
 
+HANDED["compare"] |= {
+    "--test": ("T.npz", lambda given: given.tests, ("T.npz",)),
+    "--target": (
+        "macs=0.4,params=0.5",
+        lambda given: given.targets,
+        ({"macs": 0.4, "params": 0.5},),
+    ),
+    "--criteria": ("l1,snacs:units=flow", lambda given: given.criteria, ("l1", "snacs:units=flow")),
+    "--recover": ("bias,none", lambda given: given.recover, ("bias", "none")),
+    "--seeds": ("7", lambda given: given.seeds, 7),
+    "--repeats": ("2", lambda given: given.repeats, 2),
+    "--damage": ("", lambda given: given.damage, True),
+    "--tries": ("1", lambda given: given.tries, 1),
+}
 HANDED["apply"] |= {"--recover": ("bias", lambda given: given.recover, "bias")}
 HANDED["sweep"] |= {
     "--target": (
@@ -786,6 +800,7 @@ def handed(kit: Kit, command: str, option: str) -> None:
         "rotate": (("model", "data"), "onnxslim_snacs.commands.turned.rotate_file"),
         "apply": (("model", "plan"), "onnxslim_snacs.commands.apply.apply_plan"),
         "sweep": (("models", "config"), "onnxslim_snacs.commands.sweep.sweep"),
+        "compare": (("model", "config"), "onnxslim_snacs.commands.compare.compare"),
     }[command]
 
     def note(*values: Any, **more: Any) -> None:

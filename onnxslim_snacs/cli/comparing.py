@@ -1,0 +1,130 @@
+"""The command that compares."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from onnxslim_snacs.cli import options
+from onnxslim_snacs.cli.arguments import (
+    DATA,
+    Data,
+    Force,
+    InputShape,
+    Json,
+    Layout,
+    MaxMemory,
+    MaxTime,
+    Mean,
+    Model,
+    Provider,
+    SampleAxis,
+    Samples,
+    Seed,
+    Size,
+    Std,
+    Threads,
+    data_config,
+    keep_within,
+    warn,
+)
+from onnxslim_snacs.cli.signals import told_of_writing
+from onnxslim_snacs.cli.terminal import progress_bars, screen, write_stdout
+from onnxslim_snacs.config.comparison import CompareConfig
+
+_DEFAULT = CompareConfig()
+
+
+def compare(
+    model: Model,
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", help="Folder of the results. Default: MODEL.compare."),
+    ] = None,
+    data: Data = None,
+    samples: Samples = None,
+    mean: Mean = None,
+    std: Std = None,
+    size: Size = None,
+    layout: Layout = DATA.layout,
+    input_shape: InputShape = None,
+    sample_axis: SampleAxis = None,
+    test: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATH", help="Further samples to judge results by (repeatable)."),
+    ] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=SHARE[,...]", help="A budget, as of `compress` (repeatable: another one)."
+        ),
+    ] = None,
+    criteria: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME[:OPTION=VALUE],...", help="Which criteria; all that there are by default."
+        ),
+    ] = None,
+    recover: Annotated[
+        str, typer.Option(metavar="HOW,...", help="Ways to recover accuracy, as of `compress`.")
+    ] = ",".join(_DEFAULT.recover),
+    seeds: Annotated[int, typer.Option(help="How often `random` is drawn.")] = _DEFAULT.seeds,
+    repeats: Annotated[
+        int, typer.Option(help="How often each other criterion runs, with other seeds.")
+    ] = _DEFAULT.repeats,
+    damage: Annotated[
+        bool,
+        typer.Option(help="Hold scores against what taking single units away costs."),
+    ] = _DEFAULT.damage,
+    tries: Annotated[
+        int, typer.Option(help="Allocations that are recovered and compared, as of `compress`.")
+    ] = _DEFAULT.tries,
+    seed: Seed = _DEFAULT.seed,
+    threads: Threads = _DEFAULT.threads,
+    provider: Provider = _DEFAULT.provider,
+    max_memory: MaxMemory = None,
+    max_time: MaxTime = None,
+    json: Json = False,
+    force: Force = False,
+) -> None:
+    """Criteria, budgets and recoveries side by side; what is in the folder is not done again."""
+    keep_within(max_memory, max_time)
+    config = CompareConfig(
+        data=data_config(data, samples, mean, std, size, layout, input_shape, sample_axis),
+        tests=tuple(test or ()),
+        targets=tuple(options.targets(text.split(",")) for text in target)
+        if target
+        else _DEFAULT.targets,
+        criteria=_listed(criteria),
+        recover=_listed(recover),
+        seeds=seeds,
+        repeats=repeats,
+        damage=damage,
+        tries=tries,
+        seed=seed,
+        threads=threads,
+        provider=provider,
+    )
+    from onnxslim_snacs.commands.compare import compare as run
+    from onnxslim_snacs.report import to_json
+    from onnxslim_snacs.report.make import NO_DATA
+    from onnxslim_snacs.report.trials import print_trials
+
+    if data is None:
+        warn([NO_DATA])
+    folder = out or model.with_name(f"{model.stem}.compare")
+    with progress_bars() as bars:
+        done = run(
+            model, config, out=folder, overwrite=force, progress=told_of_writing(bars.progress)
+        )
+    if json:
+        write_stdout(to_json(done))
+    else:
+        print_trials(done, screen())
+
+
+def _listed(text: str | None) -> tuple[str, ...]:
+    """What stands between commas."""
+    return tuple(part.strip() for part in (text or "").split(",") if part.strip())
