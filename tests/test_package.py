@@ -108,6 +108,7 @@ def test_the_wheel_holds_everything(tmp_path: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     files = {str(p.relative_to(ROOT)) for p in PACKAGE.rglob("*.py")}
     files |= {f"onnxslim_snacs/passes/{p.name}" for p in (ROOT / "passes").glob("*.py")}
-    files |= {str(p.relative_to(ROOT)) for p in PACKAGE.rglob("published/*.json")}
+    for kind in ("published/*.json", "*.css"):
+        files |= {str(p.relative_to(ROOT)) for p in PACKAGE.rglob(kind)}
     assert files | {"onnxslim_snacs/py.typed"} == {n for n in names if ".dist-info/" not in n}
     assert any(n.endswith("licenses/LICENSE") for n in names)

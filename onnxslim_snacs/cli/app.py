@@ -72,6 +72,7 @@ COMMANDS = (
     making.apply,
     looking.verify,
     looking.bench,
+    making.report,
     looking.criteria,
     looking.schema,
 )

@@ -117,6 +117,15 @@ ReportOut = Annotated[
     Path | None,
     typer.Option("--report", help="Write the report here as JSON.", rich_help_panel=OUTPUT_PANEL),
 ]
+HtmlOut = Annotated[
+    Path | None,
+    typer.Option(
+        "--html",
+        metavar="REPORT.html",
+        help="Write the report here as a page: one file, for any browser.",
+        rich_help_panel=OUTPUT_PANEL,
+    ),
+]
 MaxMemory = Annotated[
     str | None,
     typer.Option(

@@ -13,6 +13,7 @@ from onnxslim_snacs.cli.arguments import (
     DEFAULT,
     Data,
     Force,
+    HtmlOut,
     Inexact,
     InputShape,
     Json,
@@ -185,6 +186,7 @@ def compress(
         Path | None, typer.Option(help="Write the plan here.", rich_help_panel=OUTPUT_PANEL)
     ] = None,
     report: ReportOut = None,
+    html: HtmlOut = None,
     max_memory: MaxMemory = None,
     max_time: MaxTime = None,
     config_file: Config = None,
@@ -231,6 +233,7 @@ def compress(
             out=out or beside(model),
             plan_out=plan_out,
             report_out=report,
+            html_out=html,
             overwrite=force,
             progress=told_of_writing(bars.progress),
             told=lambda done: show(done, json=json, bars=bars),

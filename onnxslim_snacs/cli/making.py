@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from onnxslim_snacs.cli import options
 from onnxslim_snacs.cli.arguments import (
@@ -14,6 +15,7 @@ from onnxslim_snacs.cli.arguments import (
     RELEASED,
     Data,
     Force,
+    HtmlOut,
     InputShape,
     Json,
     Layout,
@@ -47,9 +49,7 @@ from onnxslim_snacs.cli.terminal import (
 )
 from onnxslim_snacs.config import RECOVER, ReleasedConfig
 from onnxslim_snacs.config.checks import MOST_THREADS
-from onnxslim_snacs.errors import (
-    UsageError,
-)
+from onnxslim_snacs.errors import UsageError, foreign
 from onnxslim_snacs.progress import silent
 
 
@@ -84,6 +84,7 @@ def released(
     threads: Threads = RELEASED.threads,
     provider: Provider = RELEASED.provider,
     report: ReportOut = None,
+    html: HtmlOut = None,
     max_memory: MaxMemory = None,
     max_time: MaxTime = None,
     json: Json = False,
@@ -118,6 +119,7 @@ def released(
             config,
             out=out or beside(model),
             report_out=report,
+            html_out=html,
             overwrite=force,
             progress=told_of_writing(bars.progress),
             told=lambda done: show(done, json=json, bars=bars),
@@ -201,6 +203,7 @@ def apply(
         ),
     ] = None,
     report: ReportOut = None,
+    html: HtmlOut = None,
     max_memory: MaxMemory = None,
     max_time: MaxTime = None,
     json: Json = False,
@@ -216,6 +219,7 @@ def apply(
             plan,
             out=out or beside(model),
             report_out=report,
+            html_out=html,
             overwrite=force,
             data=data_config(data, samples, mean, std, size, layout, input_shape, sample_axis),
             recover=recover,
@@ -223,3 +227,16 @@ def apply(
             progress=told_of_writing(bars.progress),
             told=lambda done: show(done, json=json, bars=bars),
         )
+
+
+def report(
+    report: Annotated[Path, typer.Argument(metavar="REPORT.json", help="What --report wrote.")],
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Default: REPORT.html.")] = None,
+    force: Force = False,
+) -> None:
+    """A report as a page for any browser: one file, no network, no script."""
+    from onnxslim_snacs.commands.render import write_page
+
+    place = out or report.with_suffix(".html")
+    write_page(report, place, overwrite=force)
+    screen().print(f"written: {escape(foreign(place))}", soft_wrap=True)

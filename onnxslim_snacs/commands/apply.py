@@ -39,6 +39,7 @@ def apply_plan(
     *,
     out: Path | str | None = None,
     report_out: Path | str | None = None,
+    html_out: Path | str | None = None,
     overwrite: bool = False,
     data: DataConfig | None = None,
     recover: str = "auto",
@@ -53,6 +54,7 @@ def apply_plan(
         plan: what `compress` has decided, perhaps edited by hand; or the file that holds it.
         out: where to write the result; None writes nothing.
         report_out: where to write the report; it comes into its place together with the model.
+        html_out: where to write the report as a page, likewise.
         overwrite: whether existing files may be replaced.
         data: the samples to re-fit with, read as the plan says where this says nothing else; sizes
             of inputs that cannot be guessed.
@@ -80,6 +82,7 @@ def apply_plan(
             None,
             report_out,
             overwrite=overwrite,
+            html=html_out,
             inputs=(*plan_files, *files_of(read)),
         )
     with clock.stage("data"):

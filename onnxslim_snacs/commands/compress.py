@@ -55,6 +55,7 @@ def compress(
     out: Path | str | None = None,
     plan_out: Path | str | None = None,
     report_out: Path | str | None = None,
+    html_out: Path | str | None = None,
     overwrite: bool = False,
     progress: Progress = silent,
     told: Told = nobody,
@@ -68,6 +69,7 @@ def compress(
         out: where to write the result; None writes nothing.
         plan_out: where to write the plan; it comes into its place together with the model.
         report_out: where to write the report, likewise.
+        html_out: where to write the report as a page, likewise.
         overwrite: whether existing files may be replaced.
         progress: told (stage, done, total); the last stage is "write".
         told: told the result before its files are written; if it raises, none is.
@@ -91,6 +93,7 @@ def compress(
             plan_out,
             report_out,
             overwrite=overwrite,
+            html=html_out,
             inputs=files_of(config.data),
         )
     with clock.stage("data"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from onnxslim_snacs.activations.samples import split
 from onnxslim_snacs.activations.sources import CalibrationSource, files_of, open_source
 from onnxslim_snacs.config import FinetuneConfig
 from onnxslim_snacs.config.fields import checked
+from onnxslim_snacs.config.line import as_options
 from onnxslim_snacs.errors import InputRefused, UsageError, foreign
 from onnxslim_snacs.judge.drift import Drift, answers, drift
 from onnxslim_snacs.model.external import external_files
@@ -25,8 +26,10 @@ from onnxslim_snacs.model.stored import stored_tensors
 from onnxslim_snacs.model.targets import check_targets
 from onnxslim_snacs.plan.plan import model_digest
 from onnxslim_snacs.progress import Clock, Progress, silent
+from onnxslim_snacs.report.make import versions
 from onnxslim_snacs.report.report import to_json
 from onnxslim_snacs.report.training import TrainingReport
+from onnxslim_snacs.report.training_page import training_page
 from onnxslim_snacs.torch_graph.network import open_network
 from onnxslim_snacs.torch_graph.put_back import with_weights
 from onnxslim_snacs.torch_graph.threads import torch_threads
@@ -47,6 +50,7 @@ def finetune(
     *,
     out: Path | str | None = None,
     report_out: Path | str | None = None,
+    html_out: Path | str | None = None,
     checkpoint: Path | str | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -61,6 +65,7 @@ def finetune(
         config: how.
         out: where to write the result; None writes nothing.
         report_out: where to write the report; it comes into its place together with the model.
+        html_out: where to write the report as a page, likewise.
         checkpoint: where to write down how training stands; gone when it ends by itself.
         resume: go on from the checkpoint, if there is one.
         overwrite: whether existing files may be replaced.
@@ -76,7 +81,7 @@ def finetune(
     with clock.stage("load"):
         student, original = load_model(Path(path)), load_model(Path(teacher))
         read = (*_files(path, student), *_files(teacher, original), *files_of(config.data))
-        places = _places(read, out, report_out, overwrite=overwrite)
+        places = _places(read, (out, report_out, html_out), overwrite=overwrite)
         _require_alike(student, original, teacher)
     session = SessionConfig(resolve_provider(config.provider), config.threads)
     with clock.stage("data"):
@@ -122,12 +127,24 @@ def finetune(
         stopped=trained.stopped,
         curve=trained.curve,
         timings=clock.seconds,
+        config=config,
+        command=_line(path, teacher, config, out),
+        versions=versions(),
     )
     progress("write", 0, 1)
     _write(model, places, report, student.base_dir, read, overwrite=overwrite)
     if note is not None and not trained.stopped:
         note.unlink(missing_ok=True)
     return model, report
+
+
+def _line(
+    path: Path | str, teacher: Path | str, config: FinetuneConfig, out: Path | str | None
+) -> tuple[str, ...]:
+    """The command line that trains so again."""
+    place = () if out is None else ("-o", str(out))
+    given = ("--teacher", str(teacher), *as_options(config), *place)
+    return ("snacs-onnx", "finetune", str(path), *given)
 
 
 def _files(path: Path | str, graph: ModelGraph) -> list[Path]:
@@ -137,33 +154,31 @@ def _files(path: Path | str, graph: ModelGraph) -> list[Path]:
 
 
 def _places(
-    read: Iterable[Path],
-    out: Path | str | None,
-    report: Path | str | None,
-    *,
-    overwrite: bool,
-) -> tuple[Path | None, Path | None]:
-    """Where model and report go, and that they can."""
-    if out is None and report is not None:
+    read: Iterable[Path], files: Sequence[Path | str | None], *, overwrite: bool
+) -> tuple[Path | None, ...]:
+    """Where model, report and page go, and that they can."""
+    if files[0] is None and any(files[1:]):
         raise UsageError("the report is written together with the model: give `out`")
-    places = (None if out is None else Path(out), None if report is None else Path(report))
+    places = tuple(None if file is None else Path(file) for file in files)
     check_targets(places, read, overwrite=overwrite)
     return places
 
 
 def _write(
     model: ModelProto,
-    places: tuple[Path | None, Path | None],
+    places: tuple[Path | None, ...],
     report: TrainingReport,
     base_dir: Path | None,
     read: Iterable[Path],
     *,
     overwrite: bool,
 ) -> None:
-    out, report_out = places
+    out, report_out, html_out = places
     if out is None:
         return
     beside = {} if report_out is None else {report_out: to_json(report)}
+    if html_out is not None:
+        beside[html_out] = training_page(report)
     save_model(model, out, base_dir=base_dir, inputs=read, overwrite=overwrite, beside=beside)
 
 

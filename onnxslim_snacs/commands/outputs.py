@@ -15,6 +15,7 @@ from onnxslim_snacs.model.stored import stored_tensors
 from onnxslim_snacs.model.targets import check_targets
 from onnxslim_snacs.plan.written import plan_to_json
 from onnxslim_snacs.progress import Clock, Progress
+from onnxslim_snacs.report.page import page
 from onnxslim_snacs.report.report import to_json
 
 #: Told what a run gives before its files are written.
@@ -34,6 +35,7 @@ class Outputs:
         model: where the result goes; None writes nothing.
         plan: where the plan goes, if anywhere.
         report: where the report goes, if anywhere.
+        html: where the report goes as a page, if anywhere.
         overwrite: whether existing files may be replaced.
     """
 
@@ -42,6 +44,7 @@ class Outputs:
     plan: Path | None
     report: Path | None
     overwrite: bool
+    html: Path | None = None
 
     @staticmethod
     def of(
@@ -53,6 +56,7 @@ class Outputs:
         *,
         overwrite: bool,
         inputs: Iterable[Path] = (),
+        html: Path | str | None = None,
     ) -> Outputs:
         """Check that everything can be written, before any work goes into it.
 
@@ -64,20 +68,22 @@ class Outputs:
             report: where the report goes.
             overwrite: whether existing files may be replaced.
             inputs: what is read beside the model: its data, a plan.
+            html: where the report goes as a page.
 
         Raises:
             FileSystemError: something cannot.
         """
-        if model is None and (plan is not None or report is not None):
+        if model is None and any(place is not None for place in (plan, report, html)):
             raise UsageError("plan and report are written together with the model: give `out`")
-        places = tuple(None if place is None else Path(place) for place in (model, plan, report))
+        files = (model, plan, report, html)
+        places = tuple(None if place is None else Path(place) for place in files)
         weights = external_files(
             (t for _, t in stored_tensors(graph.proto)), graph.base_dir or Path()
         )
         own = () if source is None else (Path(source),)
         read = (*own, *weights, *inputs)
         check_targets(places, read, overwrite=overwrite)
-        return Outputs(read, places[0], places[1], places[2], overwrite)
+        return Outputs(read, places[0], places[1], places[2], overwrite, places[3])
 
     def write(
         self, done: Compressed, base_dir: Path | None, clock: Clock, progress: Progress, told: Told
@@ -102,6 +108,8 @@ class Outputs:
             texts[self.plan] = plan_to_json(done.plan)
         if self.report is not None:
             texts[self.report] = to_json(done.report)
+        if self.html is not None:
+            texts[self.html] = page(done.report)
         progress("write", 0, 1)
         with clock.stage("write"):
             save_model(

@@ -42,6 +42,7 @@ def compress_as_released(
     *,
     out: Path | str | None = None,
     report_out: Path | str | None = None,
+    html_out: Path | str | None = None,
     overwrite: bool = False,
     progress: Progress = silent,
     told: Told = nobody,
@@ -53,6 +54,7 @@ def compress_as_released(
         config: what to do.
         out: where to write the result; None writes nothing.
         report_out: where to write the report; it comes into its place together with the model.
+        html_out: where to write the report as a page, likewise.
         overwrite: whether existing files may be replaced.
         progress: told (stage, done, total); the last stage is "write".
         told: told the result before its files are written; if it raises, none is.
@@ -71,6 +73,7 @@ def compress_as_released(
             None,
             report_out,
             overwrite=overwrite,
+            html=html_out,
             inputs=files_of(config.data),
         )
     with clock.stage("data"):

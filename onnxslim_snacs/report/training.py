@@ -10,8 +10,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from onnxslim_snacs.config import FinetuneConfig
 from onnxslim_snacs.errors import foreign
 from onnxslim_snacs.judge.drift import Drift
+from onnxslim_snacs.report.report import FORMAT
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,10 @@ class TrainingReport:
         stopped: why it ended before its time, "" if it did not.
         curve: (step, error, agreement) on held-out samples.
         timings: seconds by stage.
+        format: version of this schema.
+        config: what was asked for.
+        command: the command line that repeats the run, one argument each.
+        versions: of this package and those that it stands on.
     """
 
     model: str
@@ -50,6 +56,10 @@ class TrainingReport:
     stopped: str
     curve: tuple[tuple[int, float, float | None], ...]
     timings: Mapping[str, float] = field(default_factory=dict)
+    format: int = FORMAT
+    config: FinetuneConfig | None = None
+    command: tuple[str, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
 
 
 def print_training(report: TrainingReport, console: Console) -> None:

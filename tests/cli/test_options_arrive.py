@@ -705,6 +705,7 @@ ELSEWHERE = {
     "--out": "test_files",
     "--plan-out": "test_files",
     "--report": "test_files",
+    "--html": "test_page_files",
     "--force": "test_exit_codes",
     "--json": "test_commands",
     "--auto": "test_budgets",

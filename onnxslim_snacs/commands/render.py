@@ -1,0 +1,59 @@
+"""A report that was written as JSON, made a page."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from onnxslim_snacs.config.fields import checked
+from onnxslim_snacs.config.plain import from_plain
+from onnxslim_snacs.errors import InputRefused, UsageError, foreign
+from onnxslim_snacs.model.atomic import new_file, sync_folder
+from onnxslim_snacs.model.targets import check_targets
+from onnxslim_snacs.model.text import read_text
+from onnxslim_snacs.report.page import page
+from onnxslim_snacs.report.report import report_from_json
+from onnxslim_snacs.report.training import TrainingReport
+from onnxslim_snacs.report.training_page import training_page
+
+#: What a text raises that is no report, or one that contradicts itself.
+_NO_REPORT = (
+    *(UsageError, ValueError, RecursionError, LookupError, ArithmeticError),
+    *(TypeError, AttributeError),
+)
+
+
+@checked
+def write_page(report: Path | str, out: Path | str, *, overwrite: bool = False) -> None:
+    """Write the page of a report.
+
+    Args:
+        report: what `--report` has written.
+        out: where the page goes.
+        overwrite: whether an existing file may be replaced.
+
+    Raises:
+        InputRefused: the file holds no report.
+        FileSystemError: a file cannot be read or written.
+    """
+    report, out = Path(report), Path(out)
+    check_targets((out,), (report,), overwrite=overwrite)
+    text = _page(read_text(report), str(report))
+    with new_file(out) as file:
+        file.write(text.encode("utf-8"))
+        file.finish(out)
+        os.replace(file.path, out)
+    sync_folder(out.parent)
+
+
+def _page(text: str, name: str) -> str:
+    try:
+        data = json.loads(text)
+        if not isinstance(data, dict) or "teacher" not in data:
+            return page(report_from_json(text, name))
+        return training_page(from_plain(TrainingReport, data, "report"))
+    except _NO_REPORT as error:
+        raise InputRefused(
+            f"{foreign(name)}: not a report of snacs-onnx ({foreign(error)})"
+        ) from error

@@ -1,0 +1,45 @@
+"""`--html` and `snacs-onnx report` write the same page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.cli.conftest import Cli
+
+QUICK = ("--ratio", 0.5, "--criterion", "l1")
+
+
+def test_the_page_is_written_with_the_model(
+    cli: Cli, model: Path, data: Path, tmp_path: Path
+) -> None:
+    html, report, again = (tmp_path / name for name in ("a.html", "a.json", "b.html"))
+    cli("compress", model, "--data", data, *QUICK, "--html", html, "--report", report)
+    assert "<h2>Group by group</h2>" in html.read_text()
+    cli("report", report, "-o", again)
+    assert again.read_text() == html.read_text()
+
+
+def test_what_is_there_is_not_replaced(cli: Cli, model: Path, data: Path, tmp_path: Path) -> None:
+    html = tmp_path / "a.html"
+    html.write_text("mine")
+    cli("compress", model, "--data", data, *QUICK, "--html", html, code=6)
+    assert html.read_text() == "mine"
+    assert not (tmp_path / "net.slim.onnx").exists()
+    report = tmp_path / "a.json"
+    report.write_text("{}")
+    cli("report", report, code=6)  # a.html
+    cli("report", report, "--force", code=3)
+    assert html.read_text() == "mine"
+
+
+def test_released_and_apply_write_pages(cli: Cli, model: Path, data: Path, tmp_path: Path) -> None:
+    html, plan = tmp_path / "a.html", tmp_path / "p.json"
+    cli("compress", model, *QUICK, "--recover", "none", "--plan-out", plan, "--force")
+    line = ("--html", html, "--force")
+    for command in (
+        ("apply", model, plan),
+        ("released", model, "--data", data, "--target", "params=0.9"),
+    ):
+        cli(*command, *line)
+        assert "<h2>Before and after</h2>" in html.read_text()
+        html.unlink()
