@@ -90,6 +90,12 @@ class LimitExceeded(SnacsError):
     exit_code = 7
 
 
+class RequirementMissed(SnacsError):
+    """The result is not what `--require` asks for; nothing was written."""
+
+    exit_code = 8
+
+
 class Ended(SystemExit):
     """A signal ends the run; the code is 128 and its number.  No part of somebody's sys.exit."""
 

@@ -126,6 +126,14 @@ HtmlOut = Annotated[
         rich_help_panel=OUTPUT_PANEL,
     ),
 ]
+Metadata = Annotated[
+    bool,
+    typer.Option(
+        "--metadata/--no-metadata",
+        help="Note tool, version, digest of the plan and shares kept in the model.",
+        rich_help_panel=OUTPUT_PANEL,
+    ),
+]
 MaxMemory = Annotated[
     str | None,
     typer.Option(
@@ -185,16 +193,20 @@ def beside(model: Path) -> Path:
 def show(done: Compressed, *, json: bool, bars: ProgressBars | None = None) -> None:
     """Show the result, and make sure that it has arrived: its files come into their places then."""
     from onnxslim_snacs.report import print_report, to_json
-    from onnxslim_snacs.report.make import NO_DATA
+    from onnxslim_snacs.report.make import NO_DATA  # told before the work
+    from onnxslim_snacs.report.sentences import alarm
 
     if bars is not None:
         bars.stop()
-    warn([text for text in done.report.warnings if text != NO_DATA])  # told before the work
+    said = alarm(done.report.drift)
+    warn([text for text in done.report.warnings if text not in (NO_DATA, said)])
     if json:
         write_stdout(to_json(done.report))
     else:
         print_report(done.report, screen())
     finish()
+    if said:
+        screen(stderr=True).print(f"[bold white on red] {escape(said)} ", soft_wrap=True)
 
 
 def keep_within(max_memory: str | None, max_time: float | None) -> None:

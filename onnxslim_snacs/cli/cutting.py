@@ -21,6 +21,7 @@ from onnxslim_snacs.cli.arguments import (
     MaxMemory,
     MaxTime,
     Mean,
+    Metadata,
     Model,
     Out,
     Provider,
@@ -178,6 +179,15 @@ def compress(
             rich_help_panel=BUDGET_PANEL,
         ),
     ] = "1",
+    require: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="'NAME>=X'",
+            help="Write nothing and end with code 8 unless the result has e.g. 'agreement>=0.98', "
+            "'accuracy>=0.9', 'metric>=0.9', 'error<=0.1' (repeatable).",
+            rich_help_panel=BUDGET_PANEL,
+        ),
+    ] = None,
     seed: Seed = DEFAULT.seed,
     threads: Threads = DEFAULT.threads,
     provider: Provider = DEFAULT.provider,
@@ -189,6 +199,7 @@ def compress(
     html: HtmlOut = None,
     max_memory: MaxMemory = None,
     max_time: MaxTime = None,
+    metadata: Metadata = True,
     config_file: Config = None,
     print_config: PrintConfig = False,
     json: Json = False,
@@ -217,6 +228,8 @@ def compress(
         threads=threads,
         provider=provider,
         metric=judge,
+        require=tuple(require or ()),
+        metadata=metadata,
     )
     if print_config:
         write_stdout(write_config(config))

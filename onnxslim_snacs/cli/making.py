@@ -22,6 +22,7 @@ from onnxslim_snacs.cli.arguments import (
     MaxMemory,
     MaxTime,
     Mean,
+    Metadata,
     Model,
     Out,
     Provider,
@@ -204,6 +205,7 @@ def apply(
     ] = None,
     report: ReportOut = None,
     html: HtmlOut = None,
+    metadata: Metadata = True,
     max_memory: MaxMemory = None,
     max_time: MaxTime = None,
     json: Json = False,
@@ -224,6 +226,7 @@ def apply(
             data=data_config(data, samples, mean, std, size, layout, input_shape, sample_axis),
             recover=recover,
             threads=threads,
+            metadata=metadata,
             progress=told_of_writing(bars.progress),
             told=lambda done: show(done, json=json, bars=bars),
         )

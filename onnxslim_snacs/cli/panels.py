@@ -20,6 +20,7 @@ EXIT_CODES = {
     5: "the proof failed",
     6: "a file cannot be read or written",
     7: "a limit on memory, time or size",
+    8: "the result misses --require",
 }
 EPILOG = "Exit codes: " + " · ".join(f"{code} {words}" for code, words in EXIT_CODES.items())
 

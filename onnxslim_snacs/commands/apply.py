@@ -8,6 +8,7 @@ from pathlib import Path
 from onnxslim_snacs.activations.samples import split
 from onnxslim_snacs.activations.sources import CalibrationSource, files_of, open_source
 from onnxslim_snacs.commands.outputs import Outputs, Told, nobody
+from onnxslim_snacs.commands.signature import sign
 from onnxslim_snacs.commands.start import Compressed, Setup, open_work
 from onnxslim_snacs.config import RECOVER, DataConfig
 from onnxslim_snacs.config.fields import checked
@@ -44,6 +45,7 @@ def apply_plan(
     data: DataConfig | None = None,
     recover: str = "auto",
     threads: int | None = None,
+    metadata: bool = True,
     progress: Progress = silent,
     told: Told = nobody,
 ) -> Compressed:
@@ -60,6 +62,7 @@ def apply_plan(
             of inputs that cannot be guessed.
         recover: auto re-fits as the plan says, none gives the raw cut; or the name of a method.
         threads: threads of ONNX Runtime; None takes the plan's.
+        metadata: write down in the model by what it was made, as `compress` does.
         progress: told (stage, done, total); the last stage is "write".
         told: told the result before its files are written; if it raises, none is.
 
@@ -104,7 +107,10 @@ def apply_plan(
         source = given or open_source(read, graph, seed=refit.seed, facts=facts)
         final = _refitted(work, method, cut, source, refit.share)
     made = cut.model if final is None else final.model
-    done = Compressed(made, plan, _report(work, plan, cut, final, out))
+    report = _report(work, plan, cut, final, out)
+    if metadata:
+        sign(made, plan, report)
+    done = Compressed(made, plan, report)
     outputs.write(done, graph.base_dir, clock, progress, told)
     return done
 

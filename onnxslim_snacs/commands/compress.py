@@ -8,6 +8,7 @@ from pathlib import Path
 from onnxslim_snacs.activations.distinct import require_different
 from onnxslim_snacs.activations.samples import SHARE, SHARE_AUTO, split
 from onnxslim_snacs.activations.sources import CalibrationSource, files_of, open_source
+from onnxslim_snacs.commands.gate import require_worth
 from onnxslim_snacs.commands.outputs import Outputs, Told, nobody
 from onnxslim_snacs.commands.refusals import (
     frozen_groups,
@@ -16,6 +17,7 @@ from onnxslim_snacs.commands.refusals import (
     require_prunable,
     require_runnable,
 )
+from onnxslim_snacs.commands.signature import sign
 from onnxslim_snacs.commands.start import Compressed, Setup, open_work
 from onnxslim_snacs.commands.turned import Turned, turn, width_notes
 from onnxslim_snacs.config import Budget, CompressConfig, Drop
@@ -43,6 +45,7 @@ from onnxslim_snacs.report.make import (
     with_curves,
 )
 from onnxslim_snacs.report.report import Report
+from onnxslim_snacs.report.sentences import alarm
 from onnxslim_snacs.scores import find_criterion
 from onnxslim_snacs.scores.criterion import with_options
 
@@ -134,9 +137,13 @@ def compress(
             *((few,) if few else ()),
             *warnings_of(source, work.analysis, judge),
             *scores.warnings,
+            *((said,) if (said := alarm(report.drift)) else ()),
         ),
     )
     made = cut.model if final is None else final.model
+    require_worth(report, config.require)
+    if config.metadata:
+        sign(made, plan, report)
     done = Compressed(made, plan, report)
     outputs.write(done, graph.base_dir, clock, progress, told)
     return done

@@ -150,6 +150,9 @@ class CompressConfig:
         metric: a measure of the caller's own, the larger the better, which takes the place of top-1
             under `max_drop`: a function from the bytes of a model to a number, or
             `module:function`.
+        require: conditions on the result, `agreement>=0.98` or `metric>=0.9`; if one is missed,
+            nothing is written.
+        metadata: write down in the model by what it was made, and how much was kept.
     """
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -170,6 +173,8 @@ class CompressConfig:
     threads: int = 1
     provider: str = "auto"
     metric: str | Callable[[bytes], float] | None = None
+    require: tuple[str, ...] = ()
+    metadata: bool = True
 
     def __post_init__(self) -> None:
         """Hold the values against their types, and against each other."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from onnxslim_snacs.config.memory import InMemory
+from onnxslim_snacs.config.requirements import requirement
 from onnxslim_snacs.errors import UsageError, foreign
 
 if TYPE_CHECKING:
@@ -106,6 +107,8 @@ def check_config(config: CompressConfig) -> None:
         raise UsageError("--width rotate finds principal components: give some samples, --data")
     if config.recover not in RECOVER:
         raise UsageError(f"--recover {config.recover}: expected one of {', '.join(RECOVER)}")
+    for text in config.require:
+        requirement(text)
     metric: object = config.metric
     if metric is not None and not isinstance(metric, str) and not callable(metric):
         shown = foreign(f"{metric!r} ({type(metric).__name__})")

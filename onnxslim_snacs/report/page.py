@@ -37,7 +37,7 @@ def page(report: Report) -> str:
         el("h1", foreign(Path(report.model).name), " made smaller"),
         el("p", foreign(report.output or "nothing was written"), class_="faint path"),
         _said(alarm(report.drift), "alarm"),
-        *(_said(foreign(text), "warning") for text in report.warnings),
+        *(_said(foreign(t), "warning") for t in report.warnings if t != alarm(report.drift)),
         *_before_after(report),
         *section("What was decided, and why", *(el("p", text) for text in decided(report))),
         *_curves(report),

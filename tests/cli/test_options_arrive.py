@@ -706,6 +706,8 @@ ELSEWHERE = {
     "--plan-out": "test_files",
     "--report": "test_files",
     "--html": "test_page_files",
+    "--require": "test_gate",
+    "--metadata": "test_gate",
     "--force": "test_exit_codes",
     "--json": "test_commands",
     "--auto": "test_budgets",
