@@ -25,7 +25,8 @@ def test_every_command_is_listed() -> None:
 def test_every_option_that_is_named_exists() -> None:
     root = typer.main.get_command(app)
     commands = root.commands.values()  # type: ignore[attr-defined]
-    known = {name for command in (root, *commands) for p in command.params for name in p.opts}
+    options = [p for command in (root, *commands) for p in command.params]
+    known = {name for p in options for name in (*p.opts, *p.secondary_opts)}
     named = set(re.findall(r"`(--[a-z][a-z-]*)", README)) | set(
         re.findall(r"snacs-onnx .*?(--[a-z][a-z-]*)", README)
     )
