@@ -1,7 +1,26 @@
 """Criteria: one file for each, one line for each here."""
 
 from onnxslim_snacs.errors import UsageError
-from onnxslim_snacs.scores import fisher, grasp, magnitude, random, refit, snip, taylor
+from onnxslim_snacs.scores import (
+    bn_gamma,
+    chip,
+    energy,
+    fisher,
+    flap,
+    fpgm,
+    grasp,
+    he2017,
+    hesso,
+    hrank,
+    magnitude,
+    obs,
+    random,
+    refit,
+    snip,
+    taylor,
+    thinet,
+    wanda,
+)
 from onnxslim_snacs.scores.criterion import Criterion
 from onnxslim_snacs.scores.snacs.score import GAUSSIAN, SNACS, SNACS_REFIT
 
@@ -14,11 +33,22 @@ CRITERIA: dict[str, Criterion] = {
         GAUSSIAN,
         magnitude.L1,
         magnitude.L2,
+        fpgm.FPGM,
+        bn_gamma.BN_GAMMA,
         refit.REFIT,
+        obs.OBS,
+        energy.ENERGY,
+        wanda.WANDA,
+        flap.FLAP,
+        thinet.THINET,
+        he2017.HE2017,
+        hrank.HRANK,
+        chip.CHIP,
         fisher.FISHER,
         taylor.TAYLOR,
         snip.SNIP,
         grasp.GRASP,
+        hesso.HESSO,
         random.CRITERION,
     )
 }

@@ -19,13 +19,14 @@ from onnxslim_snacs.activations.sources import Batch
 from onnxslim_snacs.layers.moments import FloatArray
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.scores.criterion import Criterion, Option, ScoreContext, ScoreResult
-from onnxslim_snacs.scores.fisher import completed
+from onnxslim_snacs.scores.fallback import completed
 from onnxslim_snacs.scores.losses import LOSS, choose_losses
 from onnxslim_snacs.scores.magnitude import producing_axes
+from onnxslim_snacs.scores.parts import NORMALISE, REDUCE, Part, together
 from onnxslim_snacs.scores.unit_gates import Losses, device_of
-from onnxslim_snacs.torch_graph.answers import answer_tensors, chosen
+from onnxslim_snacs.scores.unit_weights import batch_losses
 from onnxslim_snacs.torch_graph.late import torch
-from onnxslim_snacs.torch_graph.network import Network, open_network, run
+from onnxslim_snacs.torch_graph.network import Network, open_network
 from onnxslim_snacs.torch_graph.threads import torch_threads
 
 if TYPE_CHECKING:
@@ -43,7 +44,11 @@ def _read_temperature(text: str) -> float:
 
 
 def grasp(
-    context: ScoreContext, loss: str = "auto", temperature: float = TEMPERATURE
+    context: ScoreContext,
+    loss: str = "auto",
+    temperature: float = TEMPERATURE,
+    reduce: str = "sum",
+    normalise: str = "none",
 ) -> ScoreResult:
     """Sum of theta (H g) over each unit's filters."""
     analysis = context.analysis
@@ -57,7 +62,7 @@ def grasp(
         key: (network.values[key].detach() * value).double().cpu().numpy()
         for key, value in curved.items()
     }
-    return completed(context, _of_units(analysis, products), loss=name)
+    return completed(context, _of_units(analysis, products, reduce, normalise), loss=name)
 
 
 def _hessian_gradient(
@@ -73,10 +78,7 @@ def _hessian_gradient(
     total = context.source.samples
 
     def loss_of(batch: Batch) -> Tensor:
-        names = answer_tensors(network.graph)
-        found = run(network, batch.inputs, watched=names.values()).watched
-        cold = {output: y / temperature for output, y in chosen(found, names).items()}
-        return torch.stack(list(losses(cold, batch))).sum() / total
+        return torch.stack(list(batch_losses(network, losses, batch, temperature))).sum() / total
 
     gradient = [torch.zeros_like(w) for w in weights]
     for batch in context.source.batches(size):
@@ -96,9 +98,11 @@ def _hessian_gradient(
     return dict(zip(keys, curved, strict=True))
 
 
-def _of_units(analysis: Analysis, products: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
-    """Group -> (units,) sums over the filters that make each unit."""
-    found: dict[str, FloatArray] = {}
+def _of_units(
+    analysis: Analysis, products: Mapping[str, FloatArray], reduce: str, normalise: str
+) -> dict[str, FloatArray]:
+    """Group -> (units,) of the filters that make each unit, each filter summed."""
+    found: dict[str, list[Part]] = {}
     axes = [axis for axis in producing_axes(analysis) if axis.tensor in products]
     for group in analysis.ir.groups:
         for axis in axes:
@@ -107,8 +111,8 @@ def _of_units(analysis: Analysis, products: Mapping[str, FloatArray]) -> dict[st
                 continue
             values = np.moveaxis(products[axis.tensor], axis.dim, 0)
             part = values.reshape(len(values), -1).sum(axis=1)[index].sum(axis=1)
-            found[group.id] = found.get(group.id, 0.0) + part
-    return found
+            found.setdefault(group.id, []).append(Part(part))
+    return {group: together(parts, reduce, normalise) for group, parts in found.items()}
 
 
 GRASP = Criterion(
@@ -116,5 +120,10 @@ GRASP = Criterion(
     "how much the flow of gradients suffers as a unit goes (Wang et al. 2020), before training",
     grasp,
     needs=("weights", "gradients", "labels"),
-    options=(LOSS, Option("temperature", _read_temperature, "by which answers are divided")),
+    options=(
+        LOSS,
+        Option("temperature", _read_temperature, "by which answers are divided"),
+        REDUCE,
+        NORMALISE,
+    ),
 )

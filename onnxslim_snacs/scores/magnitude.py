@@ -6,35 +6,53 @@ producer's norms are divided by their mean over the group, and the mean over the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxslim_snacs.ir.types import Axis, Group
+from onnxslim_snacs.ir.types import Axis, Group, IntArray
+from onnxslim_snacs.layers.moments import FloatArray
 from onnxslim_snacs.layers.real import real_value
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.scores.criterion import Criterion, ScoreContext, ScoreResult
+from onnxslim_snacs.scores.parts import NORMALISE, REDUCE, Part, together
 
 #: Numbers that are taken into double precision at a time.
 _BLOCK = 1 << 22
 
 
-def l1(context: ScoreContext) -> ScoreResult:
+def l1(context: ScoreContext, reduce: str = "mean", normalise: str = "mean") -> ScoreResult:
     """Sum of absolute weights of each unit's filters."""
-    return ScoreResult(_scores(context.analysis, order=1))
+    return ScoreResult(of_producers(context.analysis, partial(_norms, order=1), reduce, normalise))
 
 
-def l2(context: ScoreContext) -> ScoreResult:
+def l2(context: ScoreContext, reduce: str = "mean", normalise: str = "mean") -> ScoreResult:
     """Euclidean norm of each unit's filters."""
-    return ScoreResult(_scores(context.analysis, order=2))
+    return ScoreResult(of_producers(context.analysis, partial(_norms, order=2), reduce, normalise))
 
 
-def _scores(analysis: Analysis, order: int) -> dict[str, NDArray[np.float64]]:
+def of_producers(
+    analysis: Analysis,
+    measure: Callable[[NDArray[Any], int, IntArray], FloatArray],
+    reduce: str,
+    normalise: str,
+) -> dict[str, FloatArray]:
+    """Group -> (units,) what the layers that make its units say; ones where there are none.
+
+    Args:
+        analysis: the model.
+        measure: a weight, its axis of output channels, and the (units, multiplicity) slots of the
+            units on that axis -> (units,).
+        reduce: over the layers.
+        normalise: of each layer.
+    """
     producers = list(producing_axes(analysis))
     return {
-        group.id: _group_score(analysis, group, producers, order) for group in analysis.ir.groups
+        group.id: _group_score(analysis, group, producers, measure, reduce, normalise)
+        for group in analysis.ir.groups
     }
 
 
@@ -50,18 +68,25 @@ def producing_axes(analysis: Analysis) -> Iterator[Axis]:
 
 
 def _group_score(
-    analysis: Analysis, group: Group, producers: list[Axis], order: int
-) -> NDArray[np.float64]:
-    """(units,) mean over the group's producers of relative norms; ones if it has no producer."""
+    analysis: Analysis,
+    group: Group,
+    producers: list[Axis],
+    measure: Callable[[NDArray[Any], int, IntArray], FloatArray],
+    reduce: str,
+    normalise: str,
+) -> FloatArray:
     parts = []
     for axis in producers:
         index = group.on(axis)
         weight = real_value(analysis, axis) if index is not None else None
-        if index is None or weight is None:
-            continue
-        power = _powers(weight, axis.dim, order)[index].sum(axis=1) ** (1 / order)
-        parts.append(power / (power.mean() or 1.0))
-    return np.mean(parts, axis=0) if parts else np.ones(group.units)
+        if index is not None and weight is not None:
+            parts.append(Part(measure(weight, axis.dim, index)))
+    return together(parts, reduce, normalise) if parts else np.ones(group.units)
+
+
+def _norms(weight: NDArray[Any], dim: int, index: IntArray, *, order: int) -> FloatArray:
+    found: FloatArray = _powers(weight, dim, order)[index].sum(axis=1) ** (1 / order)
+    return found
 
 
 def _powers(weight: NDArray[Any], dim: int, order: int) -> NDArray[np.float64]:
@@ -80,6 +105,18 @@ def _powers(weight: NDArray[Any], dim: int, order: int) -> NDArray[np.float64]:
 
 
 L1 = Criterion(
-    "l1", "L1 norm of a unit's filters (Li et al. 2017)", l1, needs_data=False, needs=("weights",)
+    "l1",
+    "L1 norm of a unit's filters (Li et al. 2017)",
+    l1,
+    needs_data=False,
+    needs=("weights",),
+    options=(REDUCE, NORMALISE),
 )
-L2 = Criterion("l2", "L2 norm of a unit's filters", l2, needs_data=False, needs=("weights",))
+L2 = Criterion(
+    "l2",
+    "L2 norm of a unit's filters",
+    l2,
+    needs_data=False,
+    needs=("weights",),
+    options=(REDUCE, NORMALISE),
+)

@@ -52,12 +52,7 @@ class _State:
 
     def costs(self, units: IntArray) -> FloatArray:
         """(units,) rise of the relative squared error when each unit alone goes next."""
-        at = self.blocks[units]
-        weight = self.weight[at]
-        squares = weight @ weight.transpose(0, 2, 1)
-        inner = self.inverse[at[:, :, None], at[:, None, :]]
-        found: FloatArray = np.trace(np.linalg.solve(inner, squares), axis1=1, axis2=2)
-        return found
+        return block_costs(self.inverse, self.weight, self.blocks[units])
 
     def take(self, units: IntArray) -> None:
         """Remove units and re-fit."""
@@ -79,6 +74,21 @@ class _State:
         self.weight = self.weight[left]
         self.blocks = places[self.blocks]
         self.here = np.ones(len(left), dtype=bool)
+
+
+def block_costs(inverse: FloatArray, weight: FloatArray, blocks: IntArray) -> FloatArray:
+    """(blocks,) trace(W_b' (H^-1_bb)^-1 W_b).
+
+    Args:
+        inverse: (features, features) H^-1.
+        weight: (features, outputs) W.
+        blocks: (blocks, features of a block).
+    """
+    own = weight[blocks]
+    squares = own @ own.transpose(0, 2, 1)
+    inner = inverse[blocks[:, :, None], blocks[:, None, :]]
+    found: FloatArray = np.trace(np.linalg.solve(inner, squares), axis1=1, axis2=2)
+    return found
 
 
 def score(context: ScoreContext) -> ScoreResult:
@@ -147,13 +157,12 @@ def _open(consumer: Consumer, index: IntArray) -> _State:
     features = len(consumer.mean)
     level = max(float(np.trace(consumer.covariance)) / features, 1e-30)
     damped = consumer.covariance + RIDGE * level * np.eye(features)
-    inverse = _inverse(damped)
     blocks = np.stack([consumer.features(channels) for channels in index])
     weight = consumer.weight / np.sqrt(consumer.variance)
-    return _State(inverse, weight, blocks, np.ones(features, dtype=bool))
+    return _State(inverse(damped), weight, blocks, np.ones(features, dtype=bool))
 
 
-def _inverse(matrix: FloatArray) -> FloatArray:
+def inverse(matrix: FloatArray) -> FloatArray:
     """The inverse of a positive definite matrix."""
     factor, failed = dpotrf(matrix, lower=True, clean=False)
     half, singular = (factor, failed) if failed else dpotri(factor, lower=True)

@@ -1,8 +1,10 @@
-"""SNIP (method 6.2): connection sensitivity at the gates of units (Lee, Ajanthan, Torr 2019).
+"""SNIP (method 6.2): how sensitive the loss is to connections (Lee, Ajanthan, Torr 2019).
 
-The paper's |dL/dc| of one batch, divided by its sum over all units: z summed over the samples
-before its absolute value is taken.  At a minimum of the loss that sum is nearly zero and holds
-noise alone; for networks that are trained, `per-sample` takes the absolute value first.
+`connections` is the paper's form: |w dL/dw| of every weight, over one batch, and of a unit the sum
+over all weights that go with it.  `gate` closes the unit as a whole: |z| of the batch, z as in
+`unit_gates`.  At a minimum of the loss both hold noise alone, since the samples cancel; for
+networks that are trained, `per-sample` takes |z| of each.  Scores are shares of the sum over all
+units.
 """
 
 from __future__ import annotations
@@ -11,43 +13,79 @@ import numpy as np
 
 from onnxslim_snacs.layers.moments import FloatArray
 from onnxslim_snacs.scores.criterion import Criterion, Option, ScoreContext, ScoreResult
-from onnxslim_snacs.scores.fisher import SIGNS, completed
+from onnxslim_snacs.scores.fallback import completed
+from onnxslim_snacs.scores.fisher import SIGNS
 from onnxslim_snacs.scores.losses import DRAWS, LOSS, choose_losses
-from onnxslim_snacs.scores.unit_gates import Losses, gate_products, mean_over_samples
-
-FORMS = ("batch", "per-sample")
-
-
-def _read_form(text: str) -> str:
-    if text not in FORMS:
-        raise ValueError(f"expected one of {', '.join(FORMS)}")
-    return text
+from onnxslim_snacs.scores.parts import NORMALISE, Part, one_of, together
+from onnxslim_snacs.scores.unit_gates import (
+    REDUCE_GATES,
+    Gated,
+    Losses,
+    device_of,
+    gate_products,
+    mean_over_samples,
+    of_gates,
+)
+from onnxslim_snacs.scores.unit_weights import summed_gradients, unit_weights
+from onnxslim_snacs.torch_graph.network import open_network
 
 
 def snip(
-    context: ScoreContext, form: str = "batch", loss: str = "auto", draws: int = SIGNS
+    context: ScoreContext,
+    form: str = "connections",
+    loss: str = "auto",
+    draws: int = SIGNS,
+    reduce: str = "auto",
+    normalise: str = "none",
 ) -> ScoreResult:
-    """Share of each unit's gate in the sensitivity of all."""
-    name, losses = choose_losses(context, loss, draws=draws, shared=form == "batch")
-    if form == "batch":
-        found = _of_the_whole(context, losses)
+    """Share of each unit in the sensitivity of all."""
+    name, losses = choose_losses(context, loss, draws=draws, shared=form != "per-sample")
+    if form == "connections":
+        how = "sum" if reduce in ("auto", "gate") else reduce
+        found = _of_connections(context, losses, how, normalise)
     else:
-        found = mean_over_samples(context, losses, np.abs)
+        how = "gate" if reduce == "auto" else reduce
+        found = _of_gates(context, losses, form, how, normalise)
     total = sum(float(values.sum()) for values in found.values()) or 1.0
     return completed(context, {g: v / total for g, v in found.items()}, loss=name)
 
 
-def _of_the_whole(context: ScoreContext, losses: Losses) -> dict[str, FloatArray]:
-    """Group -> (units,) |z| summed over all samples first; the mean over draws."""
-    sums: dict[tuple[int, str], FloatArray] = {}
-    for products in gate_products(context, losses):
+def _of_connections(
+    context: ScoreContext, losses: Losses, reduce: str, normalise: str
+) -> dict[str, FloatArray]:
+    """Group -> (units,) |w dL/dw| over the weights that make and that read each unit."""
+    analysis = context.analysis
+    network = open_network(analysis.graph, device=device_of(context))
+    parts = unit_weights(analysis, network.trained)
+    keys = list(dict.fromkeys(axis.tensor for _, axis, _ in parts))
+    sensitive: dict[str, FloatArray] = {}
+    for slopes in summed_gradients(context, network, keys, losses):
+        for key, slope in slopes.items():
+            product = (network.values[key].detach() * slope).abs().double().cpu().numpy()
+            sensitive[key] = sensitive.get(key, 0.0) + product
+    found: dict[str, list[Part]] = {}
+    for group, axis, index in parts:
+        values = np.moveaxis(sensitive[axis.tensor], axis.dim, 0)
+        of_slots = values.reshape(len(values), -1).sum(axis=1)
+        found.setdefault(group, []).append(Part(of_slots[index].sum(axis=1)))
+    return {group: together(several, reduce, normalise) for group, several in found.items()}
+
+
+def _of_gates(
+    context: ScoreContext, losses: Losses, form: str, reduce: str, normalise: str
+) -> dict[str, FloatArray]:
+    """Group -> (units,) |z|, of the whole batch or of each sample."""
+    if form == "per-sample":
+        return mean_over_samples(context, losses, np.abs, reduce=reduce, normalise=normalise)
+    sums: dict[tuple[int, Gated], FloatArray] = {}
+    for products in gate_products(context, losses, apart=reduce != "gate"):
         for draw, z in enumerate(products):
-            for group, values in z.items():
-                sums[draw, group] = sums.get((draw, group), 0.0) + values.sum(axis=0)
-    found: dict[str, FloatArray] = {}
-    for (_, group), values in sums.items():
-        found[group] = found.get(group, 0.0) + np.abs(values)
-    return found
+            for key, values in z.items():
+                sums[draw, key] = sums.get((draw, key), 0.0) + values.sum(axis=0)
+    found: dict[Gated, FloatArray] = {}
+    for (_, key), values in sums.items():
+        found[key] = found.get(key, 0.0) + np.abs(values)
+    return of_gates(found, reduce, normalise)
 
 
 SNIP = Criterion(
@@ -56,8 +94,14 @@ SNIP = Criterion(
     snip,
     needs=("gradients", "labels"),
     options=(
-        Option("form", _read_form, "batch, or per-sample: for networks that are trained"),
+        Option(
+            "form",
+            one_of("connections", "gate", "per-sample"),
+            "connections (the paper's), gate, or per-sample: for networks that are trained",
+        ),
         LOSS,
         DRAWS,
+        REDUCE_GATES,
+        NORMALISE,
     ),
 )

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,7 +24,8 @@ from onnxslim_snacs.activations.sources import Batch
 from onnxslim_snacs.ir.types import IntArray
 from onnxslim_snacs.layers.moments import FloatArray
 from onnxslim_snacs.ops.analyse import Analysis
-from onnxslim_snacs.scores.criterion import ScoreContext
+from onnxslim_snacs.scores.criterion import Option, ScoreContext
+from onnxslim_snacs.scores.parts import REDUCTIONS, Part, one_of, together
 from onnxslim_snacs.torch_graph.answers import answer_tensors, chosen
 from onnxslim_snacs.torch_graph.late import torch
 from onnxslim_snacs.torch_graph.network import Edge, Network, open_network, run
@@ -71,19 +72,30 @@ def find_gates(analysis: Analysis) -> list[Gate]:
     return found
 
 
+#: A group, and the number of the gate among its gates (0 where they are summed).
+Gated = tuple[str, int]
+REDUCE_GATES = Option(
+    "reduce",
+    one_of("gate", *REDUCTIONS),
+    "gate: one for all readers of a unit; or how those of single readers become one: "
+    + ", ".join(REDUCTIONS),
+)
+
+
 def gate_products(
-    context: ScoreContext, losses: Losses, *, mean: bool = False
-) -> Iterator[list[dict[str, FloatArray]]]:
+    context: ScoreContext, losses: Losses, *, mean: bool = False, apart: bool = False
+) -> Iterator[list[dict[Gated, FloatArray]]]:
     """Gradients of gates, batch by batch.
 
     Args:
         context: the model and its samples.
         losses: what is differentiated.
         mean: take the mean over the pixels of each reader instead of the sum (Molchanov 2016).
+        apart: keep the gates of different readers apart.
 
     Yields:
-        For each loss group -> (samples, units) z; where samples cannot be told apart, one row for
-        all of a batch.
+        For each loss (group, gate) -> (samples, units) z; where samples cannot be told apart, one
+        row for all of a batch.
 
     Raises:
         InputRefused: torch lacks an operator of the model.
@@ -100,7 +112,7 @@ def gate_products(
     done = 0
     with torch_threads(context.session.threads):
         for batch in source.batches(size):
-            yield _of_batch(network, names, gates, batch, losses, mean=mean)
+            yield _of_batch(network, names, gates, batch, losses, mean=mean, apart=apart)
             done += batch.size
             context.progress("gradients", done, source.samples)
 
@@ -118,7 +130,8 @@ def _of_batch(
     losses: Losses,
     *,
     mean: bool,
-) -> list[dict[str, FloatArray]]:
+    apart: bool,
+) -> list[dict[Gated, FloatArray]]:
     frozen = {key: value.detach() for key, value in network.values.items()}
     edges = [gate.edge for gate in gates]
     found = run(network, batch.inputs, values=frozen, watched=names.values(), edges=edges)
@@ -131,14 +144,15 @@ def _of_batch(
         slopes: Sequence[Tensor | None] = torch.autograd.grad(
             loss, read, allow_unused=True, retain_graph=not last
         )
-        z: dict[str, FloatArray] = {}
-        for gate, value, slope in zip(gates, read, slopes, strict=True):
+        z: dict[Gated, FloatArray] = {}
+        for place, (gate, value, slope) in enumerate(zip(gates, read, slopes, strict=True)):
             if slope is None:
                 continue
             slots = _by_slot(gate, value.detach() * slope, batch, mean=mean)
             for group, index in gate.groups.items():
+                key = (group, place if apart else 0)
                 part = slots[:, index].sum(axis=2)
-                z[group] = z[group] + part if group in z else part
+                z[key] = z[key] + part if key in z else part
         products.append(z)
     return products
 
@@ -171,7 +185,10 @@ def mean_over_samples(
     context: ScoreContext,
     losses: Losses,
     measure: Callable[[FloatArray], FloatArray],
-    **options: Any,
+    *,
+    mean: bool = False,
+    reduce: str = "gate",
+    normalise: str = "none",
 ) -> dict[str, FloatArray]:
     """Group -> (units,) mean over samples and losses of a measure of z.
 
@@ -179,13 +196,29 @@ def mean_over_samples(
         context: the model and its samples.
         losses: what is differentiated.
         measure: (samples, units) -> (samples, units).
-        options: of `gate_products`.
+        mean: of `gate_products`.
+        reduce: "gate" sums z over the readers before it is measured; else what single readers say
+            is reduced.
+        normalise: how the values of a group, or of a reader, are scaled.
     """
-    sums: dict[str, FloatArray] = {}
-    rows: dict[str, int] = {}
-    for products in gate_products(context, losses, **options):
+    apart = reduce != "gate"
+    sums: dict[Gated, FloatArray] = {}
+    rows: dict[Gated, int] = {}
+    for products in gate_products(context, losses, mean=mean, apart=apart):
         for z in products:
-            for group, values in z.items():
-                sums[group] = sums.get(group, 0.0) + measure(values).sum(axis=0)
-                rows[group] = rows.get(group, 0) + len(values)
-    return {group: np.asarray(total / rows[group]) for group, total in sums.items()}
+            for key, values in z.items():
+                sums[key] = sums.get(key, 0.0) + measure(values).sum(axis=0)
+                rows[key] = rows.get(key, 0) + len(values)
+    means = {key: np.asarray(total / rows[key]) for key, total in sums.items()}
+    return of_gates(means, reduce, normalise)
+
+
+def of_gates(
+    means: Mapping[Gated, FloatArray], reduce: str, normalise: str
+) -> dict[str, FloatArray]:
+    """Group -> (units,) what its gates say together."""
+    parts: dict[str, list[Part]] = {}
+    for (group, _), values in means.items():
+        parts.setdefault(group, []).append(Part(values))
+    how = "sum" if reduce == "gate" else reduce
+    return {group: together(several, how, normalise) for group, several in parts.items()}

@@ -19,7 +19,7 @@ from onnxslim_snacs.ir.keep import keep_map
 from onnxslim_snacs.layers.moments import FloatArray
 from onnxslim_snacs.model.session import SessionConfig, create_session
 from onnxslim_snacs.proof.oracle import masked_original
-from onnxslim_snacs.scores import CRITERIA, grasp, snip, taylor
+from onnxslim_snacs.scores import CRITERIA, grasp, hesso, snip, taylor
 from onnxslim_snacs.scores.criterion import ScoreContext, with_options
 from onnxslim_snacs.scores.losses import Signs
 from onnxslim_snacs.scores.unit_gates import gate_products, mean_over_samples
@@ -79,17 +79,52 @@ def squared(outputs: Mapping[str, torch.Tensor], batch: Batch) -> Sequence[torch
 
 def test_products_are_those_worked_out_by_hand(toy: ScoreContext) -> None:
     ((products,),) = list(gate_products(toy, squared))
-    (z,) = products.values()
+    ((key, z),) = products.items()
+    assert key == (toy.analysis.ir.groups[0].id, 0)
     assert z.tolist() == [[-1, 0, 1], [0, 8, -4]]
 
 
 def test_snip_by_hand(toy: ScoreContext, monkeypatch: pytest.MonkeyPatch) -> None:
-    """|mean z| = [.5, 4, 1.5], of their sum."""
+    """|mean z| = [.5, 4, 1.5], of their sum; with one reader of one output so of connections.
+
+    A connection that makes a unit is the identity's 1 here, and so adds the same again.
+    """
     monkeypatch.setattr(snip, "choose_losses", lambda *_, **__: ("squared", squared))
+    (values,) = snip.snip(toy, form="gate").scores.values()
+    assert values == pytest.approx([1 / 12, 2 / 3, 1 / 4])
     (values,) = snip.snip(toy).scores.values()
     assert values == pytest.approx([1 / 12, 2 / 3, 1 / 4])
     (values,) = snip.snip(toy, form="per-sample").scores.values()
     assert values == pytest.approx([0.5 / 7, 4 / 7, 2.5 / 7])
+
+
+def test_snip_takes_absolute_values_of_single_connections(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """x = (1, 1), filters (2, -1) and (1, 1), readers 1 and 3: a = (1, 2), y = 7, dL/dy = 7.
+
+    dL/da = (7, 21): |w dL/dw| of the filters 14 + 7 and 21 + 21, of the readers 7 and 42; a gate on
+    the first unit sees 14 - 7 = 7 alone.
+    """
+    text = """
+<ir_version: 8, opset_import: ["" : 17]>
+net (float[N,2] x) => (float[N,1] y) <float[2,2] w = {2, 1,  -1, 1}, float[2,1] v = {1, 3}> {
+  a = MatMul(x, w)
+  y = MatMul(a, v)
+}
+"""
+
+    def half_square(outputs: Mapping[str, torch.Tensor], batch: Batch) -> Sequence[torch.Tensor]:
+        return [0.5 * y.square().sum() for y in outputs.values()]
+
+    monkeypatch.setattr(snip, "choose_losses", lambda *_, **__: ("squared", half_square))
+    made = context(parser.parse_model(text), tmp_path / "x.npz", x=np.ones((1, 2), np.float32))
+    (values,) = snip.snip(made).scores.values()
+    assert values == pytest.approx([28 / 112, 84 / 112])
+    (values,) = snip.snip(made, reduce="max").scores.values()
+    assert values == pytest.approx([21 / 63, 42 / 63])
+    (values,) = snip.snip(made, form="gate").scores.values()
+    assert values == pytest.approx([7 / 49, 42 / 49])
 
 
 def test_taylor_by_hand(toy: ScoreContext, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,9 +241,74 @@ def test_a_gate_is_the_derivative_of_taking_the_unit_out(stream: ScoreContext) -
         # both readers are linear: y = D (C r + r) with the unit out of both sums is exact but for
         # what goes through both at once
         gone = network_sum.sum(axis=(1, 2, 3)) - without.sum(axis=(1, 2, 3))
-        both = products[group.id][:, unit] - gone
+        both = products[group.id, 0][:, unit] - gone
         inner = _through_both(stream, unit, batch)
         np.testing.assert_allclose(both, inner, rtol=1e-3, atol=1e-4)
+
+
+def test_readers_are_summed_before_squares_unless_they_are_asked_one_by_one(
+    stream: ScoreContext,
+) -> None:
+    """Two gates z and -z would cancel as one, and count twice apart."""
+
+    def total(outputs: Mapping[str, torch.Tensor], batch: Batch) -> Sequence[torch.Tensor]:
+        (y,) = outputs.values()
+        return [y.sum()]
+
+    ((apart,),) = list(gate_products(stream, total, apart=True))
+    ((one,),) = list(gate_products(stream, total))
+    (group,) = stream.analysis.ir.groups
+    first, second = apart.values()
+    assert one[group.id, 0] == pytest.approx(first + second)
+    together = mean_over_samples(stream, total, np.square)[group.id]
+    each = mean_over_samples(stream, total, np.square, reduce="sum")[group.id]
+    largest = mean_over_samples(stream, total, np.square, reduce="max", normalise="max")[group.id]
+    squares = np.square(first).mean(axis=0), np.square(second).mean(axis=0)
+    assert together == pytest.approx(np.square(first + second).mean(axis=0))
+    assert each == pytest.approx(squares[0] + squares[1])
+    assert largest == pytest.approx(np.maximum(*(s / s.max() for s in squares)))
+
+
+def test_hesso_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """x = 1, weights (1, 2) and bias (0, -2), readers 1: a = (1, 0), y = 1, all slopes 1.
+
+    Unit 1: |x| 1, over two numbers 1/2, x.g 1, |g| sqrt 2, cosine 1/sqrt 2 + 1; unit 2: |x|
+    sqrt 8, sqrt 2, x.g 0, cosine 1.
+    """
+    text = """
+<ir_version: 8, opset_import: ["" : 17]>
+net (float[N,1] x) => (float[N,1] y)
+<float[1,2] w = {1, 2}, float[2] b = {0, -2}, float[2,1] v = {1, 1}> {
+  a = MatMul(x, w)
+  c = Add(a, b)
+  y = MatMul(c, v)
+}
+"""
+
+    def total(outputs: Mapping[str, torch.Tensor], batch: Batch) -> Sequence[torch.Tensor]:
+        return [y.sum() for y in outputs.values()]
+
+    monkeypatch.setattr(hesso, "choose_losses", lambda *_, **__: ("sum", total))
+    made = context(parser.parse_model(text), tmp_path / "x.npz", x=np.ones((1, 1), np.float32))
+    (values,) = hesso.score(made).scores.values()
+    root = np.sqrt(2.0)
+    cosines = np.array([1 / root + 1, 1.0])
+    wanted = (
+        np.array([1, 2 * root]) / 3
+        + np.array([0.5, root]) / 1.5
+        + cosines / np.linalg.norm(cosines)
+        + np.array([1, 0])
+        + np.array([1, 0])
+    ) / 5
+    assert values == pytest.approx(wanted)
+
+
+def test_norms_of_hesso_are_those_of_all_groups_together() -> None:
+    sums = [np.array([[9.0], [1.0], [3.0], [1.0]]), np.array([[16.0], [1.0], [4.0], [1.0]])]
+    first, second = hesso.saliency(sums)
+    along = np.array([9.0, 16.0]) / np.hypot(9, 16)
+    wanted = (2 * np.array([3, 4]) / 5 + 1 / np.sqrt(2) + np.array([3, 4]) / 5 + along) / 5
+    assert np.concatenate([first, second]) == pytest.approx(wanted)
 
 
 def _through_both(stream: ScoreContext, unit: int, batch: Batch) -> np.ndarray[Any, Any]:
