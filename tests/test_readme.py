@@ -19,7 +19,7 @@ README = (ROOT / "README.md").read_text()
 
 def test_every_command_is_listed() -> None:
     commands = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
-    assert set(re.findall(r"^\| `(\w+)[ `].*\|$", README, re.MULTILINE)) >= commands
+    assert set(re.findall(r"^\| `([\w-]+)[ `].*\|$", README, re.MULTILINE)) >= commands
 
 
 def test_every_option_that_is_named_exists() -> None:

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from onnxslim_snacs import __version__
-from onnxslim_snacs.cli import comparing, cutting, looking, making, sweeping, tuning
+from onnxslim_snacs.cli import comparing, cutting, exporting, looking, making, sweeping, tuning
 from onnxslim_snacs.cli.panels import EPILOG
 from onnxslim_snacs.cli.signals import (
     begin,
@@ -70,6 +70,7 @@ COMMANDS = (
     making.rotate,
     looking.inspect,
     making.apply,
+    exporting.export_plan,
     looking.verify,
     looking.bench,
     making.report,

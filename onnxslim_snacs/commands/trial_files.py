@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import numpy as np
 from onnxslim_snacs.config.plain import from_plain
 from onnxslim_snacs.errors import FileSystemError, UsageError, foreign
 from onnxslim_snacs.judge.damage import Damage
-from onnxslim_snacs.model.atomic import new_file
+from onnxslim_snacs.model.atomic import put_text
 from onnxslim_snacs.model.text import read_text
 from onnxslim_snacs.plan.plan import Plan
 from onnxslim_snacs.plan.written import plan_to_json
@@ -52,11 +51,11 @@ class TrialFiles:
     def put_trial(self, trial: TrialRun) -> None:
         """Keep the result of a run."""
         place = self._trial(trial.criterion, trial.seed, trial.target, trial.recover)
-        _write(place, to_json(trial))
+        put_text(place, to_json(trial))
 
     def put_scoring(self, scoring: Scoring) -> None:
         """Keep what is known of a criterion."""
-        _write(self._scoring(scoring.criterion, scoring.seed), to_json(scoring))
+        put_text(self._scoring(scoring.criterion, scoring.seed), to_json(scoring))
 
     def put_plan(self, trial: TrialRun, plan: Plan) -> str:
         """Keep a plan.
@@ -66,7 +65,7 @@ class TrialFiles:
         """
         place = self._trial(trial.criterion, trial.seed, trial.target, trial.recover)
         place = place.with_name(f"plan-{place.name.removeprefix('run-')}")
-        _write(place, plan_to_json(plan))
+        put_text(place, plan_to_json(plan))
         return place.name
 
     def damage(self) -> Damage | None:
@@ -84,7 +83,7 @@ class TrialFiles:
 
     def put_damage(self, damage: Damage) -> None:
         """Keep the damage of single units."""
-        _write(self.folder / _DAMAGE, to_json(damage))
+        put_text(self.folder / _DAMAGE, to_json(damage))
 
     def all(
         self, jobs: Sequence[tuple[Entry, int]], keys: Sequence[tuple[str, str]]
@@ -99,8 +98,8 @@ class TrialFiles:
 
     def finish(self, done: Trials, plot: str) -> None:
         """Keep the whole."""
-        _write(self.folder / _REPORT, to_json(done))
-        _write(self.folder / _PLOT, plot)
+        put_text(self.folder / _REPORT, to_json(done))
+        put_text(self.folder / _PLOT, plot)
 
     def _trial(self, criterion: str, seed: int, target: str, recover: str) -> Path:
         return self.folder / f"run-{_slug(criterion)}-{seed}-{_slug(target)}-{recover}.json"
@@ -135,7 +134,7 @@ def open_folder(folder: Path, identity: str, *, overwrite: bool) -> TrialFiles:
             )
         _empty(folder)
     folder.mkdir(exist_ok=True)
-    _write(place, identity)
+    put_text(place, identity)
     return TrialFiles(folder)
 
 
@@ -149,14 +148,6 @@ def _empty(folder: Path) -> None:
 
 def _slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9.=,_-]", "+", text)
-
-
-def _write(place: Path, text: str) -> None:
-    """All of a file, or nothing."""
-    with new_file(place) as draft:
-        draft.write(text.encode())
-        draft.finish(place)
-        os.replace(draft.path, place)
 
 
 def _read(kind: type[T], place: Path) -> T:

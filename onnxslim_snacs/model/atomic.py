@@ -197,18 +197,23 @@ def sync_folder(folder: Path) -> None:
 
 
 def put_text(path: Path, text: str) -> None:
+    """Write a text that is there whole or not at all, see `put_bytes`."""
+    put_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def put_bytes(path: Path, data: bytes) -> None:
     """Write a file that is there whole or not at all.
 
     Args:
         path: where to; what lies there is replaced.
-        text: what to write.
+        data: what to write.
 
     Raises:
         FileSystemError: it cannot be written.
     """
     try:
         with new_file(path) as file:
-            file.write(text.encode("utf-8", "backslashreplace"))
+            file.write(data)
             file.finish(path)
             os.replace(file.path, path)
         sync_folder(path.parent)

@@ -768,6 +768,11 @@ HANDED["compare"] |= {
     "--damage": ("", lambda given: given.damage, True),
     "--tries": ("1", lambda given: given.tries, 1),
 }
+HANDED["export-plan"] = {
+    "--model": ("M.onnx", lambda given: str(given.model), "M.onnx"),
+    "--state-dict": ("S.pt", lambda given: str(given.state_dict), "S.pt"),
+    "--format": ("torch", lambda given: given.format, "torch"),
+}
 HANDED["apply"] |= {"--recover": ("bias", lambda given: given.recover, "bias")}
 HANDED["sweep"] |= {
     "--target": (
@@ -804,6 +809,7 @@ def handed(kit: Kit, command: str, option: str) -> None:
         "apply": (("model", "plan"), "onnxslim_snacs.commands.apply.apply_plan"),
         "sweep": (("models", "config"), "onnxslim_snacs.commands.sweep.sweep"),
         "compare": (("model", "config"), "onnxslim_snacs.commands.compare.compare"),
+        "export-plan": (("plan", "model"), "onnxslim_snacs.commands.export_plan.export_plan"),
     }[command]
 
     def note(*values: Any, **more: Any) -> None:
@@ -812,7 +818,8 @@ def handed(kit: Kit, command: str, option: str) -> None:
     value, read, wanted = HANDED[command][option]
     kit.patch.setattr(home, note)
     line = [command, str(kit.model()), option, *([value] if value else [])]
-    line += [] if option == "--data" else ["--data", "D"]
+    line += [] if option == "--data" or command == "export-plan" else ["--data", "D"]
+    line += ["--model", "M"] if command == "export-plan" and option != "--model" else []
     line += ["P"] if command == "apply" else []
     line += ["--out", "O"] if command == "sweep" else []
     line += ["--teacher", "T"] if command == "finetune" and option != "--teacher" else []
