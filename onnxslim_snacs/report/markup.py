@@ -39,6 +39,11 @@ def _text(value: object) -> str:
     return f"{value:.1f}".removesuffix(".0") if isinstance(value, float) else str(value)
 
 
+def ending(text: str, most: int) -> str:
+    """The last characters of a name, which say more than its first."""
+    return text if len(text) <= most else f"…{text[-most + 1 :]}"
+
+
 def table(heads: tuple[str, ...], rows: list[tuple[Child, ...]], kind: str = "") -> Element:
     """A table of which all columns but the first are numbers; it scrolls on narrow screens."""
     head = el("thead", el("tr", *(el("th", text, scope="col") for text in heads)))

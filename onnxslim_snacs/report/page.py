@@ -12,7 +12,7 @@ from xml.etree.ElementTree import Element
 from onnxslim_snacs.config.line import as_pairs
 from onnxslim_snacs.errors import foreign
 from onnxslim_snacs.report.console import drift_line, share
-from onnxslim_snacs.report.markup import Child, document, el, folded, table
+from onnxslim_snacs.report.markup import Child, document, el, ending, folded, table
 from onnxslim_snacs.report.pictures import (
     bar,
     curve_picture,
@@ -28,6 +28,8 @@ from onnxslim_snacs.report.tangle import tangle
 _CURVES, _LAYERS, _GROUPS = 24, 15, 120
 #: Curves are shown up to this relative error; beyond, nobody cuts.
 _WORST = 1.0
+#: And up to so many times the largest error of a cut that was made.
+_ROOM = 2.5
 
 
 def page(report: Report) -> str:
@@ -74,7 +76,7 @@ def _before_after(report: Report) -> Iterator[Element]:
     rows: list[tuple[Child, ...]] = []
     for name, words in (("params", "parameters"), ("macs", "multiply-adds"), ("bytes", "bytes")):
         a, b = getattr(report.before, name), getattr(report.after, name)
-        rows.append((words, f"{a:,}", f"{b:,}", share(b, a), share_bar(b / a) if a else ""))
+        rows.append((words, short(a), short(b), share(b, a), share_bar(b / a) if a else ""))
     units = sum(g.units for g in report.groups), sum(g.kept for g in report.groups)
     if units[0]:
         cells = (f"{units[0]:,}", f"{units[1]:,}", share(units[1], units[0]))
@@ -103,6 +105,15 @@ def _before_after(report: Report) -> Iterator[Element]:
     )
 
 
+def short(number: int) -> Element:
+    """A number in three or four digits; whole in its title."""
+    for power, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if number >= power:
+            scale = 1e3 if unit == "k" else power
+            return el("span", f"{number / scale:.4g} {unit}", title=f"{number:,}")
+    return el("span", f"{number:,}")
+
+
 def _upper(text: str) -> str:
     return text[:1].upper() + text[1:]
 
@@ -122,7 +133,8 @@ def _curves(report: Report) -> Iterator[Element]:
     drawn = [g for g in report.groups if len(g.curve) > 1]
     if not drawn:
         return
-    top = min(_WORST, max(sqrt(max(0.0, g.curve[-1][1])) for g in drawn)) or 1.0
+    chosen = max(sqrt(max(0.0, error_at(g))) for g in drawn)
+    top = min(_WORST, _ROOM * chosen) or _WORST
     figures = [_curve(g, top) for g in sorted(drawn, key=lambda g: -error_at(g))]
     words = (
         "Right: the share of a group's units that goes; up: the relative error of the model's "
@@ -141,7 +153,7 @@ def _curves(report: Report) -> Iterator[Element]:
 def _curve(group: GroupReport, top: float) -> Element:
     gone = 100 * (1 - group.kept / group.units)
     words = f"−{gone:.0f} %, error {sqrt(max(0.0, error_at(group))):.3f}"
-    name = el("figcaption", named(group), title=named(group))
+    name = el("figcaption", ending(named(group), 23), title=named(group))
     return el("figure", curve_picture(group, top), name, el("figcaption", words))
 
 
@@ -199,7 +211,7 @@ def _layers(report: Report) -> Iterator[Element]:
     layers = sorted(report.layers, key=lambda layer: -left.get(layer.name, -1.0))
     rows: list[tuple[Child, ...]] = [
         (
-            el("span", layer.name, el("small", f" {layer.op}")),
+            el("span", layer.name, el("small", f" {layer.op}"), class_="name"),
             _widths(layer.inputs),
             "" if layer.outputs is None else _widths(layer.outputs),
             share(layer.macs[1], layer.macs[0]) if layer.macs[0] else "",

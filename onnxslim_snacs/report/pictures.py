@@ -98,7 +98,7 @@ def line_picture(points: Sequence[tuple[float, float]], words: str) -> Element:
 def _at(x: float, y: float) -> tuple[float, float]:
     """From shares of the axes to the picture."""
     wide, high = _WIDE - 2 * _EDGE, _HIGH - 2 * _EDGE
-    return _EDGE + wide * min(1.0, x), _HIGH - _EDGE - high * min(1.0, y)
+    return _EDGE + wide * x, _HIGH - _EDGE - high * y  # what lies beyond is cut off
 
 
 def _frame(*inside: Element, words: str) -> Element:

@@ -13,7 +13,7 @@ from itertools import zip_longest
 from xml.etree.ElementTree import Element
 
 from onnxslim_snacs.report.knots import NodeReport
-from onnxslim_snacs.report.markup import el
+from onnxslim_snacs.report.markup import el, ending
 from onnxslim_snacs.report.report import GroupReport
 
 _BOX, _ROW, _GAP, _HIGH = 176, 40, 44, 32
@@ -162,11 +162,6 @@ def _drawn(box: Box, place: tuple[int, int], nodes: Sequence[NodeReport]) -> Ele
         "g",
         el("title", full),
         el("rect", x=x, y=y, width=_BOX, height=_HIGH, rx=5, class_=kind),
-        el("text", _short(shown, 29), x=x + 7, y=y + 13),
-        el("text", _short(names[0], 31), x=x + 7, y=y + 26, class_="small"),
+        el("text", ending(shown, 27), x=x + 7, y=y + 13),
+        el("text", ending(names[0], 28), x=x + 7, y=y + 26, class_="small"),
     )
-
-
-def _short(text: str, most: int) -> str:
-    """The end of a name says more than its beginning."""
-    return text if len(text) <= most else f"…{text[-most + 1 :]}"
