@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 
 from onnxslim_snacs.cli import options
+from onnxslim_snacs.cli.bars import ProgressBars
 from onnxslim_snacs.cli.panels import (
     DATA_PANEL,
     MACHINE_PANEL,
@@ -19,7 +20,6 @@ from onnxslim_snacs.cli.panels import (
     one_of,
 )
 from onnxslim_snacs.cli.terminal import (
-    ProgressBars,
     finish,
     screen,
     write_stdout,
@@ -190,7 +190,9 @@ def beside(model: Path) -> Path:
     return model.with_name(f"{model.stem}.slim.onnx")
 
 
-def show(done: Compressed, *, json: bool, bars: ProgressBars | None = None) -> None:
+def show(
+    done: Compressed, *, json: bool, bars: ProgressBars | None = None, quiet: bool = False
+) -> None:
     """Show the result, and make sure that it has arrived: its files come into their places then."""
     from onnxslim_snacs.report import print_report, to_json
     from onnxslim_snacs.report.make import NO_DATA  # told before the work
@@ -199,7 +201,7 @@ def show(done: Compressed, *, json: bool, bars: ProgressBars | None = None) -> N
     if bars is not None:
         bars.stop()
     said = alarm(done.report.drift)
-    warn([text for text in done.report.warnings if text not in (NO_DATA, said)])
+    warn([text for text in done.report.warnings if text not in (NO_DATA, said)], quiet=quiet)
     if json:
         write_stdout(to_json(done.report))
     else:
@@ -225,9 +227,9 @@ def keep_within(max_memory: str | None, max_time: float | None) -> None:
     limit_seconds(max_time)
 
 
-def warn(texts: Sequence[str]) -> None:
-    """Say on stderr what the user should know."""
-    for text in texts:
+def warn(texts: Sequence[str], *, quiet: bool = False) -> None:
+    """Say on stderr what the user should know, unless he has asked for silence."""
+    for text in () if quiet else texts:
         screen(stderr=True).print(
             f"[bold yellow]warning:[/bold yellow] {escape(foreign(text))}", soft_wrap=True
         )

@@ -30,8 +30,9 @@ from onnxslim_snacs.cli.arguments import (
     keep_within,
     warn,
 )
+from onnxslim_snacs.cli.bars import ProgressMode, Quiet, Verbose, progress_bars
 from onnxslim_snacs.cli.signals import told_of_writing
-from onnxslim_snacs.cli.terminal import progress_bars, screen, write_stdout
+from onnxslim_snacs.cli.terminal import screen, write_stdout
 from onnxslim_snacs.config.comparison import CompareConfig
 
 _DEFAULT = CompareConfig()
@@ -86,6 +87,9 @@ def compare(
     provider: Provider = _DEFAULT.provider,
     max_memory: MaxMemory = None,
     max_time: MaxTime = None,
+    progress: ProgressMode = "auto",
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     json: Json = False,
     force: Force = False,
 ) -> None:
@@ -113,9 +117,9 @@ def compare(
     from onnxslim_snacs.report.trials import print_trials
 
     if data is None:
-        warn([NO_DATA])
+        warn([NO_DATA], quiet=quiet)
     folder = out or model.with_name(f"{model.stem}.compare")
-    with progress_bars() as bars:
+    with progress_bars(progress, quiet=quiet, verbose=verbose) as bars:
         done = run(
             model, config, out=folder, overwrite=force, progress=told_of_writing(bars.progress)
         )

@@ -38,6 +38,7 @@ from onnxslim_snacs.cli.arguments import (
     show,
     warn,
 )
+from onnxslim_snacs.cli.bars import ProgressMode, Quiet, Verbose, progress_bars
 from onnxslim_snacs.cli.config_file import Config, PrintConfig, write_config
 from onnxslim_snacs.cli.panels import (
     BUDGET_PANEL,
@@ -50,7 +51,6 @@ from onnxslim_snacs.cli.signals import (
     told_of_writing,
 )
 from onnxslim_snacs.cli.terminal import (
-    progress_bars,
     write_stdout,
 )
 from onnxslim_snacs.config import (
@@ -202,6 +202,9 @@ def compress(
     metadata: Metadata = True,
     config_file: Config = None,
     print_config: PrintConfig = False,
+    progress: ProgressMode = "auto",
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     json: Json = False,
     force: Force = False,
 ) -> None:
@@ -238,8 +241,8 @@ def compress(
     from onnxslim_snacs.report.make import NO_DATA
 
     if data is None:
-        warn([NO_DATA])
-    with progress_bars() as bars:
+        warn([NO_DATA], quiet=quiet)
+    with progress_bars(progress, quiet=quiet, verbose=verbose) as bars:
         make_smaller(
             model,
             config,
@@ -249,5 +252,6 @@ def compress(
             html_out=html,
             overwrite=force,
             progress=told_of_writing(bars.progress),
-            told=lambda done: show(done, json=json, bars=bars),
+            foreseen=bars.foresee,
+            told=lambda done: show(done, json=json, bars=bars, quiet=quiet),
         )

@@ -16,7 +16,7 @@ import time
 from types import FrameType
 
 #: What the worker says on the pipe between the two, one a line.
-WRITING, SECONDS, DONE, HEEDS = b"writing", b"seconds", b"done", b"heeds"
+WRITING, SECONDS, DONE, HEEDS, KEPT = b"writing", b"seconds", b"done", b"heeds", b"kept"
 _LIMIT = 7
 _REFUSED = 3
 #: With this code the C library ends a process that it cannot give memory for a thread.
@@ -104,6 +104,7 @@ class _Watch:
         late: whether it was not.
         writing: whether outputs are being written, during which nothing ends the run.
         done: whether the worker ends by itself, and not from inside of somebody's code.
+        kept: what is left of a run that a signal ends.
         heeds: whether a first SIGINT is passed on to the worker, which then comes to an end.
     """
 
@@ -113,6 +114,7 @@ class _Watch:
         self.signal = 0
         self.deadline: float | None = None
         self.late = self.writing = self.done = self.heeds = False
+        self.kept = "nothing was written"
         self._rest = b""
 
     def until_end(self) -> int:
@@ -158,6 +160,8 @@ class _Watch:
             self.writing |= word == WRITING
             self.done |= word == DONE
             self.heeds |= word == HEEDS
+            if word == KEPT:
+                self.kept = value.decode(errors="backslashreplace")
             if word == SECONDS:
                 self.deadline = time.monotonic() + float(value)
 
@@ -178,7 +182,8 @@ class _Watch:
 
     def _code(self, code: int) -> int:
         if code == -signal.SIGKILL and self.signal:
-            _show_cursor()
+            name = signal.Signals(self.signal).name
+            _tell(f"ended by {'Ctrl-C' if name == 'SIGINT' else name}; {self.kept}")
             return 128 + self.signal
         if code == -signal.SIGKILL and self.late:
             return _complain(_LIMIT, "--max-time is over; nothing was written")
@@ -207,9 +212,16 @@ def _fate(number: int) -> tuple[int, str]:
 
 
 def _complain(code: int, text: str) -> int:
-    _show_cursor()
-    os.write(2, f"error: {text}\n".encode())
+    _tell(f"error: {text}")
     return code
+
+
+def _tell(line: str) -> None:
+    try:
+        _show_cursor()
+        os.write(2, f"{line}\n".encode())
+    except OSError:  # the terminal is gone, and the exit code says it as well
+        return
 
 
 def _show_cursor() -> None:

@@ -39,12 +39,12 @@ from onnxslim_snacs.cli.arguments import (
     show,
     warn,
 )
+from onnxslim_snacs.cli.bars import ProgressMode, Quiet, Verbose, progress_bars
 from onnxslim_snacs.cli.panels import one_of
 from onnxslim_snacs.cli.signals import (
     told_of_writing,
 )
 from onnxslim_snacs.cli.terminal import (
-    progress_bars,
     screen,
     write_stdout,
 )
@@ -88,6 +88,9 @@ def released(
     html: HtmlOut = None,
     max_memory: MaxMemory = None,
     max_time: MaxTime = None,
+    progress: ProgressMode = "auto",
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     json: Json = False,
     force: Force = False,
 ) -> None:
@@ -113,8 +116,8 @@ def released(
     from onnxslim_snacs.report.make import NO_DATA
 
     if data is None:
-        warn([NO_DATA])
-    with progress_bars() as bars:
+        warn([NO_DATA], quiet=quiet)
+    with progress_bars(progress, quiet=quiet, verbose=verbose) as bars:
         compress_as_released(
             model,
             config,
@@ -123,7 +126,7 @@ def released(
             html_out=html,
             overwrite=force,
             progress=told_of_writing(bars.progress),
-            told=lambda done: show(done, json=json, bars=bars),
+            told=lambda done: show(done, json=json, bars=bars, quiet=quiet),
         )
 
 
@@ -208,6 +211,9 @@ def apply(
     metadata: Metadata = True,
     max_memory: MaxMemory = None,
     max_time: MaxTime = None,
+    progress: ProgressMode = "auto",
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     json: Json = False,
     force: Force = False,
 ) -> None:
@@ -215,7 +221,7 @@ def apply(
     keep_within(max_memory, max_time)
     from onnxslim_snacs.commands.apply import apply_plan
 
-    with progress_bars() as bars:
+    with progress_bars(progress, quiet=quiet, verbose=verbose) as bars:
         apply_plan(
             model,
             plan,
@@ -228,7 +234,7 @@ def apply(
             threads=threads,
             metadata=metadata,
             progress=told_of_writing(bars.progress),
-            told=lambda done: show(done, json=json, bars=bars),
+            told=lambda done: show(done, json=json, bars=bars, quiet=quiet),
         )
 
 

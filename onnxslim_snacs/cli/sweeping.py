@@ -28,6 +28,7 @@ from onnxslim_snacs.cli.arguments import (
     data_config,
     keep_within,
 )
+from onnxslim_snacs.cli.bars import ProgressMode, Quiet, Verbose, progress_bars
 from onnxslim_snacs.cli.panels import (
     BUDGET_PANEL,
     DATA_PANEL,
@@ -37,8 +38,10 @@ from onnxslim_snacs.cli.panels import (
     criteria_names,
     one_of,
 )
-from onnxslim_snacs.cli.terminal import finish, progress_bars, screen, write_stdout
+from onnxslim_snacs.cli.terminal import finish, screen, write_stdout
+from onnxslim_snacs.cli.worker import keeps
 from onnxslim_snacs.config import ALLOCATIONS, RECOVER, Budget, CompressConfig, Drop, Goal, Ratio
+from onnxslim_snacs.errors import foreign
 
 
 def sweep(
@@ -130,6 +133,9 @@ def sweep(
     provider: Provider = DEFAULT.provider,
     max_memory: MaxMemory = None,
     max_time: MaxTime = None,
+    progress: ProgressMode = "auto",
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     json: Json = False,
 ) -> None:
     """Compress many models to many budgets by many criteria; goes on where it was interrupted."""
@@ -153,7 +159,8 @@ def sweep(
     from onnxslim_snacs.commands.sweep import sweep as run_all
     from onnxslim_snacs.report.grid import print_rows, rows_to_json
 
-    with progress_bars() as bars:
+    keeps(f"the runs that are done lie in {foreign(out)}, and the same command goes on from there")
+    with progress_bars(progress, quiet=quiet, verbose=verbose) as bars:
         rows = run_all(
             models,
             config,

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from onnxslim_snacs.errors import FileSystemError, visible
-from onnxslim_snacs.progress import Progress
 
 if TYPE_CHECKING:
-    from rich.progress import TaskID
     from rich.text import Text
 
 #: Columns where the output goes into a file or a pipe, which have no width of their own.
@@ -112,34 +107,3 @@ def _discard(descriptor: int) -> None:
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, descriptor)
     os.close(devnull)
-
-
-@dataclass(frozen=True, slots=True)
-class ProgressBars:
-    """Bars on stderr.
-
-    Attributes:
-        progress: told (stage, done, total).
-        stop: take the bars away, so that something else can be shown.
-    """
-
-    progress: Progress
-    stop: Callable[[], None]
-
-
-@contextmanager
-def progress_bars() -> Iterator[ProgressBars]:
-    """A bar on stderr for each stage that reports."""
-    from rich.progress import Progress as Bars
-
-    console = screen(stderr=True)
-    with Bars(console=console, transient=True, disable=not console.is_terminal) as bars:
-        tasks: dict[str, TaskID] = {}
-
-        def update(stage: str, done: int, total: int) -> None:
-            name = stage.partition(":")[0]  # what follows are numbers that change
-            if name not in tasks:
-                tasks[name] = bars.add_task(stage, total=total)
-            bars.update(tasks[name], description=stage, completed=done, total=total)
-
-        yield ProgressBars(update, bars.stop)

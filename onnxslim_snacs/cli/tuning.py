@@ -30,17 +30,19 @@ from onnxslim_snacs.cli.arguments import (
     data_config,
     keep_within,
 )
+from onnxslim_snacs.cli.bars import ProgressMode, Quiet, Verbose, progress_bars
 from onnxslim_snacs.cli.panels import one_of
 from onnxslim_snacs.cli.signals import (
     heed_interrupts,
     told_of_writing,
 )
 from onnxslim_snacs.cli.terminal import (
-    progress_bars,
     screen,
     write_stdout,
 )
+from onnxslim_snacs.cli.worker import keeps
 from onnxslim_snacs.config import LOSSES, FinetuneConfig
+from onnxslim_snacs.errors import foreign
 
 
 def finetune(
@@ -82,6 +84,9 @@ def finetune(
     report: ReportOut = None,
     html: HtmlOut = None,
     max_memory: MaxMemory = None,
+    progress: ProgressMode = "auto",
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     json: Json = False,
     force: Force = False,
 ) -> None:
@@ -104,7 +109,9 @@ def finetune(
     from onnxslim_snacs.report.training import print_training
 
     written = out or model.with_name(f"{model.stem}.tuned.onnx")
-    with progress_bars() as bars:
+    note = written.with_name(f"{written.name}.checkpoint")
+    keeps(f"{foreign(note)} holds where training stood, if it had come that far (--resume)")
+    with progress_bars(progress, quiet=quiet, verbose=verbose) as bars:
         _, done = train(
             model,
             teacher,
@@ -112,7 +119,7 @@ def finetune(
             out=written,
             report_out=report,
             html_out=html,
-            checkpoint=written.with_name(f"{written.name}.checkpoint"),
+            checkpoint=note,
             resume=resume,
             overwrite=force,
             stop=heed_interrupts(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from onnxslim_snacs.cli.guard import DONE, HEEDS, SECONDS, WRITING
+from onnxslim_snacs.cli.guard import DONE, HEEDS, KEPT, SECONDS, WRITING
 from onnxslim_snacs.errors import UsageError
 from onnxslim_snacs.model.bounds import available_memory
 from onnxslim_snacs.model.patience import end_overlong_runs
@@ -39,6 +39,11 @@ def writes() -> None:
 def heeds_interrupts() -> None:
     """The first SIGINT arrives here as SIGUSR1 from now on, and the second one ends the run."""
     _tell(HEEDS)
+
+
+def keeps(text: str) -> None:
+    """Say what is left of the run if a signal ends it."""
+    _tell(KEPT + b" " + " ".join(text.split()).encode("utf-8", "backslashreplace"))
 
 
 def is_done() -> None:

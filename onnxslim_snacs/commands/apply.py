@@ -71,7 +71,7 @@ def apply_plan(
     """
     plan_files = () if isinstance(plan, Plan) else (Path(plan),)
     plan = plan if isinstance(plan, Plan) else load_plan(Path(plan))
-    data, clock = data or DataConfig(), Clock()
+    data, clock = data or DataConfig(), Clock(progress)
     refit = plan.refit or Refit("")
     with clock.stage("load"):
         opened = open_model(model, "apply: model")

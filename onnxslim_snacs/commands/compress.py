@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from onnxslim_snacs.activations.distinct import require_different
 from onnxslim_snacs.activations.samples import SHARE, SHARE_AUTO, split
 from onnxslim_snacs.activations.sources import CalibrationSource, files_of, open_source
+from onnxslim_snacs.commands.foresee import foresee
 from onnxslim_snacs.commands.gate import require_worth
 from onnxslim_snacs.commands.outputs import Outputs, Told, nobody
 from onnxslim_snacs.commands.refusals import (
@@ -33,7 +35,7 @@ from onnxslim_snacs.model.session import SessionConfig, resolve_provider
 from onnxslim_snacs.plan.cost import with_added
 from onnxslim_snacs.plan.plan import Plan, Refit, make_plan, model_digest
 from onnxslim_snacs.plan.work import Work
-from onnxslim_snacs.progress import Clock, Progress, silent
+from onnxslim_snacs.progress import Clock, Foreseen, Progress, silent, unforeseen
 from onnxslim_snacs.proof.prove import ProvedCut, prove_cut
 from onnxslim_snacs.recovery.accept import Outcome, recover_proved
 from onnxslim_snacs.report.make import (
@@ -61,6 +63,7 @@ def compress(
     html_out: Path | str | None = None,
     overwrite: bool = False,
     progress: Progress = silent,
+    foreseen: Callable[[Foreseen], None] = unforeseen,
     told: Told = nobody,
 ) -> Compressed:
     """Make a model smaller.
@@ -74,7 +77,9 @@ def compress(
         report_out: where to write the report, likewise.
         html_out: where to write the report as a page, likewise.
         overwrite: whether existing files may be replaced.
-        progress: told (stage, done, total); the last stage is "write".
+        progress: told (stage, done, total); a total of 0 where a stage begins, of which the last is
+            "write".
+        foreseen: told what the run is expected to take, before its long stages begin.
         told: told the result before its files are written; if it raises, none is.
 
     Returns:
@@ -85,7 +90,7 @@ def compress(
     """
     config = config or CompressConfig()
     criterion = with_options(find_criterion(config.criterion), config.options)
-    clock = Clock()
+    clock = Clock(progress)
     with clock.stage("load"):
         opened = open_model(model, "compress: model")
         graph = opened.graph
@@ -114,8 +119,9 @@ def compress(
         source = source.settled(facts)
         few = require_different(source)
         samples = split(source, _share(config))
-    scores = rank(work, config, criterion, samples.scoring)
     judge = _judge(work, config, samples.judging)
+    foreseen(foresee(work, config, samples, judge))
+    scores = rank(work, config, criterion, samples.scoring)
     with clock.stage("decide"):
         decision = decide(work, config, samples, scores, judge, frozen)
         require_cut(config.goal, decision.why)

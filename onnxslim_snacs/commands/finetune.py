@@ -77,7 +77,7 @@ def finetune(
     """
     if config.data.path is None:
         raise UsageError("--data: training needs samples")
-    clock = Clock()
+    clock = Clock(progress)
     with clock.stage("load"):
         student, original = load_model(Path(path)), load_model(Path(teacher))
         read = (*_files(path, student), *_files(teacher, original), *files_of(config.data))

@@ -63,7 +63,7 @@ def compress_as_released(
         SnacsError: one leaf for each way in which a run can end, see `errors`.
     """
     config = config or ReleasedConfig()
-    clock = Clock()
+    clock = Clock(progress)
     with clock.stage("load"):
         graph = load_model(Path(path))
         outputs = Outputs.of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -27,6 +28,8 @@ from onnxslim_snacs.scores.criterion import ScoreContext, ScoreResult
 
 #: Share of the multiply-accumulates at which multiples are timed where no budget says another.
 HALF = 0.5
+#: Depths that the automatic decision tries as a rule.
+DEPTHS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +143,16 @@ def _by_drop(task: _Task, judge: Judge | None, most: float) -> Choice:
     if judge is None:
         raise InternalError("a drop can only be measured on a model that can be run")
     drops = droppers(task.config.recover, task.context, judge, most)
+    tried = itertools.count()
+
+    def attempt(kept: Kept) -> float:
+        task.context.progress("depths", min(next(tried), DEPTHS - 1), DEPTHS)
+        return drops.attempt(kept)
+
     return by_drop(
         task.groups,
         task.slopes(Tilt()),
-        drops.attempt,
+        attempt,
         most,
         task.constraints,
         globally=task.globally,

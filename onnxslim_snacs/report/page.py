@@ -152,7 +152,8 @@ def _curves(report: Report) -> Iterator[Element]:
 
 def _curve(group: GroupReport, top: float) -> Element:
     gone = 100 * (1 - group.kept / group.units)
-    words = f"−{gone:.0f} %, error {sqrt(max(0.0, error_at(group))):.3f}"
+    beyond = "> " if group.units - group.kept > group.curve[-1][0] else ""
+    words = f"−{gone:.0f} %, error {beyond}{sqrt(max(0.0, error_at(group))):.3f}"
     name = el("figcaption", ending(named(group), 23), title=named(group))
     return el("figure", curve_picture(group, top), name, el("figcaption", words))
 
