@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
 
 from onnxslim_snacs.layers.moments import FloatArray
 from onnxslim_snacs.recovery.regression import Regression
-from onnxslim_snacs.recovery.solve import Affine
+from onnxslim_snacs.recovery.solve import FLOOR, Affine, solve_damped
 
 #: Features beyond which the matrix over rows is taken.
 FEATURES = 4608
@@ -37,12 +36,12 @@ def over_rows(rows: Regression, now: Affine) -> Callable[[float], Affine]:
     missing = t - mean_t - x @ now.weight[0].astype(np.float32)
     missing = (missing - missing.mean(axis=0)).astype(np.float64)
     products = (x @ x.T).astype(np.float64)
-    level = float(np.trace(products)) / x.shape[1]
+    trace = float(np.trace(products))
+    level, rounding = trace / x.shape[1], FLOOR * trace / len(x)
 
     def solve(ridge: float) -> Affine:
-        damped = products + max(ridge * level, 1e-30) * np.eye(len(products))
-        factor = cho_factor(damped, lower=True, overwrite_a=True, check_finite=False)
-        parts: FloatArray = cho_solve(factor, missing, check_finite=False)
+        strength = np.array([max(ridge * level, rounding, 1e-30)])
+        parts: FloatArray = solve_damped(products[None], strength, missing[None])[0]
         weight = now.weight[0] + x.T.astype(np.float64) @ parts
         return Affine(weight[None], (mean_t - mean_x @ weight)[None])
 

@@ -56,12 +56,18 @@ def least_squares(moments: Moments, weight: FloatArray, ridge: float) -> Affine:
     """
     residual = moments.xt - moments.xx @ weight
     level = np.trace(moments.xx, axis1=1, axis2=2) / moments.xx.shape[1]
-    change = _solve(moments.xx, np.maximum(max(ridge, FLOOR) * level, 1e-30), residual)
+    change = solve_damped(moments.xx, np.maximum(max(ridge, FLOOR) * level, 1e-30), residual)
     return with_mean(moments, weight + change)
 
 
-def _solve(xx: FloatArray, ridge: FloatArray, right: FloatArray) -> FloatArray:
-    """(xx + ridge I)^-1 right for each group; by eigenvalues where Cholesky fails."""
+def solve_damped(xx: FloatArray, ridge: FloatArray, right: FloatArray) -> FloatArray:
+    """(xx + ridge I)^-1 right for each group; by eigenvalues where Cholesky fails.
+
+    Args:
+        xx: (g, d, d) symmetric, without negative eigenvalues but those of rounding.
+        ridge: (g,) above zero.
+        right: (g, d, o).
+    """
     if len(xx) == 1:
         damped = xx[0] + ridge[0] * np.eye(xx.shape[1])
         try:

@@ -94,6 +94,15 @@ def test_over_rows_equals_over_features() -> None:
         np.testing.assert_allclose(a.bias, b.bias, atol=1e-3)
 
 
+def test_over_rows_with_a_ridge_below_rounding() -> None:
+    rng = np.random.default_rng(7)
+    x = rng.standard_normal((1, 6, 20_000)).astype(np.float32).repeat(2, axis=1)  # rows come twice
+    t = rng.standard_normal((1, 6, 2)).astype(np.float32).repeat(2, axis=1)
+    now = Affine(np.zeros((1, 20_000, 2)), np.zeros((1, 2)))
+    found = over_rows(regression(x, t), now)(1e-9)
+    np.testing.assert_allclose(x[0] @ found.weight[0] + found.bias[0], t[0], atol=1e-3)
+
+
 def test_mean_and_statistics_are_met() -> None:
     x, t = rows(3000, 5, 4, 2)
     given = np.random.default_rng(4).standard_normal((2, 5, 4))
