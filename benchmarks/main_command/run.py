@@ -17,18 +17,19 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
-from signal import SIGKILL
-from time import monotonic, sleep
 from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before numpy and ONNX Runtime are there
 os.environ["COLUMNS"] = "400"
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import onnxruntime  # noqa: F401
+from children import child
+from hints import HINTS, Hint
 from samples import write_samples
 from table import markdown, put_into
 
@@ -40,34 +41,6 @@ OTHERS = ("snacs", "snacs-gaussian", "l1", "l2", "refit", "random")
 #: Every so many files, all criteria are tried.
 EVERY = 3
 ACCEPTED = (0, 3, 4)
-
-
-@dataclass(frozen=True)
-class Hint:
-    """What a person would say of a file beside the command itself.
-
-    Attributes:
-        shapes: sizes of inputs whose dynamic dimensions cannot be guessed.
-        sample_axes: input -> its sample axis, where that is not the first.
-        data: its samples, where they do not lie beside it as FILE.npz.
-    """
-
-    shapes: dict[str, list[int]] = field(default_factory=dict)
-    sample_axes: dict[str, int] = field(default_factory=dict)
-    data: str = ""
-
-
-HINTS = {
-    # drawn integers are 0 or 1, no sampling rate of 16 kHz, so that the branch for 8 kHz is taken
-    "audio_silero_vad": Hint({"input": [1, 256], "state": [2, 1, 128]}),
-    "text_nnsplit_en_lstm": Hint({"input": [1, 100]}),
-    "audio_basic_pitch_nmp": Hint({"serving_default_input_2:0": [1, 43844, 1]}),
-    "ocr_ch_ppocr_mobile_v20_cls_infer": Hint({"x": [1, 3, 48, 192]}),
-    "ocr_ch_PP-OCRv3_det_infer": Hint({"x": [1, 3, 320, 320]}),
-    "B10_time_major": Hint(sample_axes={"x": 1}),
-    "D5_input_without_shape": Hint({"x": [1, 3, 16, 16]}),
-    "D8_ragged_bert": Hint(data="D8_ragged_folder"),
-}
 
 
 def main() -> None:
@@ -165,41 +138,6 @@ def figures(report: dict[str, Any]) -> dict[str, Any]:
         "error": drift.get("rel_error"),
         "message": "",
     }
-
-
-def child(work: Callable[[], int], limit: float) -> dict[str, Any]:
-    """How a process ended that does some work, after how long, and the end of what it said."""
-    start = monotonic()
-    with tempfile.TemporaryFile("w+") as said:
-        process = os.fork()
-        if process == 0:
-            os.dup2(said.fileno(), sys.stderr.fileno())
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            code = 1
-            try:
-                code = work()
-            finally:
-                sys.stderr.flush()
-                os._exit(code)
-        ended = _waited(process, start + limit)
-        said.seek(0)
-        text = " ".join(said.read().split())[-600:]
-    seconds = round(monotonic() - start, 1)
-    if ended is None:
-        return {"exit": "time", "message": f"no result within {limit:g} s", "seconds": seconds}
-    return {"exit": ended, "message": text, "seconds": seconds}
-
-
-def _waited(process: int, until: float) -> int | None:
-    """The exit code of a process, minus the signal that ended it; None if it was ended here."""
-    while monotonic() < until:
-        found, status = os.waitpid(process, os.WNOHANG)
-        if found:
-            return os.waitstatus_to_exitcode(status)
-        sleep(0.05)
-    os.kill(process, SIGKILL)
-    os.waitpid(process, 0)
-    return None
 
 
 if __name__ == "__main__":
