@@ -10,14 +10,16 @@ from onnxslim_snacs.activations.sources import CalibrationSource, files_of, open
 from onnxslim_snacs.commands.outputs import Outputs, Told, nobody
 from onnxslim_snacs.commands.signature import sign
 from onnxslim_snacs.commands.start import Compressed, Setup, open_work
+from onnxslim_snacs.commands.turned import Turned, turn_again, width_notes
 from onnxslim_snacs.config import RECOVER, DataConfig
 from onnxslim_snacs.config.fields import checked
 from onnxslim_snacs.errors import InputRefused, UsageError
 from onnxslim_snacs.ir.keep import keep_map
 from onnxslim_snacs.judge.judge import open_judge
+from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.opened import AnyModel, open_model
 from onnxslim_snacs.plan.cost import with_added
-from onnxslim_snacs.plan.plan import Plan, Refit, check_plan, model_digest
+from onnxslim_snacs.plan.plan import Plan, Refit, check_fingerprint, check_plan, model_digest
 from onnxslim_snacs.plan.work import Work
 from onnxslim_snacs.plan.written import load_plan
 from onnxslim_snacs.progress import Clock, Progress, silent
@@ -90,6 +92,9 @@ def apply_plan(
         )
     with clock.stage("data"):
         given = open_source(read, graph, seed=refit.seed) if read.path is not None else None
+    check_fingerprint(plan, graph)
+    turned = _turned(graph, plan, read, clock)
+    present = graph if turned is None else turned.graph
     setup = Setup(
         provider=refit.provider,
         threads=threads or refit.threads,
@@ -98,21 +103,30 @@ def apply_plan(
         input_shapes=read.input_shapes or ({} if given is not None else plan.sizes),
         examples=given.shapes() if given is not None else (),
     )
-    work = open_work(opened.name, graph, setup, clock, progress)
+    work = open_work(opened.name, present, setup, clock, progress)
     check_plan(plan, graph, work.analysis.ir)
     cut = prove_cut(work, keep_map(work.analysis.ir, plan.kept()))
     final = None
     if method != "none":
         facts = work.analysis.facts
-        source = given or open_source(read, graph, seed=refit.seed, facts=facts)
+        source = given or open_source(read, present, seed=refit.seed, facts=facts)
         final = _refitted(work, method, cut, source, refit.share)
     made = cut.model if final is None else final.model
     report = _report(work, plan, cut, final, out)
+    report = replace(report, notes={**report.notes, **width_notes(turned)})
     if metadata:
         sign(made, plan, report)
     done = Compressed(made, plan, report)
     outputs.write(done, graph.base_dir, clock, progress, told)
     return done
+
+
+def _turned(graph: ModelGraph, plan: Plan, data: DataConfig, clock: Clock) -> Turned | None:
+    """The model with its streams turned, if the plan does that."""
+    if not plan.bases:
+        return None
+    with clock.stage("rotate"):
+        return turn_again(graph, plan.bases, data.input_shapes or plan.sizes)
 
 
 def _method(plan: Plan, recover: str, data: DataConfig) -> str:

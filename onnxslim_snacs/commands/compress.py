@@ -33,7 +33,7 @@ from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.opened import AnyModel, open_model
 from onnxslim_snacs.model.session import SessionConfig, resolve_provider
 from onnxslim_snacs.plan.cost import with_added
-from onnxslim_snacs.plan.plan import Plan, Refit, make_plan, model_digest
+from onnxslim_snacs.plan.plan import Plan, Refit, fingerprint, make_plan, model_digest
 from onnxslim_snacs.plan.work import Work
 from onnxslim_snacs.progress import Clock, Foreseen, Progress, silent, unforeseen
 from onnxslim_snacs.proof.prove import ProvedCut, prove_cut
@@ -108,14 +108,14 @@ def compress(
         named = config.data.path is not None
         given = open_source(config.data, graph, seed=config.seed) if named else None
     turned = _turned(graph, config, given, clock)
-    graph = graph if turned is None else turned.graph
-    work = open_work(opened.name, graph, _setup(config, given), clock, progress)
+    present = graph if turned is None else turned.graph
+    work = open_work(opened.name, present, _setup(config, given), clock, progress)
     require_certain(work.analysis)
     frozen = frozen_groups(work.analysis, config, criterion)
     require_prunable(work.analysis, frozen)
     with clock.stage("data"):
         facts = work.analysis.facts
-        source = given or open_source(config.data, graph, seed=config.seed, facts=facts)
+        source = given or open_source(config.data, present, seed=config.seed, facts=facts)
         source = source.settled(facts)
         few = require_different(source)
         samples = split(source, _share(config))
@@ -129,6 +129,8 @@ def compress(
     final = None if judge is None else recover_proved(work, config.recover, cut, samples, judge)
     latency = _latency(work, config, samples.judging, cut if final is None else final)
     plan = plan_of(work, config, decision, final, source)
+    if turned is not None:
+        plan = replace(plan, fingerprint=fingerprint(graph), bases=turned.bases)
     report = _report(work, config, decision, cut, final, out)
     report = asked(with_curves(report, scores.notes), config, out)
     report = replace(

@@ -6,11 +6,12 @@ all channels, is then a group like any other, its channels ordered by what they 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from onnx import ModelProto, TensorProto
+from onnx import TensorProto
 
 from onnxslim_snacs.activations.requests import GramRequest
 from onnxslim_snacs.activations.run import execute, open_session
@@ -18,7 +19,7 @@ from onnxslim_snacs.activations.sources import CalibrationSource, files_of, open
 from onnxslim_snacs.activations.statistics import collect
 from onnxslim_snacs.commands.outputs import Outputs
 from onnxslim_snacs.config import DataConfig
-from onnxslim_snacs.errors import NothingToPrune, ProofFailed, foreign
+from onnxslim_snacs.errors import InputRefused, NothingToPrune, ProofFailed, foreign
 from onnxslim_snacs.layers.layers import FloatArray
 from onnxslim_snacs.layers.streams import NoStream, Stream, find_streams
 from onnxslim_snacs.model.graph import ModelGraph
@@ -27,6 +28,7 @@ from onnxslim_snacs.model.save import save_model
 from onnxslim_snacs.model.session import SessionConfig, resolve_provider
 from onnxslim_snacs.ops.analyse import Analysis, analyse
 from onnxslim_snacs.passes.rotate import rotate
+from onnxslim_snacs.plan.bases import StreamBasis, stream_basis
 from onnxslim_snacs.progress import Progress, silent
 from onnxslim_snacs.proof.difference import relative_difference
 
@@ -42,12 +44,13 @@ class TurnedStream:
     Attributes:
         width: its channels.
         norms: the normalisations behind which it is read.
-        carried: how many of the channels carry 90, 99 and 99.9 per cent of its variance.
+        carried: how many of the channels carry 90, 99 and 99.9 per cent of its variance; empty if a
+            plan was replayed, which needs no samples.
     """
 
     width: int
     norms: int
-    carried: tuple[int, int, int]
+    carried: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,7 @@ class Turned:
         streams: what was turned.
         refused: groups behind normalisations that could not be turned, with the reason.
         difference: max|difference| / max|output| from the original.
+        bases: the new bases, in the order in which the streams were turned.
         allowed: what that may be.
     """
 
@@ -66,6 +70,7 @@ class Turned:
     streams: tuple[TurnedStream, ...]
     refused: tuple[str, ...]
     difference: float
+    bases: tuple[StreamBasis, ...]
     allowed: float = ALLOWED
 
 
@@ -86,25 +91,52 @@ def turn(
     """
     first = present = analyse(graph, allow_inexact=True, input_shapes=data.input_shapes)
     turned: list[TurnedStream] = []
+    bases: list[StreamBasis] = []
     while True:
         found = find_streams(present)
         streams = [s for s in found if isinstance(s, Stream) and _is_single(present, s)]
         if not streams:
             break
-        model, told = _turn_one(present, streams[0], source, session)
+        basis, told = _principal_basis(present, streams[0], source, session)
         turned.append(told)
-        proto = ModelGraph(model, graph.base_dir)
-        present = analyse(proto, allow_inexact=True, input_shapes=data.input_shapes)
+        bases.append(basis)
+        present = _in_basis(present, streams[0], basis, data.input_shapes)
     refused = tuple(f"{s.group}: {s.reason}" for s in found if isinstance(s, NoStream))
     if not turned:
         why = "; ".join(refused) or "no normalisation lies on a group of channels"
         raise NothingToPrune(f"no residual stream of this model can be turned: {why}")
-    worst = _difference(first, present)
-    if worst > ALLOWED:
-        raise ProofFailed(
-            f"the turned model differs from the original by {worst:.2g}, allowed {ALLOWED:.2g}"
-        )
-    return Turned(present.graph, tuple(turned), refused, worst)
+    worst = _checked_difference(first, present)
+    return Turned(present.graph, tuple(turned), refused, worst, tuple(bases))
+
+
+def turn_again(
+    graph: ModelGraph, bases: Sequence[StreamBasis], input_shapes: Mapping[str, tuple[int, ...]]
+) -> Turned:
+    """Turn the streams of a model as a plan says.
+
+    Args:
+        graph: the model; not changed.
+        bases: those of the plan.
+        input_shapes: sizes of inputs that cannot be guessed.
+
+    Raises:
+        InputRefused: the model has no such stream.
+        ProofFailed: the result computes something else.
+    """
+    first = present = analyse(graph, allow_inexact=True, input_shapes=input_shapes)
+    told = []
+    for basis in bases:
+        found = {s.group: s for s in find_streams(present) if isinstance(s, Stream)}
+        stream = found.get(basis.group)
+        if stream is None or stream.width != basis.width or not _is_single(present, stream):
+            raise InputRefused(
+                f"plan: the model has no residual stream {foreign(basis.group)} of {basis.width} "
+                "channels that can be turned"
+            )
+        told.append(TurnedStream(stream.width, len(stream.norms), ()))
+        present = _in_basis(present, stream, basis, input_shapes)
+    worst = _checked_difference(first, present)
+    return Turned(present.graph, tuple(told), (), worst, tuple(bases))
 
 
 def _is_single(analysis: Analysis, stream: Stream) -> bool:
@@ -113,9 +145,19 @@ def _is_single(analysis: Analysis, stream: Stream) -> bool:
     return all(kinds.get(n, TensorProto.FLOAT) == TensorProto.FLOAT for n in stream.writers)
 
 
-def _turn_one(
+def _in_basis(
+    analysis: Analysis,
+    stream: Stream,
+    basis: StreamBasis,
+    input_shapes: Mapping[str, tuple[int, ...]],
+) -> Analysis:
+    model = ModelGraph(rotate(analysis, stream, basis.matrix()), analysis.graph.base_dir)
+    return analyse(model, allow_inexact=True, input_shapes=input_shapes)
+
+
+def _principal_basis(
     analysis: Analysis, stream: Stream, source: CalibrationSource, session: SessionConfig
-) -> tuple[ModelProto, TurnedStream]:
+) -> tuple[StreamBasis, TurnedStream]:
     bare = rotate(analysis, stream, np.eye(stream.width))
     facts = analyse(ModelGraph(bare, analysis.graph.base_dir)).facts
     requests = [GramRequest(norm.out, norm.dim) for norm in stream.norms]
@@ -126,7 +168,7 @@ def _turn_one(
     shares = np.cumsum(values) / values.sum()
     carried = tuple(int(np.searchsorted(shares, s - 1e-12) + 1) for s in (0.9, 0.99, 0.999))
     told = TurnedStream(stream.width, len(stream.norms), (carried[0], carried[1], carried[2]))
-    return rotate(analysis, stream, basis), told
+    return stream_basis(stream.group, basis), told
 
 
 def principal(moments: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -138,6 +180,20 @@ def principal(moments: FloatArray) -> tuple[FloatArray, FloatArray]:
     values, vectors = np.maximum(values[::-1], 0.0), vectors[:, ::-1]
     largest = vectors[np.abs(vectors).argmax(axis=0), np.arange(len(values))]
     return values, vectors * np.where(largest < 0, -1.0, 1.0)
+
+
+def _checked_difference(before: Analysis, after: Analysis) -> float:
+    """How far the turned model is from the original.
+
+    Raises:
+        ProofFailed: further than rounding explains.
+    """
+    worst = _difference(before, after)
+    if not worst <= ALLOWED:
+        raise ProofFailed(
+            f"the turned model differs from the original by {worst:.2g}, allowed {ALLOWED:.2g}"
+        )
+    return worst
 
 
 def _difference(before: Analysis, after: Analysis) -> float:
@@ -206,6 +262,5 @@ def width_notes(turned: Turned | None) -> dict[str, object]:
         "refused": list(turned.refused),
         "difference": turned.difference,
         "allowed": turned.allowed,
-        "plan": "belongs to the model that `snacs-onnx rotate` writes with the same samples",
     }
     return {"rotated": told}

@@ -9,6 +9,7 @@ from typing import Any
 
 from onnx import ModelProto
 
+from onnxslim_snacs.commands.turned import Turned, turn_again
 from onnxslim_snacs.config.fields import checked
 from onnxslim_snacs.errors import InputRefused, ProofFailed, foreign
 from onnxslim_snacs.ir.keep import keep_map
@@ -16,7 +17,7 @@ from onnxslim_snacs.model.interface import interface_difference
 from onnxslim_snacs.model.opened import AnyModel, open_model
 from onnxslim_snacs.ops.analyse import analyse
 from onnxslim_snacs.passes.prune import prune
-from onnxslim_snacs.plan.plan import Plan, check_plan, model_digest
+from onnxslim_snacs.plan.plan import Plan, check_fingerprint, check_plan, model_digest
 from onnxslim_snacs.plan.written import load_plan
 from onnxslim_snacs.proof.prove import Proof, compare, prove
 from onnxslim_snacs.recovery.touched import touched
@@ -39,12 +40,15 @@ class Verified:
             the plan's digest, and what they make of the model is not proved.
         planned: whether the file is what the plan leads to; of a plan with recovery, the raw cut is
             not.
+        turned: max|difference| / max|output| that turning the residual streams has made, before the
+            cut; None where the plan turns none.
     """
 
     made: str
     proof: Proof
     refitted: tuple[str, ...] = ()
     planned: bool = True
+    turned: float | None = None
 
     @property
     def passed(self) -> bool:
@@ -82,7 +86,10 @@ def verify_files(
     graph, other = (one.graph for one in opened)
     plan = plan if isinstance(plan, Plan) else load_plan(Path(plan))
     shapes = input_shapes or plan.sizes
-    analysis = analyse(graph, allow_inexact=plan.allow_inexact, input_shapes=shapes)
+    check_fingerprint(plan, graph)
+    turned = turn_again(graph, plan.bases, shapes) if plan.bases else None
+    present = graph if turned is None else turned.graph
+    analysis = analyse(present, allow_inexact=plan.allow_inexact, input_shapes=shapes)
     check_plan(plan, graph, analysis.ir)
     different = interface_difference(graph.proto, other.proto)
     if different:
@@ -98,14 +105,19 @@ def verify_files(
         if proof.passed and found.wrong:
             reason = f"no re-fitted cut: {found.wrong}"
             proof = replace(proof, passed=False, failure=reason)
-        return Verified(REFITTED, proof, found.weights)
+        return Verified(REFITTED, proof, found.weights, turned=_moved(turned))
     same = _nodes(other.proto) == _nodes(cut)
     check = prove if same else compare
     proof = check(analysis, keep, other.proto, threads=threads, pruned_dir=other.base_dir)
     if digest and not proof.passed:
         hint = f"{proof.failure}; nor is it the model that the plan has re-fitted"
         proof = replace(proof, failure=hint)
-    return Verified(CUT if same else REWRITTEN, proof, planned=not digest)
+    made = CUT if same else REWRITTEN
+    return Verified(made, proof, planned=not digest, turned=_moved(turned))
+
+
+def _moved(turned: Turned | None) -> float | None:
+    return None if turned is None else turned.difference
 
 
 def _nodes(model: ModelProto) -> list[bytes]:
@@ -130,6 +142,8 @@ def verified_words(found: Verified) -> str:
     """What was found out about a file, in words."""
     proof = found.proof
     numbers = proof_words(proof)
+    if found.turned is not None:
+        numbers += f"; turning the streams before that changed the outputs by {found.turned:.2g}"
     if found.made == REFITTED:
         return (
             "re-fitted: the file is the cut in its nodes, its shapes and all weights but "
@@ -151,5 +165,6 @@ def verified_json(found: Verified) -> dict[str, Any]:
         "proved": found.passed and found.made != REFITTED,
         "refitted": found.refitted,
         "planned": found.planned,
+        "turned": found.turned,
     }
     return {**asdict(found.proof), **more}

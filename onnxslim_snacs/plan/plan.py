@@ -19,6 +19,7 @@ from onnxslim_snacs.ir.types import BoolArray, is_virtual
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.mapped import tensor_array
 from onnxslim_snacs.model.stored import all_nodes
+from onnxslim_snacs.plan.bases import StreamBasis
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,8 @@ class Plan:
         refit: how the cut model was re-fitted; None if it was not.  The cut does not depend on it.
         sizes: shapes of the inputs at which the model was analysed, if it has dynamic dimensions:
             where to begin when the plan is replayed.
+        bases: the bases into which residual streams were turned before the cut, in that order; the
+            groups are those of the turned model, the fingerprint is that of the original.
     """
 
     fingerprint: str
@@ -98,6 +101,7 @@ class Plan:
     groups: tuple[PlannedGroup, ...]
     refit: Refit | None = None
     sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    bases: tuple[StreamBasis, ...] = ()
 
     def __post_init__(self) -> None:
         """Hold the values against their types; no group stands twice."""
@@ -145,14 +149,28 @@ def fingerprint(graph: ModelGraph) -> str:
     return digest.hexdigest()
 
 
-def check_plan(plan: Plan, graph: ModelGraph, ir: DependencyGraph) -> None:
-    """Make sure that a plan belongs to a model.
+def check_fingerprint(plan: Plan, graph: ModelGraph) -> None:
+    """Make sure that a plan belongs to a model as far as that can be told before its analysis.
 
     Raises:
         InputRefused: it was made for another one.
     """
     if plan.fingerprint != fingerprint(graph):
         raise InputRefused("the plan was made for another model (fingerprints differ)")
+
+
+def check_plan(plan: Plan, graph: ModelGraph, ir: DependencyGraph) -> None:
+    """Make sure that a plan belongs to a model.
+
+    Args:
+        plan: the plan.
+        graph: the model.
+        ir: its groups; if the plan turns streams, those of the turned model.
+
+    Raises:
+        InputRefused: it was made for another one.
+    """
+    check_fingerprint(plan, graph)
     wanted = {g.id: g.units for g in ir.groups}
     for group in plan.groups:
         if wanted.get(group.id) != group.units:

@@ -14,10 +14,11 @@ from typing import Any
 from onnxslim_snacs.config import DataConfig
 from onnxslim_snacs.errors import InputRefused, UsageError, foreign
 from onnxslim_snacs.model.text import read_text
+from onnxslim_snacs.plan.bases import StreamBasis
 from onnxslim_snacs.plan.plan import Plan, PlannedGroup, Refit
 
 FORMAT = 2
-_PRUNE, _RECOVER = "prune", "recover"
+_ROTATE, _PRUNE, _RECOVER = "rotate", "prune", "recover"
 #: What a text raises that is no plan.
 _NO_PLAN = (UsageError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
@@ -28,7 +29,10 @@ def plan_to_json(plan: Plan) -> str:
         {"id": g.id, "axes": list(g.axes), "units": g.units, "kept": list(g.kept)}
         for g in plan.groups
     ]
-    steps = [{"pass": _PRUNE, "allow_inexact": plan.allow_inexact, "groups": groups}]
+    steps: list[dict[str, Any]] = []
+    if plan.bases:
+        steps.append({"pass": _ROTATE, "streams": [asdict(basis) for basis in plan.bases]})
+    steps.append({"pass": _PRUNE, "allow_inexact": plan.allow_inexact, "groups": groups})
     if plan.refit is not None:
         steps.append({"pass": _RECOVER, **_refit_to_json(plan.refit)})
     data = {
@@ -64,22 +68,40 @@ def plan_from_json(text: str, source: str = "plan") -> Plan:
                 f"{foreign(source)}: plan format {foreign(data['format'])}, expected {FORMAT}"
             )
         steps = _first_steps(data) if data["format"] == 1 else list(data["steps"])
-        if [step["pass"] for step in steps] not in ([_PRUNE], [_PRUNE, _RECOVER]):
-            raise ValueError(f"steps: expected {_PRUNE}, and {_RECOVER} behind it or nothing")
-        groups = tuple(_planned(item) for item in steps[0]["groups"])
+        rotate, prune, recover = _in_order(steps)
+        groups = tuple(_planned(item) for item in prune["groups"])
         if len({group.id for group in groups}) != len(groups):
             raise ValueError("a group is listed twice")
         return Plan(
             str(data["fingerprint"]),
-            bool(steps[0]["allow_inexact"]),
+            bool(prune["allow_inexact"]),
             groups,
-            _refit(steps[1]) if len(steps) > 1 else None,
+            None if recover is None else _refit(recover),
             _shapes(data.get("sizes", {})),
+            () if rotate is None else tuple(_basis(item) for item in rotate["streams"]),
         )
     except _NO_PLAN as error:
         raise InputRefused(
             f"{foreign(source)}: not a plan of snacs-onnx ({foreign(repr(error))})"
         ) from error
+
+
+def _in_order(
+    steps: list[dict[str, Any]],
+) -> tuple[dict[str, Any] | None, dict[str, Any], dict[str, Any] | None]:
+    """The step that turns streams, the one that cuts and the one that re-fits."""
+    names = [step["pass"] for step in steps]
+    order = [name for name in (_ROTATE, _PRUNE, _RECOVER) if name in names]
+    if names != order or _PRUNE not in names:
+        raise ValueError(
+            f"steps: expected {_PRUNE}, with {_ROTATE} before and {_RECOVER} behind it or not"
+        )
+    found = dict(zip(names, steps, strict=True))
+    return found.get(_ROTATE), found[_PRUNE], found.get(_RECOVER)
+
+
+def _basis(item: dict[str, Any]) -> StreamBasis:
+    return StreamBasis(str(item["group"]), _whole(item["width"]), str(item["values"]))
 
 
 def _first_steps(data: dict[str, Any]) -> list[dict[str, Any]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +12,16 @@ import pytest
 from onnx import ModelProto
 
 from onnxslim_snacs import CompressConfig, DataConfig, compress
+from onnxslim_snacs.commands.apply import apply_plan
 from onnxslim_snacs.commands.turned import principal, rotate_file
-from onnxslim_snacs.errors import NothingToPrune
+from onnxslim_snacs.commands.verify import verify_files
+from onnxslim_snacs.errors import InputRefused, NothingToPrune, ProofFailed, UsageError
 from onnxslim_snacs.ir.keep import keep_map
 from onnxslim_snacs.layers.streams import NoStream, Stream, find_streams
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.passes.rotate import rotate
+from onnxslim_snacs.plan.bases import StreamBasis, stream_basis
+from onnxslim_snacs.plan.written import load_plan
 from tests.harness import assert_exact, model_from_text, read, run
 
 RNG = np.random.default_rng(3)
@@ -202,3 +208,48 @@ def test_random_samples_say_nothing_of_components(tmp_path: Path) -> None:
     model, _ = written(tmp_path)
     with pytest.raises(NothingToPrune, match="--data"):
         rotate_file(model, DataConfig(), out=tmp_path / "turned.onnx")
+
+
+@pytest.mark.parametrize("recover", ["none", "auto"])
+def test_the_plan_turns_cuts_and_fits_again(recover: str, tmp_path: Path) -> None:
+    model, data = written(tmp_path)
+    out, place, again = (tmp_path / name for name in ("out.onnx", "plan.json", "again.onnx"))
+    config = CompressConfig(
+        data=DataConfig(str(data)), target={"params": 0.7}, width="rotate", recover=recover
+    )
+    compress(model, config, out=out, plan_out=place)
+    steps = [step["pass"] for step in json.loads(place.read_text())["steps"]]
+    assert steps == ["rotate", "prune"] + (["recover"] if recover == "auto" else [])
+    given = DataConfig(str(data)) if recover == "auto" else None
+    done = apply_plan(model, place, out=again, data=given)
+    assert again.read_bytes() == out.read_bytes()
+    assert done.report.notes["rotated"]["streams"][0]["width"] == 8
+    found = verify_files(model, out, load_plan(place))
+    assert found.passed
+    assert found.planned
+    assert found.turned is not None
+    assert 0 < found.turned <= 1e-5
+
+
+def test_a_plan_with_another_basis_is_no_proof(tmp_path: Path) -> None:
+    model, data = written(tmp_path)
+    config = CompressConfig(
+        data=DataConfig(str(data)), target={"params": 0.7}, width="rotate", recover="none"
+    )
+    plan = compress(model, config).plan
+    (basis,) = plan.bases
+    wrong = stream_basis(basis.group, 1.01 * basis.matrix())
+    with pytest.raises(ProofFailed, match="the turned model differs from the original by"):
+        apply_plan(model, replace(plan, bases=(wrong,)))
+    elsewhere = stream_basis("nowhere", basis.matrix())
+    with pytest.raises(InputRefused, match="no residual stream nowhere of 8 channels"):
+        apply_plan(model, replace(plan, bases=(elsewhere,)))
+
+
+def test_a_basis_is_held_against_its_width() -> None:
+    with pytest.raises(UsageError, match="expected 3 x 3 numbers"):
+        StreamBasis("s", 3, stream_basis("s", np.eye(2)).values)
+    with pytest.raises(UsageError, match="no base64"):
+        StreamBasis("s", 3, "?")
+    with pytest.raises(UsageError, match="finite"):
+        stream_basis("s", np.full((2, 2), np.nan))
