@@ -13,6 +13,7 @@ from typing import Any
 from onnxslim_snacs.config import CompressConfig
 from onnxslim_snacs.config.json_schema import DRAFT, schema_of
 from onnxslim_snacs.plan import written
+from onnxslim_snacs.plan.bases import StreamBasis
 from onnxslim_snacs.plan.plan import PlannedGroup, Refit
 from onnxslim_snacs.report import report
 
@@ -34,7 +35,8 @@ def config_schema() -> dict[str, Any]:
 def plan_schema() -> dict[str, Any]:
     """Of `--plan-out` and of what `apply` reads."""
     definitions: dict[str, Any] = {}
-    group, refit = (schema_of(kind, definitions) for kind in (PlannedGroup, Refit))
+    kinds = (PlannedGroup, Refit, StreamBasis)
+    group, refit, basis = (schema_of(kind, definitions) for kind in kinds)
     group["properties"]["kept"] = {
         **group["properties"]["kept"],
         "minItems": 1,
@@ -52,6 +54,14 @@ def plan_schema() -> dict[str, Any]:
         },
         "required": ["pass", "allow_inexact", "groups"],
     }
+    rotate = {
+        "type": "object",
+        "properties": {
+            "pass": {"const": "rotate"},
+            "streams": {"type": "array", "minItems": 1, "items": basis},
+        },
+        "required": ["pass", "streams"],
+    }
     refit["properties"]["pass"] = {"const": "recover"}
     refit["required"].append("pass")
     return {
@@ -61,7 +71,7 @@ def plan_schema() -> dict[str, Any]:
             "format": {"const": written.FORMAT},
             "fingerprint": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
             "sizes": {"type": "object", "additionalProperties": sizes},
-            "steps": {"type": "array", "minItems": 1, "items": {"oneOf": [prune, refit]}},
+            "steps": {"type": "array", "minItems": 1, "items": {"oneOf": [rotate, prune, refit]}},
         },
         "required": ["format", "fingerprint", "steps"],
         "$defs": definitions,
