@@ -1,8 +1,7 @@
 """SNACS as its authors' code has it: connections, not channels (method 3.3, 3.9).
 
-Own choices, where the release is silent or cannot be had: buckets are those of our estimator, the
-classifier behind the limits is ridge regression on RBF features judged on held-out rows, and the
-sweep uses that pooled outputs are linear in pooled inputs.
+Own choices, where the release is silent or cannot be had: buckets are those of our estimator, and
+the sweep uses that pooled outputs are linear in what the taps of a filter see, pooled.
 """
 
 from __future__ import annotations
@@ -27,12 +26,14 @@ from onnxslim_snacs.scores.snacs.limits import (
     last_above,
     operating_limit,
     rectified,
+    released_accuracy,
     removed_at_cutoff,
 )
 from onnxslim_snacs.scores.snacs.parents import LayerPair, consecutive_layers
 from onnxslim_snacs.scores.snacs.phi import scale_weights_signed
 from onnxslim_snacs.scores.snacs.score import ROWS, class_axis, classes_of, request
 from onnxslim_snacs.scores.snacs.sensitivity import legacy_lowest_signed
+from onnxslim_snacs.scores.snacs.taps import Pooled, pooled_taps
 
 #: Rows on which limits are found.
 LIMIT_ROWS = 1024
@@ -96,13 +97,14 @@ def score_connections(
     statistics = _statistics(context, pairs)
     filters = [layer_matrix(context.analysis, pair.child) for pair in pairs]
     scaled = scale_weights_signed(filters)
-    labels = classes_of(context, statistics)
+    few = context.source.part(0, min(LIMIT_ROWS, context.source.samples))
+    seen = pooled_taps(context, few, [pair.child for pair in pairs], class_axis(context))
     found = []
     for number, pair in enumerate(pairs):
         context.progress("connectivity", number, len(pairs))
         result = _connectivity(context, statistics, pair, scaled[number], groups, phi)
         rho = result.rho[:, pair.source]
-        limit = _limit(context, statistics, pair, rho, labels)
+        limit = _limit(context, statistics, pair, rho, filters[number], seen)
         readers = [w for p, w in zip(pairs, scaled, strict=True) if p.parent is pair.child]
         guarded = _guarded(readers, len(rho), save)
         taps = filters[number].shape[2]
@@ -191,21 +193,29 @@ def _limit(
     statistics: Statistics,
     pair: LayerPair,
     rho: NDArray[np.float64],
-    labels: NDArray[np.int64] | None,
+    filters: NDArray[np.float64],
+    seen: tuple[Pooled, NDArray[np.int64] | None],
 ) -> float:
+    """The share of a layer's connections that may go; rows of `seen` are the first samples."""
     bias = context.analysis.nodes[pair.child.node].in_value(2)
+    patches, labels = seen
+    rows = patches.get(pair.child.node)
+    if rows is None:
+        rows = statistics.pooled[request(context, pair.child.data)][:LIMIT_ROWS, :, None]
+        first = np.array_equal(statistics.index[: len(rows)], np.arange(len(rows)))
+        labels = labels if first else classes_of(context, statistics)
+        filters = pair.child.signed[:, :, None]
     layer = PooledLayer(
-        statistics.pooled[request(context, pair.child.data)][:LIMIT_ROWS, :, None],
-        pair.child.signed[:, :, None],
-        None if bias is None else bias.astype(np.float64).reshape(-1),
+        rows, filters, None if bias is None else bias.astype(np.float64).reshape(-1)
     )
     found = operating_limit(
         layer,
         rho,
-        None if labels is None else labels[:LIMIT_ROWS],
+        None if labels is None else labels[: len(rows)],
         rule=last_above,
         removal=removed_at_cutoff,
         activation=rectified,
+        accuracy=released_accuracy,
         seed=context.seed,
     )
     return found.gamma

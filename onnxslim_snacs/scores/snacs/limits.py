@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxslim_snacs.scores.snacs.classifier import fit_rbf_ridge
+from onnxslim_snacs.scores.snacs.svm import fit_support_vectors
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -23,6 +24,7 @@ SHARES: FloatArray = np.arange(1, 97, 5) / 100.0
 TOLERATED = 0.7
 _FOLDS = 2
 _CLASSES_PER_FOLD = 2
+_MOST_CLASSES = 32
 _CELLS = 1 << 21  # numbers of one product of the sweep, 8 MB in float32
 
 
@@ -59,6 +61,8 @@ class OperatingLimit:
 Rule = Callable[[FloatArray, FloatArray], float]
 Removal = Callable[[FloatArray, float], BoolArray]
 Activation = Callable[[FloatArray], FloatArray]
+#: Intact outputs, cut outputs a few steps at a time, class numbers, seed -> accuracy, axis (step).
+Accuracy = Callable[[FloatArray, Iterable[FloatArray], npt.NDArray[np.intp], int], FloatArray]
 
 
 def first_crossing(shares: FloatArray, scores: FloatArray) -> float:
@@ -115,6 +119,7 @@ def operating_limit(
     rule: Rule = first_crossing,
     removal: Removal = removed_lowest,
     activation: Activation = unchanged,
+    accuracy: Accuracy | None = None,
     seed: int = 0,
 ) -> OperatingLimit:
     """Sweep the removed share of connections and find where the layer stops working.
@@ -131,6 +136,8 @@ def operating_limit(
         rule: reads the limit off the sweep; `last_above` is the released one.
         removal: which connections go; `removed_at_cutoff` is the released one.
         activation: applied to the outputs; `rectified` is the released one.
+        accuracy: how well the classes can be told; None for `cross_fitted`, `released_accuracy` is
+            the released one.
         seed: seed of folds and landmarks.
 
     Returns:
@@ -143,7 +150,7 @@ def operating_limit(
     if numbers is None or not _can_classify(numbers):
         scores = _fidelity(intact, cut)
     else:
-        scores = _cross_fitted_accuracy(intact, cut, numbers, np.random.default_rng(seed))
+        scores = (accuracy or cross_fitted)(intact, cut, numbers, seed)
     return OperatingLimit(rule(shares, scores), shares, scores)
 
 
@@ -185,13 +192,29 @@ def _can_classify(numbers: npt.NDArray[np.intp]) -> bool:
     return int(np.count_nonzero(counts >= _FOLDS)) >= _CLASSES_PER_FOLD
 
 
-def _cross_fitted_accuracy(
-    intact: FloatArray,
-    cut: Iterable[FloatArray],
-    labels: npt.NDArray[np.intp],
-    rng: np.random.Generator,
+def released_accuracy(
+    intact: FloatArray, cut: Iterable[FloatArray], labels: npt.NDArray[np.intp], seed: int
+) -> FloatArray:
+    """As the release does: support vectors on raw features, judged on what they were fitted to.
+
+    Of more than `_MOST_CLASSES` classes the most frequent ones are told apart (own choice: pairs
+    of classes are solved one by one).
+    """
+    counts = np.bincount(labels)
+    chosen = np.sort(np.argsort(-counts, kind="stable")[:_MOST_CLASSES])
+    chosen = chosen[counts[chosen] > 0]
+    rows = np.isin(labels, chosen)
+    numbers = np.searchsorted(chosen, labels[rows])
+    model = fit_support_vectors(intact[rows], numbers)
+    hits = [(model.predict(out[rows]) == numbers[:, None]).mean(axis=0) for out in cut]
+    return np.concatenate(hits)
+
+
+def cross_fitted(
+    intact: FloatArray, cut: Iterable[FloatArray], labels: npt.NDArray[np.intp], seed: int
 ) -> FloatArray:
     """Give the held-out accuracy at each share, axis (step)."""
+    rng = np.random.default_rng(seed)
     order = rng.permutation(len(labels))
     # dealing out within classes keeps every class in both halves
     dealt = order[np.argsort(labels[order], kind="stable")]
