@@ -170,6 +170,20 @@ BUGS = (
         "tests/scores/test_gradients.py::test_fisher_by_hand",
     ),
     Planted(
+        "MINT counts edges within one set",
+        "onnxslim_snacs/scores/spanning.py",
+        "mate[each, now] != first[now]",
+        "mate[each, now] == first[now]",
+        "tests/scores/test_spanning.py::test_edges_between_two_sets_by_hand",
+    ),
+    Planted(
+        "MINT's neighbours by all of y",
+        "onnxslim_snacs/scores/spanning.py",
+        "np.argmin(across - _squares(parent[kept], parent[donors]), axis=1)",
+        "np.argmin(across, axis=1)",
+        "tests/scores/test_spanning.py::test_all_pairs_together_are_the_pairs_one_by_one",
+    ),
+    Planted(
         "CUDA behind CPU",
         "onnxslim_snacs/model/session.py",
         'providers.insert(0, "CUDAExecutionProvider")',

@@ -33,6 +33,8 @@ LOOKS_ELSEWHERE = {
     "bn_gamma": "the scale behind a unit, whatever reads it (Liu et al. 2017, 3)",
     "hrank": "the ranks of a unit's own maps, whatever reads them (Lin et al. 2020, eq. 5)",
     "chip": "the maps of a layer among each other, whatever reads them (Sui et al. 2021, eq. 3)",
+    "mint": "the activations of two layers: without a connection the estimate is noise, with "
+    "no weight to tell so (Ganesh et al. 2020)",
     "hesso": "the norm of a unit's weights counts without a gradient (Chen et al. 2023)",
     "grasp": "a unit that is not read counts 0, for it changes nothing, and one that stands in the "
     "gradient's way counts less than that (Wang et al. 2020, eq. 8)",
