@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnxslim_snacs.activations.arrays import Rows
-from onnxslim_snacs.activations.inputs import InputSpec
+from onnxslim_snacs.activations.inputs import LABELS, InputSpec
 from onnxslim_snacs.config import DataConfig
 from onnxslim_snacs.errors import InputRefused, LimitExceeded, UsageError, foreign
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm"})
 #: What Pillow may take a file for, whatever its name; it starts Ghostscript on PostScript.
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+#: The border of a letterbox.
+_GREY = 114
 #: Pixels of one image: where Pillow itself begins to warn of a decompression bomb.
 MAX_PIXELS = 89_478_485
 
@@ -33,6 +38,9 @@ class ImageTable:
         mean: (channel,) subtracted from values in 0 ... 1.
         std: (channel,) by which they are then divided.
         channels_last: whether the channel is the last dimension.
+        fit: how images of another shape are brought to the size, see `config.FITS`.
+        bgr: whether blue is the first channel.
+        labels: (image,) numbers of classes, if they are known.
     """
 
     paths: tuple[Path, ...]
@@ -41,6 +49,9 @@ class ImageTable:
     mean: NDArray[np.float32]
     std: NDArray[np.float32]
     channels_last: bool
+    fit: str = "stretch"
+    bgr: bool = False
+    labels: NDArray[np.int64] | None = None
     whole: bool = False
 
     @property
@@ -50,8 +61,14 @@ class ImageTable:
 
     @property
     def names(self) -> frozenset[str]:
-        """The name of the input."""
-        return frozenset({self.spec.name})
+        """The name of the input, and that of the labels if there are any."""
+        return frozenset({self.spec.name, *(() if self.labels is None else (LABELS,))})
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether values are taken as 0 ... 1, since nobody has said what the model wants."""
+        whole = self.spec.dtype.kind in "iu"
+        return not whole and not self.mean.any() and bool((self.std == 1).all())
 
     def alike(self, rows: Rows) -> Sequence[Rows]:
         """The images `rows`, which are all resized to the same size."""
@@ -61,7 +78,10 @@ class ImageTable:
         """The images `rows` in blocks of `size`."""
         for at in range(0, len(rows), size):
             images = np.stack([self._read(self.paths[row]) for row in rows[at : at + size]])
-            yield {self.spec.name: self._scaled(images)}
+            block: dict[str, NDArray[Any]] = {self.spec.name: self._scaled(images)}
+            if self.labels is not None:
+                block[LABELS] = self.labels[rows[at : at + size]]
+            yield block
 
     def _read(self, path: Path) -> NDArray[np.uint8]:
         """One image, (height, width, channel)."""
@@ -75,11 +95,11 @@ class ImageTable:
                         f"{MAX_PIXELS} are decoded"
                     )
                 plain = image.convert("L" if len(self.mean) == 1 else "RGB")
-                height, width = self.size
-                resized = plain.resize((width, height), Image.Resampling.BILINEAR)
+                resized = fitted(plain, self.size, self.fit)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise InputRefused(f"{foreign(path)}: cannot be decoded: {foreign(error)}") from error
-        return np.asarray(resized, dtype=np.uint8).reshape(height, width, len(self.mean))
+        pixels = np.asarray(resized, dtype=np.uint8).reshape(*self.size, len(self.mean))
+        return pixels[:, :, ::-1] if self.bgr else pixels
 
     def _scaled(self, images: NDArray[np.uint8]) -> NDArray[Any]:
         """(sample, height, width, channel) bytes as the model takes them."""
@@ -92,12 +112,62 @@ class ImageTable:
         return scaled.astype(np.float32)
 
 
+def fitted(image: Picture, size: tuple[int, int], fit: str) -> Picture:
+    """An image at a size (height, width).
+
+    "crop" takes the middle of the image at 8/7 of the size (256 for 224, as ImageNet is judged),
+    "letterbox" shows it whole on grey (114), as detectors of the YOLO family take it.
+    """
+    from PIL import Image, ImageOps
+
+    height, width = size
+    if fit == "crop":
+        larger = (round(width * 8 / 7), round(height * 8 / 7))
+        whole = ImageOps.fit(image, larger, Image.Resampling.BILINEAR)
+        left, top = (larger[0] - width) // 2, (larger[1] - height) // 2
+        return whole.crop((left, top, left + width, top + height))
+    if fit == "letterbox":
+        grey = _GREY if image.mode == "L" else (_GREY,) * 3
+        return ImageOps.pad(image, (width, height), Image.Resampling.BILINEAR, color=grey)
+    return image.resize((width, height), Image.Resampling.BILINEAR)
+
+
+def class_numbers(paths: Sequence[Path], folder: Path, classes: int | None) -> NDArray[np.int64]:
+    """(image,) the number of the folder in which each image lies, in the order of names.
+
+    Raises:
+        InputRefused: an image lies in none, or there are not as many as the model has classes.
+    """
+    first = [path.relative_to(folder).parts for path in paths]
+    for path, parts in zip(paths, first, strict=True):
+        if len(parts) < 2:
+            raise InputRefused(f"--class-folders: {foreign(path)} lies in no folder of a class")
+    names = sorted({parts[0] for parts in first})
+    if classes is not None and len(names) != classes:
+        raise InputRefused(
+            f"--class-folders: {foreign(folder)} has {len(names)} folders with images "
+            f"({foreign(', '.join(names[:3]))}, ...), the model has {classes} classes; their order "
+            "by names has to be the model's"
+        )
+    number = {name: k for k, name in enumerate(names)}
+    return np.array([number[parts[0]] for parts in first], dtype=np.int64)
+
+
 def image_table(
-    paths: tuple[Path, ...], specs: tuple[InputSpec, ...], data: DataConfig
+    paths: tuple[Path, ...],
+    specs: tuple[InputSpec, ...],
+    data: DataConfig,
+    classes: int | None = None,
 ) -> ImageTable:
     """Images for a model with one input of four dimensions.
 
     Files that are none, whatever their name, are left out.
+
+    Args:
+        paths: files that may be images.
+        specs: the model's inputs.
+        data: how images are prepared.
+        classes: number of the model's classes, if it has any.
 
     Raises:
         UsageError: an option does not fit, or Pillow is not installed.
@@ -128,7 +198,12 @@ def image_table(
     images = tuple(path for path in paths if _is_image(path))
     if not images:
         raise InputRefused(f"{foreign(paths[0])} and the files beside it are no images")
-    return ImageTable(images, spec, size, mean, std, last)
+    labels = None
+    if data.class_folders:
+        labels = class_numbers(images, Path(str(data.path)), classes)
+    if data.bgr and channels == 1:
+        raise UsageError("--bgr: the model takes grey images")
+    return ImageTable(images, spec, size, mean, std, last, data.fit, data.bgr, labels)
 
 
 def _is_image(path: Path) -> bool:

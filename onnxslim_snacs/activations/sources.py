@@ -246,9 +246,11 @@ def _table(
             f"{foreign(path)}: got {foreign(', '.join(kinds) or 'an empty folder')}, "
             "expected .npz, .npy, a folder of these, or a folder of images"
         )
+    if arrays and data.class_folders:
+        raise UsageError("--class-folders belongs to a folder of images")
     if arrays:
         return _array_table(arrays, specs), _named(path, set(files) - set(arrays))
-    table = image_table(images, specs, data)
+    table = image_table(images, specs, data, class_count(graph))
     return table, _named(path, set(files) - set(table.paths))
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from onnxslim_snacs.errors import Ended, InputRefused, SnacsError, UsageError, foreign
 
 
 def find_function(option: str, name: str, else_expected: str = "") -> Callable[..., Any]:
-    """The function `module:function`; the current folder is searched, too.
+    """The function `module:function` or `file.py:function`; the current folder is searched, too.
 
     Args:
         option: the option that names it.
@@ -24,14 +26,32 @@ def find_function(option: str, name: str, else_expected: str = "") -> Callable[.
         UsageError: there is no such function.
         InputRefused: its module fails when it is imported.
     """
-    module, _, function = name.partition(":")
+    module, _, function = name.rpartition(":")
+    if module.endswith(".py"):
+        return _callable(option, name, lambda: getattr(_loaded(Path(module)), function))
     if not all(part.isidentifier() for part in (*module.split("."), function)):
         raise UsageError(f"{option} {foreign(name)}: expected {else_expected}module:function")
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
+    return _callable(option, name, lambda: getattr(importlib.import_module(module), function))
+
+
+def _loaded(path: Path) -> ModuleType:
+    """The module in a file, whose own folder is searched for what it imports."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise ModuleNotFoundError(f"no file {path}")
+    sys.path.insert(0, str(path.parent.resolve()))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _callable(option: str, name: str, find: Callable[[], Any]) -> Callable[..., Any]:
     try:
-        found = getattr(importlib.import_module(module), function)
+        found = find()
     except (Ended, MemoryError):
         raise
     except (ModuleNotFoundError, AttributeError, ValueError) as error:

@@ -31,7 +31,7 @@ from onnxslim_snacs.config import (
     FinetuneConfig,
     ReleasedConfig,
 )
-from onnxslim_snacs.config.checks import LAYOUTS, MOST_THREADS, PROVIDERS
+from onnxslim_snacs.config.checks import FITS, LAYOUTS, MOST_THREADS, PROVIDERS
 from onnxslim_snacs.errors import (
     UsageError,
     foreign,
@@ -41,6 +41,12 @@ if TYPE_CHECKING:
     from onnxslim_snacs.commands.start import Compressed
 
 
+#: How images are prepared for families of models.
+PRESETS = {
+    "imagenet": DataConfig(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), fit="crop"),
+    "yolo": DataConfig(fit="letterbox"),
+    "yolox": DataConfig(std=(1 / 255,), fit="letterbox", bgr=True),
+}
 #: What options are if nobody gives them is said once, in `config`.
 DEFAULT, DATA, RELEASED = CompressConfig(), DataConfig(), ReleasedConfig()
 TRAINING = FinetuneConfig()
@@ -56,7 +62,7 @@ Data = Annotated[
     typer.Option(
         "--data",
         metavar="PATH",
-        help=".npz, .npy, a folder of them, a folder of images, or module:function; "
+        help=".npz, .npy, a folder of them or of images, module:function or file.py:function; "
         "without it: seeded random inputs.",
         rich_help_panel=DATA_PANEL,
     ),
@@ -76,6 +82,38 @@ Size = Annotated[
     str | None, typer.Option(metavar="H,W", help="Of images.", rich_help_panel=DATA_PANEL)
 ]
 Layout = Annotated[str, one_of("--layout", LAYOUTS, "Of images.", DATA_PANEL)]
+Fit = Annotated[
+    str,
+    one_of(
+        "--fit",
+        FITS,
+        "How images of another shape are brought to the size: stretched, their middle, or whole "
+        "with a grey border.",
+        DATA_PANEL,
+    ),
+]
+Bgr = Annotated[
+    bool,
+    typer.Option("--bgr", help="Images as blue, green, red.", rich_help_panel=DATA_PANEL),
+]
+ClassFolders = Annotated[
+    bool,
+    typer.Option(
+        "--class-folders",
+        help="Labels from the folders of images: one for each class, in the order of names.",
+        rich_help_panel=DATA_PANEL,
+    ),
+]
+Preset = Annotated[
+    str | None,
+    one_of(
+        "--preset",
+        tuple(PRESETS),
+        "How images are prepared: mean and std of ImageNet and its middle; letterbox, 0 ... 1; "
+        "letterbox, BGR, 0 ... 255. Other options go before.",
+        DATA_PANEL,
+    ),
+]
 Threads = Annotated[
     int,
     typer.Option(
@@ -169,17 +207,25 @@ def data_config(
     std: str | None,
     size: str | None,
     layout: str,
+    fit: str,
+    bgr: bool,
+    class_folders: bool,
+    preset: str | None,
     input_shape: list[str] | None,
     sample_axis: list[str] | None,
 ) -> DataConfig:
     """The options that say where samples come from, and what they are."""
+    usual = DATA if preset is None else PRESETS[preset]
     return DataConfig(
         path=data,
         samples=samples,
-        mean=options.floats("--mean", mean, DATA.mean),
-        std=options.floats("--std", std, DATA.std),
+        mean=options.floats("--mean", mean, usual.mean),
+        std=options.floats("--std", std, usual.std),
         size=options.size("--size", size),
         layout=layout,
+        fit=usual.fit if fit == DATA.fit else fit,
+        bgr=bgr or usual.bgr,
+        class_folders=class_folders,
         input_shapes=options.shapes(input_shape),
         sample_axes=options.axes(sample_axis),
     )

@@ -10,7 +10,10 @@ import typer
 from onnxslim_snacs.cli import options
 from onnxslim_snacs.cli.arguments import (
     DATA,
+    Bgr,
+    ClassFolders,
     Data,
+    Fit,
     Force,
     InputShape,
     Json,
@@ -19,6 +22,7 @@ from onnxslim_snacs.cli.arguments import (
     MaxTime,
     Mean,
     Model,
+    Preset,
     Provider,
     SampleAxis,
     Samples,
@@ -50,6 +54,10 @@ def compare(
     std: Std = None,
     size: Size = None,
     layout: Layout = DATA.layout,
+    fit: Fit = DATA.fit,
+    bgr: Bgr = DATA.bgr,
+    class_folders: ClassFolders = DATA.class_folders,
+    preset: Preset = None,
     input_shape: InputShape = None,
     sample_axis: SampleAxis = None,
     test: Annotated[
@@ -96,7 +104,20 @@ def compare(
     """Criteria, budgets and recoveries side by side; what is in the folder is not done again."""
     keep_within(max_memory, max_time)
     config = CompareConfig(
-        data=data_config(data, samples, mean, std, size, layout, input_shape, sample_axis),
+        data=data_config(
+            data,
+            samples,
+            mean,
+            std,
+            size,
+            layout,
+            fit,
+            bgr,
+            class_folders,
+            preset,
+            input_shape,
+            sample_axis,
+        ),
         tests=tuple(test or ()),
         targets=tuple(options.targets(text.split(",")) for text in target)
         if target

@@ -11,7 +11,10 @@ from onnxslim_snacs.cli import options
 from onnxslim_snacs.cli.arguments import (
     DATA,
     DEFAULT,
+    Bgr,
+    ClassFolders,
     Data,
+    Fit,
     Force,
     HtmlOut,
     Inexact,
@@ -24,6 +27,7 @@ from onnxslim_snacs.cli.arguments import (
     Metadata,
     Model,
     Out,
+    Preset,
     Provider,
     ReportOut,
     SampleAxis,
@@ -72,6 +76,10 @@ def compress(
     std: Std = None,
     size: Size = None,
     layout: Layout = DATA.layout,
+    fit: Fit = DATA.fit,
+    bgr: Bgr = DATA.bgr,
+    class_folders: ClassFolders = DATA.class_folders,
+    preset: Preset = None,
     input_shape: InputShape = None,
     sample_axis: SampleAxis = None,
     target: Annotated[
@@ -213,7 +221,20 @@ def compress(
     if (target or ratio is not None) and (auto or max_drop is not None):
         raise UsageError("--auto and --max-drop exclude --target and --ratio")
     config = CompressConfig(
-        data=data_config(data, samples, mean, std, size, layout, input_shape, sample_axis),
+        data=data_config(
+            data,
+            samples,
+            mean,
+            std,
+            size,
+            layout,
+            fit,
+            bgr,
+            class_folders,
+            preset,
+            input_shape,
+            sample_axis,
+        ),
         target=options.targets(target),
         ratio=ratio,
         max_drop=DEFAULT.max_drop if max_drop is None else max_drop,

@@ -59,6 +59,10 @@ class DataConfig:
         std: per-channel standard deviation of images, in units of 0 ... 1.
         size: height and width to which images are resized; None takes the model's own.
         layout: "NCHW" or "NHWC".
+        fit: how images of another shape are brought to it: stretch, crop (the middle of the image
+            at 8/7 of the size) or letterbox (whole, with a grey border).
+        bgr: the channels of images in the order blue, green, red.
+        class_folders: images lie in a folder for each class, in the order of the folders' names.
         input_shapes: sizes for inputs whose dynamic dimensions cannot be guessed.
         sample_axes: input -> the axis along which its samples lie, where that is not the first.
         labels: (sample,) classes of samples in memory, in any of those forms, where they do not
@@ -71,6 +75,9 @@ class DataConfig:
     std: tuple[float, ...] = (1.0,)
     size: tuple[int, int] | None = None
     layout: str = "NCHW"
+    fit: str = "stretch"
+    bgr: bool = False
+    class_folders: bool = False
     input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     sample_axes: Mapping[str, int] = field(default_factory=dict)
     labels: Any | None = field(default=None, metadata={"memory": True})

@@ -27,6 +27,9 @@ WIDTHS = ("exact", "refit", "rotate")
 PROVIDERS = ("auto", "cpu", "cuda")
 #: How images may lie in memory.
 LAYOUTS = ("NCHW", "NHWC")
+#: How an image of another shape comes to the model's size: stretched; its middle; whole, with a
+#: grey border.
+FITS = ("stretch", "crop", "letterbox")
 #: What a model is trained on: the teacher's answers, labels, or both.
 LOSSES = ("distil", "labels", "both")
 #: How samples may be changed in training.
@@ -183,6 +186,8 @@ def check_data(data: DataConfig) -> None:
             raise UsageError(f"--input-shape {foreign(name)}={shape}: no extent is negative")
     if data.samples is not None and data.samples < 1:
         raise UsageError(f"--samples {data.samples}: expected at least 1")
+    if data.fit not in FITS:
+        raise UsageError(f"--fit {data.fit}: expected one of {', '.join(FITS)}")
     if data.layout not in LAYOUTS:
         raise UsageError(f"--layout {data.layout}: expected NCHW or NHWC")
     if any(s <= 0 for s in data.std):

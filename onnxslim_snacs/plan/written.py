@@ -121,6 +121,9 @@ def _refit(step: dict[str, Any]) -> Refit:
         std=tuple(map(float, told.get("std", blank.data.std))),
         size=_size(told.get("size")),
         layout=str(told.get("layout", blank.data.layout)),
+        fit=str(told.get("fit", blank.data.fit)),
+        bgr=bool(told.get("bgr", blank.data.bgr)),
+        class_folders=bool(told.get("class_folders", blank.data.class_folders)),
         input_shapes=_shapes(told.get("input_shapes", {})),
         sample_axes={str(n): _whole(axis) for n, axis in told.get("sample_axes", {}).items()},
     )

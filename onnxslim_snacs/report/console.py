@@ -19,10 +19,15 @@ from onnxslim_snacs.plan.cost import Cost
 from onnxslim_snacs.proof.prove import Proof
 from onnxslim_snacs.recovery.accept import RecoveryReport
 from onnxslim_snacs.recovery.recover import LayerRecord
+from onnxslim_snacs.report.knots import LayerReport
 from onnxslim_snacs.report.make import CUT, NO_DATA
 from onnxslim_snacs.report.report import Comparison, GroupReport, Inspection, Report
 
 _SHOWN = 40
+#: Columns below which a table of groups would leave names out.
+_NARROW = 90
+#: Layers of which the channels are shown.
+_WIDTHS = 20
 #: Layers whose error is shown.
 _LAYERS = 5
 
@@ -51,6 +56,7 @@ def print_report(report: Report, console: Console) -> None:
         table.add_row("latency ms", f"{before:.3f}", f"{after:.3f}", kept)
     console.print(escape(foreign(report.model)), soft_wrap=True)
     console.print(table)
+    print_widths(report.layers, console)
     if drift is not None:
         console.print(drift_line(report))
     if report.recovery is not None:
@@ -143,6 +149,9 @@ def _left(layer: LayerRecord) -> float:
 def print_groups(groups: Iterable[GroupReport], whole: Cost, console: Console) -> None:
     """The groups of a model, with what goes when all but one of a group's units go."""
     rows = list(groups)
+    if console.width < _NARROW:
+        _print_groups_below(rows, whole, console)
+        return
     table = Table(title=f"{len(rows)} groups", title_justify="left", box=SIMPLE_HEAD)
     for column in ("id", "weight", "layer", "units", "axes", "params", "", "MACs", ""):
         is_text = column in ("id", "weight", "layer")
@@ -165,6 +174,49 @@ def print_groups(groups: Iterable[GroupReport], whole: Cost, console: Console) -
             share(group.macs, whole.macs),
         )
     console.print(table)
+
+
+def _print_groups_below(rows: list[GroupReport], whole: Cost, console: Console) -> None:
+    """The same for narrow terminals: two lines for each group, of which nothing is left out."""
+    console.print(f"{len(rows)} groups")
+    for group in rows:
+        names = " ".join(name for name in (group.layer, group.label) if name)
+        console.print(f"{group.id}  {escape(foreign(names))}")
+        params, macs = share(group.params, whole.params), share(group.macs, whole.macs)
+        console.print(
+            f"  {group.units} units on {len(group.axes)} axes, {params} of params, {macs} of MACs"
+        )
+
+
+def print_widths(layers: Iterable[LayerReport], console: Console) -> None:
+    """Channels of the layers that have lost some, before and after."""
+    rows = [layer for layer in layers if _is_narrower(layer)]
+    if not rows:
+        return
+    table = Table(title="channels of layers", title_justify="left", box=SIMPLE_HEAD)
+    for column in ("layer", "reads", "makes", "MACs"):
+        table.add_column(
+            column,
+            justify="left" if column == "layer" else "right",
+            overflow="fold" if column == "layer" else "ellipsis",
+            no_wrap=column != "layer",
+        )
+    for layer in rows[:_WIDTHS]:
+        made = "" if layer.outputs is None else _width(layer.outputs)
+        left = share(layer.macs[1], layer.macs[0])
+        table.add_row(escape(foreign(layer.name)), _width(layer.inputs), made, left)
+    if len(rows) > _WIDTHS:
+        table.caption = f"{len(rows) - _WIDTHS} more in the report (--report, --json, --html)"
+        table.caption_justify = "left"
+    console.print(table)
+
+
+def _is_narrower(layer: LayerReport) -> bool:
+    return any(pair is not None and pair[0] != pair[1] for pair in (layer.inputs, layer.outputs))
+
+
+def _width(pair: tuple[int, int]) -> str:
+    return str(pair[0]) if pair[0] == pair[1] else f"{pair[0]} -> {pair[1]}"
 
 
 def print_pins(pins: Iterable[PinReason], console: Console) -> None:

@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from onnxslim_snacs.activations.images import ImageTable
 from onnxslim_snacs.activations.sources import CalibrationSource
 from onnxslim_snacs.config import CompressConfig, Drop, ReleasedConfig
 from onnxslim_snacs.config.line import as_options
@@ -86,6 +87,11 @@ def warnings_of(
         found.append(
             "the original gives all samples the same answer: that the cut model gives it, too, "
             "says nothing"
+        )
+    if isinstance(source.table, ImageTable) and source.table.is_plain:
+        found.append(
+            "images are scaled to 0 ... 1 and no more: what was trained on other values wants its "
+            "--mean and --std, or --preset imagenet; what such samples say of it is wrong"
         )
     if source.left_out:
         found.append(

@@ -96,15 +96,16 @@ class Kit:
         np.savez(path, x=drawn)
         return path
 
-    def images(self) -> Path:
+    def images(self, width: int = 6, classes: tuple[str, ...] = ("",)) -> Path:
         from PIL import Image
 
-        folder = self.folder / "images"
-        folder.mkdir(exist_ok=True)
+        folder = self.folder / f"images{width}{''.join(classes)}"
         for number in range(16):
-            image = Image.new("RGB", (6, 6), COLOUR)
-            image.putpixel((5, 5), (16 * number, 0, 0))
-            image.save(folder / f"{number}.png")
+            image = Image.new("RGB", (width, 6), COLOUR)
+            image.putpixel((width // 2 + 1, 4), (16 * number, 0, 0))
+            place = folder / classes[number % len(classes)]
+            place.mkdir(exist_ok=True, parents=True)
+            image.save(place / f"{number}.png")
         return folder
 
     def run(self, command: str, *line: object, code: int = 0, **options: Any) -> Any:
@@ -259,6 +260,46 @@ def layout(kit: Kit) -> None:
     found = pixels(kit, "--layout", "NHWC", "--mean", "0,0,1", text=CHANNELS_LAST, axis=3)
     assert found[0] == {(6, 6, 3)}
     assert found[1] == pytest.approx((0.2, 0.4, 0.0))
+
+
+def bgr(kit: Kit) -> None:
+    plain = [round(v / 255, 5) for v in COLOUR]
+    assert pixels(kit, "--bgr")[1] == pytest.approx(tuple(reversed(plain)))
+
+
+def fit(kit: Kit) -> None:
+    """Of a picture twice as wide as high, the first pixel, and that in the middle of the height."""
+    found = {}
+    for how in ("stretch", "crop", "letterbox"):
+        runtime = kit.runtime()
+        kit.compress(*QUICK, "--data", kit.images(12), "--fit", how, text=IMAGE)
+        first = next(v for v in fed(runtime) if v.shape[2:] == (6, 6) and v.max() <= 1 and v.any())
+        found[how] = first[0, 0, 0, 0], first[0, 0, 3, 0]
+    colour = COLOUR[0] / 255
+    assert found["stretch"] == pytest.approx((colour, colour))
+    assert found["crop"] == pytest.approx((colour, colour))
+    assert found["letterbox"] == pytest.approx((114 / 255, colour))
+
+
+def preset(kit: Kit) -> None:
+    wanted = [
+        (v / 255 - mean) / std
+        for v, mean, std in zip(COLOUR, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), strict=True)
+    ]
+    assert pixels(kit, "--preset", "imagenet")[1] == pytest.approx(tuple(wanted), abs=1e-4)
+    own = pixels(kit, "--preset", "imagenet", "--mean", "0", "--std", "1")[1]
+    assert own == pytest.approx(tuple(v / 255 for v in COLOUR), abs=1e-4)
+    assert pixels(kit, "--preset", "yolox")[1] == pytest.approx(tuple(reversed(COLOUR)), abs=1e-2)
+
+
+def class_folders(kit: Kit, run: Callable[..., Any]) -> None:
+    images = kit.images(classes=("cat", "dog", "owl"))
+    assert run("--data", images, text=IMAGE)["drift"]["accuracy_before"] is None
+    line = ("--data", images, "--class-folders")
+    assert 0 <= run(*line, text=IMAGE)["drift"]["accuracy_before"] <= 1
+    few = kit.images(classes=("cat", "dog"))
+    run("--data", few, "--class-folders", text=IMAGE, code=3)
+    run("--data", kit.images(), "--class-folders", text=IMAGE, code=3)
 
 
 def input_shape(kit: Kit, run: Callable[..., Any]) -> None:
@@ -521,7 +562,8 @@ def released_images(*line: str) -> Callable[[Kit], None]:
         for options in ((), line):
             runtime = kit.runtime()
             model = kit.model({"--layout": CHANNELS_LAST, "--size": ANY_SIZE}.get(line[0], IMAGE))
-            images = ("--data", kit.images(), "--target", "params=0.6", "--force")
+            folder = kit.images(12 if line[0] == "--fit" else 6)
+            images = ("--data", folder, "--target", "params=0.6", "--force")
             code = 0 if options else {"--layout": 3, "--size": 2}.get(line[0], 0)
             kit.cli("released", model, *images, *options, code=code)
             found.append([(v.shape[1:], v.ravel()[:1].tolist()) for v in fed(runtime)][-1:])
@@ -640,6 +682,12 @@ CASES: dict[str, Case] = {
     "compress --std": std,
     "compress --size": size,
     "compress --layout": layout,
+    "compress --fit": fit,
+    "compress --bgr": bgr,
+    "compress --preset": preset,
+    "compress --class-folders": lambda kit: class_folders(
+        kit, lambda *line, **more: kit.compress(*QUICK, *line, **more)
+    ),
     "compress --input-shape": lambda kit: input_shape(
         kit, lambda *line: kit.compress(*QUICK, *line, text=STEPS)
     ),
@@ -675,6 +723,12 @@ CASES: dict[str, Case] = {
     "released --std": released_images("--std", "0.1,0.2,0.3"),
     "released --size": released_images("--size", "5,7"),
     "released --layout": released_images("--layout", "NHWC"),
+    "released --fit": released_images("--fit", "letterbox"),
+    "released --bgr": released_images("--bgr"),
+    "released --preset": released_images("--preset", "imagenet"),
+    "released --class-folders": lambda kit: class_folders(
+        kit, lambda *line, **more: kit.run("released", "--target", "params=0.6", *line, **more)
+    ),
     "released --input-shape": lambda kit: input_shape(
         kit, lambda *line: kit.run("released", "--target", "params=0.6", *line, text=STEPS)
     ),
@@ -737,6 +791,10 @@ HANDED: dict[str, dict[str, tuple[str, Callable[[Any], object], object]]] = {
         "--std": ("0.1,0.2", lambda given: given.data.std, (0.1, 0.2)),
         "--size": ("5,7", lambda given: given.data.size, (5, 7)),
         "--layout": ("NHWC", lambda given: given.data.layout, "NHWC"),
+        "--fit": ("crop", lambda given: given.data.fit, "crop"),
+        "--bgr": ("", lambda given: given.data.bgr, True),
+        "--class-folders": ("", lambda given: given.data.class_folders, True),
+        "--preset": ("yolo", lambda given: given.data.fit, "letterbox"),
         "--input-shape": ("x=2,5", lambda given: given.data.input_shapes, {"x": (2, 5)}),
         "--sample-axis": ("x=1", lambda given: given.data.sample_axes, {"x": 1}),
         "--seed": ("5", lambda given: given.seed, 5),
@@ -877,4 +935,4 @@ def test_every_field_of_the_configuration_is_an_option(field: str) -> None:
     typed = NAMES.get(name, f"--{name.replace('_', '-')}")
     if (command, name) == ("released", "params"):
         typed = "--target"
-    assert f"{command} {typed}" in typed_options()
+    assert typed in ELSEWHERE or f"{command} {typed}" in typed_options()

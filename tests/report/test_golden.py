@@ -18,6 +18,7 @@ from onnxslim_snacs.proof.prove import Proof
 from onnxslim_snacs.recovery.accept import RecoveryReport
 from onnxslim_snacs.recovery.recover import LayerRecord
 from onnxslim_snacs.report.console import print_comparison, print_inspection, print_report
+from onnxslim_snacs.report.knots import LayerReport
 from onnxslim_snacs.report.make import made_by
 from onnxslim_snacs.report.report import Comparison, GroupReport, Inspection, Report, to_json
 
@@ -49,6 +50,11 @@ RECOVERY = RecoveryReport(
         LayerRecord("pool", "AveragePool", reason="no weights"),
     ),
 )
+LAYERS = (
+    LayerReport("conv_a", "Conv", (3, 3), (16, 12), (6400, 4800)),
+    LayerReport("conv_b", "Conv", (16, 12), (48, 20), (9000, 2812)),
+    LayerReport("conv_c", "Conv", (48, 48), (8, 8), (100, 100)),
+)
 REPORT = Report(
     model="net.onnx",
     output="net.slim.onnx",
@@ -65,11 +71,12 @@ REPORT = Report(
     latency=Latency(before=0.004, after=0.003, ratio=0.76, runs=31),
     notes={"tried": float("nan")},
     timings={"load": 0.5, "score": 1.25},
+    layers=LAYERS,
 )
 
 
-def shown(print_it: Callable[[Console], None]) -> str:
-    console = Console(file=io.StringIO(), width=100)
+def shown(print_it: Callable[[Console], None], width: int = 100) -> str:
+    console = Console(file=io.StringIO(), width=width)
     print_it(console)
     assert isinstance(console.file, io.StringIO)
     lines = [line.rstrip() for line in console.file.getvalue().splitlines()]
@@ -90,6 +97,12 @@ def test_report() -> None:
 def test_inspection() -> None:
     found = Inspection("net.onnx", BEFORE, GROUPS, PINS)
     same(shown(lambda console: print_inspection(found, console)), "inspection.txt")
+
+
+def test_inspection_on_a_narrow_terminal() -> None:
+    """Nothing is left out that a wide one shows."""
+    found = Inspection("net.onnx", BEFORE, GROUPS, PINS)
+    same(shown(lambda console: print_inspection(found, console), 60), "inspection_narrow.txt")
 
 
 def test_explanation() -> None:
