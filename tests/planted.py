@@ -19,7 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 #: What a test needs of the project.
-PARTS = ("onnxslim_snacs", "passes", "tests", "models", "pyproject.toml", "README.md")
+PARTS = ("onnxslim_snacs", "passes", "tests", "models", "pyproject.toml", "README.md", "docs")
 OPTIONS = "tests/cli/test_options_arrive.py::test_option_arrives"
 
 

@@ -1,4 +1,4 @@
-"""The README says what is so: commands, options, exit codes, and the example in Python."""
+"""The documents say what is so: commands, options, exit codes, and the example in Python."""
 
 from __future__ import annotations
 
@@ -15,32 +15,34 @@ from onnxslim_snacs.scores import CRITERIA
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
+REFERENCE = (ROOT / "docs" / "reference.md").read_text()
 
 
 def test_every_command_is_listed() -> None:
     commands = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
-    assert set(re.findall(r"^\| `([\w-]+)[ `].*\|$", README, re.MULTILINE)) >= commands
+    assert set(re.findall(r"^\| `([\w-]+)[ `].*\|$", REFERENCE, re.MULTILINE)) >= commands
 
 
 def test_every_option_that_is_named_exists() -> None:
+    text = README + REFERENCE
     root = typer.main.get_command(app)
     commands = root.commands.values()  # type: ignore[attr-defined]
     options = [p for command in (root, *commands) for p in command.params]
     known = {name for p in options for name in (*p.opts, *p.secondary_opts)}
-    named = set(re.findall(r"`(--[a-z][a-z-]*)", README)) | set(
-        re.findall(r"snacs-onnx .*?(--[a-z][a-z-]*)", README)
+    named = set(re.findall(r"`(--[a-z][a-z-]*)", text)) | set(
+        re.findall(r"snacs-onnx .*?(--[a-z][a-z-]*)", text)
     )
     assert named - {"--help"} <= known
 
 
 def test_every_exit_code_is_listed() -> None:
     leaves = errors.SnacsError.__subclasses__()
-    listed = {int(code) for code in re.findall(r"^\| (\d) \|", README, re.MULTILINE)}
+    listed = {int(code) for code in re.findall(r"^\| (\d) \|", REFERENCE, re.MULTILINE)}
     assert listed == {0, *(leaf.exit_code for leaf in leaves)}
 
 
 def test_every_criterion_is_named() -> None:
-    assert all(f"`{name}`" in README for name in CRITERIA)
+    assert all(f"`{name}`" in REFERENCE for name in CRITERIA)
 
 
 def test_the_example_runs(

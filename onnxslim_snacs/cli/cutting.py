@@ -116,6 +116,7 @@ def compress(
             metavar="module:function",
             help="What --max-drop is about: a function of yours from the bytes of a model to a "
             "number, the larger the better (recall, mAP, -WER).",
+            rich_help_panel=BUDGET_PANEL,
         ),
     ] = None,
     allow_slower: Annotated[
