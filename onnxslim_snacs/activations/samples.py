@@ -10,8 +10,9 @@ from onnxslim_snacs.activations.sources import CalibrationSource
 #: cent at 90 % agreement, and never more than this share of what there is; the automatic decision
 #: has nothing else to go by, and is worth more of them.
 HELD_OUT, SHARE, SHARE_AUTO = 512, 0.25, 0.5
-#: Random samples that are set aside where nothing is decided by them: they tell little.
-RANDOM = 4
+#: Random samples that are set aside where nothing is decided by them: they tell little, and of a
+#: model with so many multiply-accumulates a single one has to do.
+RANDOM, HEAVY = 4, 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +28,18 @@ class Samples:
     judging: CalibrationSource
 
 
-def split(source: CalibrationSource, share: float = SHARE) -> Samples:
+def split(source: CalibrationSource, share: float = SHARE, macs: int = 0) -> Samples:
     """Set the last samples aside for judging.
 
     Args:
         source: all samples.
         share: at most this share of them is set aside.
+        macs: multiply-accumulates of one sample.
     """
     total = source.samples
-    most = RANDOM if source.is_random and share < SHARE_AUTO else HELD_OUT
+    most = HELD_OUT
+    if source.is_random and share < SHARE_AUTO:
+        most = 1 if macs > HEAVY else RANDOM
     aside = min(most, max(1, int(total * share)))
     if total < 2:
         return Samples(source, source)

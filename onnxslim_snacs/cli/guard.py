@@ -53,6 +53,10 @@ def main() -> None:
 
 
 def _work(wire: int | None) -> None:
+    import gc
+
+    # nothing that is imported is ever garbage, and looking for some takes a tenth of a short run
+    gc.set_threshold(100_000, 20, 20)
     from onnxslim_snacs.cli.app import main as work
 
     work(wire)

@@ -14,7 +14,7 @@ from onnxslim_snacs.commands.turned import Turned, turn_again, width_notes
 from onnxslim_snacs.config import RECOVER, DataConfig
 from onnxslim_snacs.config.fields import checked
 from onnxslim_snacs.errors import InputRefused, UsageError
-from onnxslim_snacs.ir.keep import keep_map
+from onnxslim_snacs.ir.keep import KeepMap, keep_map
 from onnxslim_snacs.judge.judge import open_judge
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.opened import AnyModel, open_model
@@ -163,7 +163,7 @@ def _refitted(
     work: Work, method: str, cut: ProvedCut, source: CalibrationSource, share: float
 ) -> Outcome:
     """Re-fit the cut as `compress` does."""
-    samples = split(source, share)
+    samples = split(source, share, work.costs.cost(KeepMap({})).macs)
     with work.clock.stage("drift"):
         judge = open_judge(work.analysis, samples.judging, work.session, work.seed)
     return recover_proved(work, method, cut, samples, judge)

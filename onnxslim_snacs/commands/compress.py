@@ -27,6 +27,7 @@ from onnxslim_snacs.config.fields import checked
 from onnxslim_snacs.decide.decide import Decision, decide
 from onnxslim_snacs.decide.latency import require_faster
 from onnxslim_snacs.decide.rank import rank
+from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.judge.judge import Judge, open_judge
 from onnxslim_snacs.judge.stopwatch import Latency, LatencyWatch
 from onnxslim_snacs.model.graph import ModelGraph
@@ -118,7 +119,8 @@ def compress(
         source = given or open_source(config.data, present, seed=config.seed, facts=facts)
         source = source.settled(facts)
         few = require_different(source)
-        samples = split(source, _share(config))
+        macs = work.costs.cost(KeepMap({})).macs
+        samples = split(source, _share(config), macs)
     judge = _judge(work, config, samples.judging)
     foreseen(foresee(work, config, samples, judge))
     scores = rank(work, config, criterion, samples.scoring)

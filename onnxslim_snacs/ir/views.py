@@ -12,8 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from onnxslim_snacs.ir.table import SlotTable
 from onnxslim_snacs.ir.types import Axis, IntArray, Split
@@ -36,11 +34,21 @@ class View:
 
 
 def components(size: int, a: IntArray, b: IntArray) -> IntArray:
-    """(size,) the number of the connected component of each of `size` things tied pairwise."""
-    if size == 0:
-        return np.empty(0, dtype=np.int64)
-    ties = coo_matrix((np.ones(len(a), dtype=np.int8), (a, b)), shape=(size, size))
-    labels: IntArray = connected_components(ties, directed=False)[1].astype(np.int64)
+    """(size,) the number of the connected component of each of `size` things tied pairwise.
+
+    Components are numbered as they come.  Roots hook onto lower ones in rounds (Shiloach and
+    Vishkin 1982); scipy has the same, but importing it takes longer than most analyses.
+    """
+    root = np.arange(size, dtype=np.int64)
+    while len(a):
+        low, high = np.minimum(root[a], root[b]), np.maximum(root[a], root[b])
+        apart = low != high
+        a, b = low[apart], high[apart]
+        np.minimum.at(root, b, a)  # every root but the lowest of its neighbourhood finds another
+        above = root[root]
+        while not np.array_equal(above, root):
+            root, above = above, above[above]
+    labels: IntArray = (np.cumsum(root == np.arange(size)) - 1)[root]
     return labels
 
 

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import breadth_first_order
 
 from onnxslim_snacs.ir.build import DependencyGraph
 from onnxslim_snacs.ir.explain import behind_split, pin_reason
@@ -82,6 +80,9 @@ def _slots_of(ir: DependencyGraph, item: Stated) -> IntArray:
 
 def _shortest(ir: DependencyGraph, start: int, goals: IntArray) -> tuple[list[int], list[int]]:
     """Slots from `start` to the nearest goal, and the statement behind each step."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import breadth_first_order
+
     a, b, source = [ir.ties.a], [ir.ties.b], [ir.ties.source]
     known = [
         (number, item.fact)

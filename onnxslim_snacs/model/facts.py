@@ -298,7 +298,8 @@ def read_facts(
         for layout in _layouts(graph, given, examples)
         for start in starts(layout, given, examples)
     ]
-    settled = _settled(graph, begin, constant - heavy_tensors(graph, weights), given, threads)
+    valued = constant - heavy_tensors(graph, weights)
+    settled = _settled(graph, begin, valued, constant, given, threads)
     if isinstance(settled, LimitExceeded):
         raise settled
     failure = settled if isinstance(settled, Exception) else None
@@ -370,6 +371,7 @@ def _settled(
     graph: ModelGraph,
     begin: Sequence[Start],
     valued: frozenset[str],
+    by_shape: frozenset[str],
     given: Hint,
     threads: int,
 ) -> Settled | Exception:
@@ -380,7 +382,7 @@ def _settled(
         return error
     asked = (start.layout.sizes(start.numbers) for start in begin if start.held)
     most = max((_ASKED * sum(map(prod, sizes.values())) for sizes in asked), default=0)
-    bench = Bench(graph, session, threads, max(most, MOST_NUMBERS))
+    bench = Bench(graph, session, threads, max(most, MOST_NUMBERS), by_shape)
     return settle(bench, begin, given)
 
 

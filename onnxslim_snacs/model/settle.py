@@ -37,12 +37,18 @@ class Settled:
     stuck: frozenset[str] = frozenset()
     asked: tuple[dict[str, tuple[int, ...]], ...] = ()
 
-    def fresh(self) -> Iterator[dict[str, tuple[int, ...]]]:
+    def fresh(self, *, least: bool = False) -> Iterator[dict[str, tuple[int, ...]]]:
         """Sizes that no run had, which differ from the first run in every free extent.
 
         Whether the model runs at them has to be tried.
+
+        Args:
+            least: begin with a single sample, where nothing but the batch is free.
         """
         free = [s for s in self.layout.symbols() if s not in self.stuck]
+        kind, first = kinds(self.layout), self.trials[0].numbers
+        if least and all(kind[s] == BATCH and first[s] > 1 for s in free):
+            yield self.layout.sizes({**first, **dict.fromkeys(free, 1)})
         for numbers in _odd_first(self.layout, self.trials, free):
             yield self.layout.sizes(numbers)
 
@@ -140,6 +146,7 @@ def _varied(bench: Bench, layout: InputExtents, first: Trial) -> Settled:
     free = layout.symbols()
     if not free:
         return Settled(layout, (first,))
+    bench = bench.after(first)
     for numbers in islice(_moved(layout, [first], free), 3):
         learned, found = corrected(bench, layout, numbers, frozenset(), _ROUNDS)
         fits = isinstance(found, Trial) and learned.solve(first.sizes) is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from onnxslim_snacs.errors import LimitExceeded, RuntimeRefused, foreign
 from onnxslim_snacs.model.extents import InputExtents, Values
 from onnxslim_snacs.model.graph import ModelGraph
+from onnxslim_snacs.model.inferred import inferred, told_alike
 from onnxslim_snacs.model.session import ProbeSession
 from onnxslim_snacs.model.sizes import Sizes, random_inputs
 
@@ -44,12 +45,16 @@ class Bench:
         session: answers with the shape of every tensor.
         threads: threads within an operator.
         most: numbers of all inputs together that are worth trying.
+        by_shape: tensors that follow from shapes and constants.
+        trusting: whether what static inference says is taken for a run of a large model.
     """
 
     graph: ModelGraph
     session: ProbeSession
     threads: int = 0
     most: int = MOST_NUMBERS
+    by_shape: frozenset[str] = frozenset()
+    trusting: bool = False
 
     def affords(self, sizes: Sizes) -> bool:
         """Whether these are sizes, and not too large to be tried."""
@@ -61,8 +66,23 @@ class Bench:
         sizes = layout.sizes(numbers)
         if not self.affords(sizes):
             return LimitExceeded(f"inputs of these sizes are too large to try: {foreign(sizes)}")
+        if self.trusting or not layout.symbols():  # else what fails to run teaches something
+            told = self._inferred(sizes)
+            if told is not None:
+                return Trial(dict(numbers), sizes, *told)
         try:
             shapes, values = self.session.probe(random_inputs(self.graph, sizes, seed=0))
         except (RuntimeRefused, LimitExceeded) as error:  # other sizes may need less
             return error
         return Trial(dict(numbers), sizes, shapes, values)
+
+    def after(self, first: Trial) -> Bench:
+        """The same bench for more runs: inference that was right once is trusted."""
+        told = None if self.trusting else self._inferred(first.sizes)
+        right = told is not None and told_alike(told, (first.shapes, first.values))
+        return replace(self, trusting=True) if right else self
+
+    def _inferred(
+        self, sizes: Sizes
+    ) -> tuple[dict[str, tuple[int, ...]], dict[str, NDArray[Any]]] | None:
+        return inferred(self.graph, sizes, self.by_shape, frozenset(self.session.valued))

@@ -61,7 +61,8 @@ class Proof:
         tolerance: what was allowed.
         noise: the same number for the original beside itself, when inputs and weights move by a
             unit in the last place: the model's own rounding noise, of which the tolerance is
-            `noise.FACTOR` times as much, or what needs no explanation.
+            `noise.FACTOR` times as much; 0 where the difference needs no explanation, so that
+            nobody has looked.
         samples: how many input sets were run.
         passed: whether the model is proved.
         failure: what went wrong, "" if nothing did.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from itertools import islice
+from math import prod
 
 from onnxslim_snacs.errors import LimitExceeded, RuntimeRefused
+from onnxslim_snacs.model.inferred import LARGE
 from onnxslim_snacs.model.session import SessionConfig, create_session
 from onnxslim_snacs.model.sizes import Sizes, default_sizes, random_inputs
 from onnxslim_snacs.ops.analyse import Analysis
@@ -23,7 +25,7 @@ def input_sizes(analysis: Analysis) -> Sizes:
 
 
 def proving_sizes(analysis: Analysis, config: SessionConfig) -> list[Sizes]:
-    """The sizes to run, at least two of them; alike where nothing is free.
+    """The sizes to run: two; of large models where nothing is free, one.
 
     Beside the first one of the analysis one that it has not seen, if the model runs there, and what
     the user has asked for.
@@ -32,10 +34,11 @@ def proving_sizes(analysis: Analysis, config: SessionConfig) -> list[Sizes]:
     if settled is None:
         return [input_sizes(analysis)] * 2
     first, *rest = (trial.sizes for trial in settled.trials)
+    large = sum(map(prod, analysis.facts.shapes[0].values())) >= LARGE
     if not rest:
-        return [first, first, *settled.asked]
+        return [first, *([] if large else [first]), *settled.asked]
     session = create_session(analysis.graph.proto, config, analysis.graph.base_dir)
-    for sizes in islice(settled.fresh(), _TRIES):
+    for sizes in islice(settled.fresh(least=large), _TRIES):
         try:
             session.run(None, random_inputs(analysis.graph, sizes, seed=0))
         except (RuntimeRefused, LimitExceeded):  # not every size is one

@@ -11,7 +11,6 @@ convolutional networks", section 3.2).  The Gram matrix stays the same in all st
 from __future__ import annotations
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from onnxslim_snacs.layers.moments import FloatArray, Moments, Rows
 from onnxslim_snacs.recovery.regression import Regression
@@ -33,11 +32,13 @@ def refine(
         ridge: damping of each step, relative to the mean variance of the features.
         steps: how many.
     """
+    from scipy.linalg import cho_factor, cho_solve
+
     try:
         level = float(np.trace(moments.xx[0])) / moments.xx.shape[1]
         damped = moments.xx[0] + max(ridge * level, 1e-30) * np.eye(moments.xx.shape[1])
         factor = cho_factor(damped, lower=True, overwrite_a=True, check_finite=False)
-    except LinAlgError:
+    except np.linalg.LinAlgError:
         return start
     x, mean = regression.x[0], moments.mean_x[0]
     weight = before = start.weight[0]

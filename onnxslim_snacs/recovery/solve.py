@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from onnxslim_snacs.layers.moments import FloatArray, Moments
 
@@ -69,13 +68,15 @@ def solve_damped(xx: FloatArray, ridge: FloatArray, right: FloatArray) -> FloatA
         right: (g, d, o).
     """
     if len(xx) == 1:
+        from scipy.linalg import cho_factor, cho_solve
+
         damped = xx[0] + ridge[0] * np.eye(xx.shape[1])
         try:
             factor = cho_factor(damped, lower=True, overwrite_a=True, check_finite=False)
             solved: FloatArray = cho_solve(factor, right[0], check_finite=False)[None]
             if np.isfinite(solved).all():
                 return solved
-        except LinAlgError:
+        except np.linalg.LinAlgError:
             pass
     values, vectors = np.linalg.eigh(xx)
     values = np.maximum(values, 0.0) + ridge[:, None]

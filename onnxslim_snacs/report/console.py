@@ -79,9 +79,9 @@ def print_report(report: Report, console: Console) -> None:
 
 def proof_words(proof: Proof) -> str:
     """What a proof has found, in words."""
+    own = f"the model's own rounding noise: {proof.noise:.2g}, " if proof.noise else ""
     words = (
-        f"max relative difference {proof.max_rel_diff:.2g} (the model's own rounding noise: "
-        f"{proof.noise:.2g}, allowed: {proof.tolerance:.2g})"
+        f"max relative difference {proof.max_rel_diff:.2g} ({own}allowed: {proof.tolerance:.2g})"
     )
     if proof.end_to_end is not None:
         words += (

@@ -12,7 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg.lapack import dpotrf, dpotri
 from threadpoolctl import threadpool_limits
 
 from onnxslim_snacs.ir.types import BoolArray, IntArray
@@ -164,6 +163,8 @@ def _open(consumer: Consumer, index: IntArray) -> _State:
 
 def inverse(matrix: FloatArray) -> FloatArray:
     """The inverse of a positive definite matrix."""
+    from scipy.linalg.lapack import dpotrf, dpotri
+
     factor, failed = dpotrf(matrix, lower=True, clean=False)
     half, singular = (factor, failed) if failed else dpotri(factor, lower=True)
     if failed or singular:

@@ -17,7 +17,6 @@ from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.torch_graph.call import Call, Value
 from onnxslim_snacs.torch_graph.holdings import Stored, stored_values, to_tensor
 from onnxslim_snacs.torch_graph.late import torch
-from onnxslim_snacs.torch_graph.operators.quantize import rounded
 from onnxslim_snacs.torch_graph.program import Program, Step, make_program
 from onnxslim_snacs.torch_graph.roles import trained_keys, whole_ranges
 
@@ -123,6 +122,8 @@ def run(
     Raises:
         InputRefused: a node cannot be run on these inputs; it is named.
     """
+    from onnxslim_snacs.torch_graph.operators.quantize import rounded
+
     known = {**network.values, **(values or {})}
     for key, (low, high) in network.whole.items():
         known[key] = rounded(known[key]).clamp(low, high)

@@ -13,7 +13,6 @@ from onnxslim_snacs.model.body import bodies_of
 from onnxslim_snacs.model.graph import captured
 from onnxslim_snacs.torch_graph.families import Operator
 from onnxslim_snacs.torch_graph.holdings import Stored, is_constant, to_tensor
-from onnxslim_snacs.torch_graph.operators import OPERATORS
 
 #: Name of a stored value in its graph -> the value.
 _Local = Mapping[str, Stored]
@@ -86,6 +85,8 @@ def make_program(
     Raises:
         InputRefused: an operator is missing; the message names the node.
     """
+    from onnxslim_snacs.torch_graph.operators import OPERATORS  # many files
+
     own = stored.get(id(graph), {})
     kinds = {**(around or {}), **{name: value.kind for name, value in own.items()}}
     nodes = [(k, node) for k, node in enumerate(graph.node) if not is_constant(node)]

@@ -12,7 +12,6 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_array
 
 FloatRows: TypeAlias = npt.NDArray[np.float32]  # (units, samples)
 Buckets: TypeAlias = npt.NDArray[np.uint8]  # (units, samples)
@@ -172,6 +171,8 @@ def _weighted_sums(
     """Sum weight * row within each group, axes (group, sample)."""
     if len(starts) == len(rows):
         return rows * weights[:, None]
+    from scipy.sparse import csr_array
+
     ends = np.append(starts, len(rows))
     mixing = csr_array((weights, np.arange(len(rows)), ends), shape=(len(starts), len(rows)))
     sums: FloatRows = mixing @ rows
