@@ -30,7 +30,6 @@ def over_rows(rows: Regression, now: Affine) -> Callable[[float], Affine]:
     Returns:
         ridge, relative to the mean variance of the features -> fit.
     """
-    from scipy.linalg import cho_factor, cho_solve
 
     x, t = rows.x[0], rows.t[0]
     mean_x, mean_t = (a.mean(axis=0, dtype=np.float64) for a in (x, t))
