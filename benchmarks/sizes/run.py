@@ -1,6 +1,6 @@
 """Every axis made dynamic: the cut file at sizes that neither the analysis nor the proof has seen.
 
-    python benchmarks/sizes/run.py MODEL_OR_FOLDER ... [--only GLOB] [--readme README.md]
+    python benchmarks/sizes/run.py MODEL_OR_FOLDER ... [--only GLOB] [--out TABLE.md]
 
 Each model is written anew with dynamic dimensions, each under a name of its own: once all of them
 (batch, height, width, sequence and what looks like channels), once all but the second.  It is
@@ -216,6 +216,8 @@ def main() -> int:
                         raise
                     row = Row(file.stem, variant, note="not compared: out of memory")
                 rows.append(row)
+                if arguments.out is not None:
+                    arguments.out.write_text(markdown(rows))
                 print(
                     f"{perf_counter() - start:6.1f} s  {file.stem:45s} {variant:20s} "
                     f"kept {row.kept} sizes {row.sizes} worst {row.worst:.1e} {row.stuck} "
@@ -223,8 +225,6 @@ def main() -> int:
                     file=sys.stderr,
                     flush=True,
                 )
-    if arguments.out is not None:
-        arguments.out.write_text(markdown(rows))
     return int(any(row.failed for row in rows))
 
 
