@@ -31,6 +31,8 @@ class Axis(NamedTuple):
     dim: int
 
     def __str__(self) -> str:
+        if is_virtual(self):
+            return f"{role_of(self)} of {node_of(self)}"
         return f"{self.tensor}[{self.dim}]"
 
 
@@ -47,6 +49,11 @@ def is_virtual(axis: Axis) -> bool:
 def node_of(axis: Axis) -> str:
     """The key of the node to which a virtual axis belongs."""
     return axis.tensor.split("\0")[1]
+
+
+def role_of(axis: Axis) -> str:
+    """What a virtual axis counts."""
+    return axis.tensor.split("\0")[2]
 
 
 @dataclass(frozen=True, slots=True)

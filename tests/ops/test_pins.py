@@ -7,7 +7,7 @@ import pytest
 
 from onnxslim_snacs.ir.explain import HELD_PARTS, behind_split
 from onnxslim_snacs.ir.table import SlotTable
-from onnxslim_snacs.ir.types import Axis, Pin, Split, Stated
+from onnxslim_snacs.ir.types import Axis, Pin, Split, Stated, virtual_axis
 from onnxslim_snacs.ir.why import chain_to_pin
 from onnxslim_snacs.ops.analyse import Analysis
 from tests.harness import model_from_text, read
@@ -135,3 +135,8 @@ def test_an_axis_without_slots_holds_nothing() -> None:
     assert held == (0,)
     nobody = behind_split([pin, split], table, np.full(3, -1, dtype=np.int64), 1)
     assert nobody == (1,)
+
+
+def test_axes_of_no_tensor_are_named_as_a_person_would() -> None:
+    assert str(virtual_axis("lstm_1", "hidden units")) == "hidden units of lstm_1"
+    assert str(Axis("w", 1)) == "w[1]"
