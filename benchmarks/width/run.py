@@ -1,6 +1,7 @@
 """The width of transformers: what is left at equal parameters, by way of cutting.
 
     python -m benchmarks.width.run [--budgets 0.7 0.5 0.35] [--criteria snacs random]
+        [--by params | latency]
 
 Trains a small transformer on the digits of scikit-learn (pre-norm, three layers, width 64), and
 takes the CIFAR-10 transformer of the shared models where it lies beside the checkout.  `exact`
@@ -128,7 +129,9 @@ def logits(model: bytes, images: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.concatenate(parts)
 
 
-def rows(case: Case, budgets: list[float], criteria: list[str]) -> Iterator[dict[str, Any]]:
+def rows(
+    case: Case, budgets: list[float], criteria: list[str], by: str
+) -> Iterator[dict[str, Any]]:
     whole = case.model.read_bytes()
     wanted = logits(whole, case.images)
     base = float((wanted.argmax(1) == case.labels).mean())
@@ -136,19 +139,19 @@ def rows(case: Case, budgets: list[float], criteria: list[str]) -> Iterator[dict
     for budget in budgets:
         for criterion in criteria:
             for width in WIDTHS:
-                yield row(case, wanted, budget, criterion, width)
+                yield row(case, wanted, (by, budget), criterion, width)
 
 
 def row(
-    case: Case, wanted: NDArray[np.float32], budget: float, criterion: str, width: str
+    case: Case, wanted: NDArray[np.float32], asked: tuple[str, float], criterion: str, width: str
 ) -> dict[str, Any]:
     import onnx
 
     told: dict[str, Any] = {"network": case.name, "width": width, "criterion": criterion}
-    told["budget"] = budget
+    told["budget"] = "{} {:g}".format(*asked)
     config = CompressConfig(
         data=DataConfig(str(case.calibration)),
-        target={"params": budget},
+        target=dict([asked]),
         criterion=criterion,
         width=width,
     )
@@ -158,7 +161,9 @@ def row(
         return {**told, "refused": str(error)[:120]}
     got = logits(done.model.SerializeToString(), case.images)
     feeds = {done.model.graph.input[0].name: case.images[:1]}
-    time = compare_latency(onnx.load(case.model), done.model, feeds, SessionConfig()).ratio
+    time = compare_latency(
+        onnx.load(case.model), done.model, feeds, SessionConfig(), seconds=6.0
+    ).ratio
     cost = done.report
     return {
         **told,
@@ -175,13 +180,14 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--budgets", type=float, nargs="+", default=[0.7, 0.5, 0.35])
     parser.add_argument("--criteria", nargs="+", default=["snacs-refit", "random"])
+    parser.add_argument("--by", choices=("params", "latency"), default="params")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         cases = [digits(Path(name))]
         if SHARED.is_dir():
             cases.append(cifar(Path(name)))
         for case in cases:
-            for told in rows(case, options.budgets, options.criteria):
+            for told in rows(case, options.budgets, options.criteria, options.by):
                 print(json.dumps(told), flush=True)
 
 

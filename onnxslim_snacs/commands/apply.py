@@ -94,7 +94,7 @@ def apply_plan(
         given = open_source(read, graph, seed=refit.seed) if read.path is not None else None
     check_fingerprint(plan, graph)
     turned = _turned(graph, plan, read, clock)
-    present = graph if turned is None else turned.graph
+    present = None if turned is None else turned.graph
     setup = Setup(
         provider=refit.provider,
         threads=threads or refit.threads,
@@ -103,13 +103,13 @@ def apply_plan(
         input_shapes=read.input_shapes or ({} if given is not None else plan.sizes),
         examples=given.shapes() if given is not None else (),
     )
-    work = open_work(opened.name, present, setup, clock, progress)
+    work = open_work(opened.name, graph, setup, clock, progress, present)
     check_plan(plan, graph, work.analysis.ir)
     cut = prove_cut(work, keep_map(work.analysis.ir, plan.kept()))
     final = None
     if method != "none":
         facts = work.analysis.facts
-        source = given or open_source(read, present, seed=refit.seed, facts=facts)
+        source = given or open_source(read, graph, seed=refit.seed, facts=facts)
         final = _refitted(work, method, cut, source, refit.share)
     made = cut.model if final is None else final.model
     report = _report(work, plan, cut, final, out)

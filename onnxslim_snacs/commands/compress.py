@@ -34,7 +34,7 @@ from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.opened import AnyModel, open_model
 from onnxslim_snacs.model.session import SessionConfig, resolve_provider
 from onnxslim_snacs.plan.cost import with_added
-from onnxslim_snacs.plan.plan import Plan, Refit, fingerprint, make_plan, model_digest
+from onnxslim_snacs.plan.plan import Plan, Refit, make_plan, model_digest
 from onnxslim_snacs.plan.work import Work
 from onnxslim_snacs.progress import Clock, Foreseen, Progress, silent, unforeseen
 from onnxslim_snacs.proof.prove import ProvedCut, prove_cut
@@ -109,14 +109,14 @@ def compress(
         named = config.data.path is not None
         given = open_source(config.data, graph, seed=config.seed) if named else None
     turned = _turned(graph, config, given, clock)
-    present = graph if turned is None else turned.graph
-    work = open_work(opened.name, present, _setup(config, given), clock, progress)
+    present = None if turned is None else turned.graph
+    work = open_work(opened.name, graph, _setup(config, given), clock, progress, present)
     require_certain(work.analysis)
     frozen = frozen_groups(work.analysis, config, criterion)
     require_prunable(work.analysis, frozen)
     with clock.stage("data"):
         facts = work.analysis.facts
-        source = given or open_source(config.data, present, seed=config.seed, facts=facts)
+        source = given or open_source(config.data, graph, seed=config.seed, facts=facts)
         source = source.settled(facts)
         few = require_different(source)
         macs = work.costs.cost(KeepMap({})).macs
@@ -132,7 +132,7 @@ def compress(
     latency = _latency(work, config, samples.judging, cut if final is None else final)
     plan = plan_of(work, config, decision, final, source)
     if turned is not None:
-        plan = replace(plan, fingerprint=fingerprint(graph), bases=turned.bases)
+        plan = replace(plan, bases=turned.bases)
     report = _report(work, config, decision, cut, final, out)
     report = asked(with_curves(report, scores.notes), config, out)
     report = replace(
@@ -206,7 +206,7 @@ def _latency(
     if not isinstance(goal, Budget) or "latency" not in goal.shares:
         return None
     with work.clock.stage("latency"):
-        watch = LatencyWatch(work.analysis, judging, work.session)
+        watch = LatencyWatch(work.analysis, judging, work.session, work.graph)
         latency = watch.measure(made.model, seconds=2.0)
     if not goal.allow_slower:
         require_faster(latency.ratio)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from onnxslim_snacs.commands.start import Setup, open_work
 from onnxslim_snacs.config.fields import checked
-from onnxslim_snacs.errors import UsageError
+from onnxslim_snacs.errors import InputRefused, UsageError
 from onnxslim_snacs.ir.keep import keep_map
 from onnxslim_snacs.model.atomic import put_bytes
 from onnxslim_snacs.model.opened import AnyModel, open_model
@@ -94,6 +94,12 @@ def export_plan(
         raise UsageError("export_plan: give state or state_dict, not both")
     files = [] if isinstance(plan, Plan) else [Path(plan)]
     plan = plan if isinstance(plan, Plan) else load_plan(Path(plan))
+    if plan.bases:
+        raise InputRefused(
+            "the plan turns residual streams before the cut, so that what is left of a weight is "
+            "no part of it: `apply` repeats that on the model, and a plan without --width rotate "
+            "can be exported"
+        )
     opened = open_model(model, "export_plan: model")
     files += [Path(p) for p in (opened.path, state_dict) if p is not None]
     place = None if out is None else Path(out)

@@ -56,7 +56,12 @@ class Compressed:
 
 
 def open_work(
-    name: Path | str, graph: ModelGraph, setup: Setup, clock: Clock, progress: Progress
+    name: Path | str,
+    graph: ModelGraph,
+    setup: Setup,
+    clock: Clock,
+    progress: Progress,
+    turned: ModelGraph | None = None,
 ) -> Work:
     """Understand a model that was loaded.
 
@@ -66,6 +71,7 @@ def open_work(
         setup: how it is to be worked on.
         clock: notes how long each stage takes.
         progress: told (stage, done, total).
+        turned: the model in other bases, if that is what is cut.
 
     Raises:
         UsageError: the provider is not there.
@@ -74,7 +80,7 @@ def open_work(
     session = SessionConfig(resolve_provider(setup.provider), setup.threads)
     with clock.stage("analyse"):
         analysis = analyse(
-            graph,
+            graph if turned is None else turned,
             allow_inexact=setup.allow_inexact,
             input_shapes=setup.input_shapes,
             examples=setup.examples,

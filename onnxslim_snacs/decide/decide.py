@@ -85,7 +85,7 @@ def _by_goal(
     curved = config.measures_curves and refits(config.recover, context)
     where = places(work.analysis.ir) if curved else {}
     task = _Task(config, context, work.costs, scores.scores, where, constraints)
-    watch = LatencyWatch(work.analysis, samples.judging, work.session)
+    watch = LatencyWatch(work.analysis, samples.judging, work.session, work.graph)
     multiples: dict[int, float] = {}
     if config.multiple_of is None:
         task, multiples = _with_fastest_multiple(task, watch)

@@ -15,6 +15,7 @@ from onnx import ModelProto
 from onnxslim_snacs.activations.run import open_session, refusing
 from onnxslim_snacs.activations.sources import CalibrationSource
 from onnxslim_snacs.ir.keep import keep_map
+from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.session import SessionConfig
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.passes.prune import prune
@@ -99,15 +100,23 @@ def _timed(session: Any, inputs: dict[str, NDArray[Any]]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class LatencyWatch:
-    """Measures cut models beside the original, one sample a run."""
+    """Measures cut models beside the original, one sample a run.
+
+    Attributes:
+        analysis: the model that is cut.
+        source: the samples.
+        session: how to run it.
+        original: the model as it was read, which may lie in other bases than the one that is cut.
+    """
 
     analysis: Analysis
     source: CalibrationSource
     session: SessionConfig
+    original: ModelGraph
 
     def measure(self, model: ModelProto, seconds: float) -> Latency:
         """Time a model for some seconds."""
-        graph = self.analysis.graph
+        graph = self.original
         feeds = next(iter(self.source.batches(1))).inputs
         folders = (graph.base_dir, graph.base_dir)
         return compare_latency(

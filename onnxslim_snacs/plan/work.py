@@ -18,7 +18,7 @@ class Work:
     Attributes:
         path: where it was read from, for the report.
         graph: the model as it was read.
-        analysis: the same model as it is worked on, with its dependency IR.
+        analysis: the same model as it is worked on, perhaps in other bases, with its dependency IR.
         costs: what each of its units costs.
         session: how to run it.
         seed: for everything that is drawn.

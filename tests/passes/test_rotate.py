@@ -13,6 +13,7 @@ from onnx import ModelProto
 
 from onnxslim_snacs import CompressConfig, DataConfig, compress
 from onnxslim_snacs.commands.apply import apply_plan
+from onnxslim_snacs.commands.export_plan import export_plan
 from onnxslim_snacs.commands.turned import principal, rotate_file
 from onnxslim_snacs.commands.verify import verify_files
 from onnxslim_snacs.errors import InputRefused, NothingToPrune, ProofFailed, UsageError
@@ -241,6 +242,8 @@ def test_a_plan_with_another_basis_is_no_proof(tmp_path: Path) -> None:
     wrong = stream_basis(basis.group, 1.01 * basis.matrix())
     with pytest.raises(ProofFailed, match="the turned model differs from the original by"):
         apply_plan(model, replace(plan, bases=(wrong,)))
+    with pytest.raises(InputRefused, match="no part of it"):
+        export_plan(plan, model)
     elsewhere = stream_basis("nowhere", basis.matrix())
     with pytest.raises(InputRefused, match="no residual stream nowhere of 8 channels"):
         apply_plan(model, replace(plan, bases=(elsewhere,)))
