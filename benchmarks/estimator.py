@@ -14,6 +14,7 @@ import time
 
 import numpy as np
 
+from onnxslim_snacs.judge.damage import spearman
 from onnxslim_snacs.scores.snacs.acmi import HashOptions
 from onnxslim_snacs.scores.snacs.connectivity import Connectivity, connectivity
 
@@ -51,16 +52,20 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
-    print("| estimator | groups | wall s | CPU s | singleton share | null mean | mean | signal |")
-    print("|---|---|---|---|---|---|---|---|")
-    for estimator in ("hash", "gaussian"):
+    print(
+        "| estimator | groups | wall s | CPU s | singleton share | null mean | mean | signal | "
+        "rank correlation with the weights |\n|---|---|---|---|---|---|---|---|---|"
+    )
+    size_of_weights = layer_pair()[2].ravel()
+    for estimator in ("residual", "hash", "gaussian"):
         for groups in (256, None):
             wall, cpu, scores = measure(estimator, groups, arguments.threads, arguments.runs)
             quality, size = scores.quality, groups or CHANNELS
             print(
                 f"| {estimator} | {size}x{size} | {wall:.2f} | {cpu:.2f} "
                 f"| {quality.singleton_share:.3f} | {quality.null_mean:.4f} "
-                f"| {quality.information_mean:.4f} | {quality.share_above_null:.2f} |"
+                f"| {quality.information_mean:.4f} | {quality.share_above_null:.2f} "
+                f"| {spearman(scores.information.ravel(), size_of_weights):.3f} |"
             )
 
 

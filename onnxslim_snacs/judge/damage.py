@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, helper
-from scipy.stats import rankdata
 
 from onnxslim_snacs.activations.run import comparable, execute, open_session
 from onnxslim_snacs.activations.sources import CalibrationSource
@@ -120,9 +119,17 @@ def damage_correlation(
 
 def spearman(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     """Spearman's rank correlation; 0 where one of the two does not vary."""
-    ranks = [rankdata(values) - (len(values) + 1) / 2 for values in (a, b)]
+    ranks = [_ranks(values) for values in (a, b)]
     size = float(np.sqrt(np.vdot(ranks[0], ranks[0]) * np.vdot(ranks[1], ranks[1])))
     return float(np.vdot(ranks[0], ranks[1])) / size if size > 0 else 0.0
+
+
+def _ranks(values: NDArray[np.float64]) -> FloatArray:
+    """Ranks about their mean; equal values share theirs."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    found: FloatArray = (last - (counts - 1) / 2)[place] - (len(values) + 1) / 2
+    return found
 
 
 @dataclass(frozen=True, slots=True)

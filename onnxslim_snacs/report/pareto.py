@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from html import escape
 from math import log10
+from pathlib import Path
 
 from onnxslim_snacs.errors import foreign
 from onnxslim_snacs.report.trials import TrialRow, Trials
@@ -36,7 +37,7 @@ def pareto_svg(done: Trials) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
         'font-family="sans-serif" font-size="12">',
         f'<rect width="{width}" height="{height}" fill="white"/>',
-        f'<text x="{_LEFT}" y="20" font-size="14">{escape(foreign(done.model))}</text>',
+        f'<text x="{_LEFT}" y="20" font-size="14">{escape(foreign(Path(done.model).name))}</text>',
     ]
     if rows:
         what = "answers that agree, %" if done.is_top1 else "100 (1 - relative error)"
@@ -52,7 +53,7 @@ def _left(
     x = _scale([100 * row.kept for row in rows], _LEFT, _LEFT + _WIDE, least=5.0)
     y = _upwards(rows)
     parts = _frame(_LEFT, "left of what the budget is about, %", what)
-    parts += _ticks(x, sorted({round(100 * row.kept) for row in rows}), y, _levels(rows), _LEFT)
+    parts += _ticks(x, sorted({5 * round(20 * row.kept) for row in rows}), y, _levels(rows), _LEFT)
     for criterion, recover in dict.fromkeys((row.criterion, row.recover) for row in rows):
         mine = [r for r in rows if (r.criterion, r.recover) == (criterion, recover)]
         mine.sort(key=lambda r: r.kept)

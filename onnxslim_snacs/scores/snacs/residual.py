@@ -12,9 +12,10 @@ noise to the variance that a parent adds in the mean.
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm
 
 from onnxslim_snacs.scores.snacs.blas import side_by_side
 from onnxslim_snacs.scores.snacs.hashing import quantile_buckets, standardised_rows
@@ -110,7 +111,8 @@ def _information(
         threads: worker threads.
     """
     places = quantile_buckets(other, buckets)
-    cuts = norm.ppf(np.arange(1, buckets) / buckets).astype(np.float32)
+    normal = NormalDist()
+    cuts = np.array([normal.inv_cdf(k / buckets) for k in range(1, buckets)], dtype=np.float32)
     variance = np.square(left).mean(axis=1)[:, None] + np.square(slopes) * np.square(own).mean(
         axis=1, dtype=np.float64
     )
