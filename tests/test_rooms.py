@@ -32,6 +32,7 @@ ROOMS = (
     "recovery",
     "training",
     "decide",
+    "blocks",
     "report",
     "commands",
     "cli",

@@ -162,6 +162,19 @@ def compress(
     recover: Annotated[
         str, one_of("--recover", RECOVER, "How what is left is re-fitted.", METHOD_PANEL)
     ] = DEFAULT.recover,
+    blocks: Annotated[
+        bool,
+        typer.Option("--blocks", help="Drop whole blocks as well: residual branches and the like."),
+    ] = False,
+    block_order: Annotated[
+        str,
+        typer.Option(
+            help="In which order they go: error (measured), energy or correlation (statistics)."
+        ),
+    ] = DEFAULT.block_order,
+    drop: Annotated[
+        int | None, typer.Option(metavar="N", help="With --blocks: how many of them go.")
+    ] = None,
     allow_inexact: Inexact = False,
     width: Annotated[
         str,
@@ -245,6 +258,9 @@ def compress(
         tries=tries,
         options=options.settings(option),
         recover=recover,
+        blocks=blocks,
+        block_order=block_order,
+        drop=drop,
         allow_inexact=allow_inexact,
         width=width,
         protect=tuple(protect or ()),

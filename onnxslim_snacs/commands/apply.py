@@ -7,6 +7,7 @@ from pathlib import Path
 
 from onnxslim_snacs.activations.samples import split
 from onnxslim_snacs.activations.sources import CalibrationSource, files_of, open_source
+from onnxslim_snacs.blocks.left import blocks_of, found_again, without_blocks
 from onnxslim_snacs.commands.outputs import Outputs, Told, nobody
 from onnxslim_snacs.commands.signature import sign
 from onnxslim_snacs.commands.start import Compressed, Setup, open_work
@@ -23,10 +24,11 @@ from onnxslim_snacs.plan.plan import Plan, Refit, check_fingerprint, check_plan,
 from onnxslim_snacs.plan.work import Work
 from onnxslim_snacs.plan.written import load_plan
 from onnxslim_snacs.progress import Clock, Progress, silent
+from onnxslim_snacs.proof.dropped import prove_drop, require_dropped
 from onnxslim_snacs.proof.prove import ProvedCut, prove_cut
 from onnxslim_snacs.recovery.accept import Outcome, recover_proved
-from onnxslim_snacs.report.make import RAW, made_by, make_report
-from onnxslim_snacs.report.report import Report
+from onnxslim_snacs.report.make import RAW, dropped_report, made_by, make_report
+from onnxslim_snacs.report.report import DroppedReport, Report
 
 #: What is said of a model that was re-fitted otherwise.
 OTHERWISE = (
@@ -104,6 +106,7 @@ def apply_plan(
         examples=given.shapes() if given is not None else (),
     )
     work = open_work(opened.name, graph, setup, clock, progress, present)
+    work, dropped = _without_blocks(work, plan)
     check_plan(plan, graph, work.analysis.ir)
     cut = prove_cut(work, keep_map(work.analysis.ir, plan.kept()))
     final = None
@@ -113,7 +116,7 @@ def apply_plan(
         final = _refitted(work, method, cut, source, refit.share)
     made = cut.model if final is None else final.model
     report = _report(work, plan, cut, final, out)
-    report = replace(report, notes={**report.notes, **width_notes(turned)})
+    report = replace(report, dropped=dropped, notes={**report.notes, **width_notes(turned)})
     if metadata:
         sign(made, plan, report)
     done = Compressed(made, plan, report)
@@ -127,6 +130,19 @@ def _turned(graph: ModelGraph, plan: Plan, data: DataConfig, clock: Clock) -> Tu
         return None
     with clock.stage("rotate"):
         return turn_again(graph, plan.bases, data.input_shapes or plan.sizes)
+
+
+def _without_blocks(work: Work, plan: Plan) -> tuple[Work, DroppedReport | None]:
+    """The model without the blocks that the plan drops, proved."""
+    if not plan.dropped:
+        return work, None
+    gone = found_again(work.ready, work.analysis, plan.dropped)
+    left = without_blocks(work, gone, allow_inexact=plan.allow_inexact)
+    with work.clock.stage("proof"):
+        proof = prove_drop(work.ready, work.analysis, gone, left.ready, work.session.threads)
+        require_dropped(proof)
+    found = [b for b in blocks_of(work.ready, work.analysis) if not b.parts]
+    return left, dropped_report(left, proof, len(found), "plan")
 
 
 def _method(plan: Plan, recover: str, data: DataConfig) -> str:
@@ -163,9 +179,9 @@ def _refitted(
     work: Work, method: str, cut: ProvedCut, source: CalibrationSource, share: float
 ) -> Outcome:
     """Re-fit the cut as `compress` does."""
-    samples = split(source, share, work.costs.cost(KeepMap({})).macs)
+    samples = split(source, share, work.whole.costs.cost(KeepMap({})).macs)
     with work.clock.stage("drift"):
-        judge = open_judge(work.analysis, samples.judging, work.session, work.seed)
+        judge = open_judge(work.whole.analysis, samples.judging, work.session, work.seed)
     return recover_proved(work, method, cut, samples, judge)
 
 

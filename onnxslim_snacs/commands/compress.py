@@ -9,6 +9,8 @@ from pathlib import Path
 from onnxslim_snacs.activations.distinct import require_different
 from onnxslim_snacs.activations.samples import SHARE, SHARE_AUTO, split
 from onnxslim_snacs.activations.sources import CalibrationSource, files_of, open_source
+from onnxslim_snacs.blocks.left import planned
+from onnxslim_snacs.blocks.take import Taken, take_blocks
 from onnxslim_snacs.commands.foresee import foresee
 from onnxslim_snacs.commands.gate import require_worth
 from onnxslim_snacs.commands.outputs import Outputs, Told, nobody
@@ -37,20 +39,28 @@ from onnxslim_snacs.plan.cost import with_added
 from onnxslim_snacs.plan.plan import Plan, Refit, make_plan, model_digest
 from onnxslim_snacs.plan.work import Work
 from onnxslim_snacs.progress import Clock, Foreseen, Progress, silent, unforeseen
+from onnxslim_snacs.proof.dropped import prove_drop, require_dropped
 from onnxslim_snacs.proof.prove import ProvedCut, prove_cut
 from onnxslim_snacs.recovery.accept import Outcome, recover_proved
 from onnxslim_snacs.report.make import (
     asked,
     decision_notes,
+    dropped_report,
     made_by,
     make_report,
     warnings_of,
     with_curves,
 )
-from onnxslim_snacs.report.report import Report
+from onnxslim_snacs.report.report import DroppedReport, Report
 from onnxslim_snacs.report.sentences import alarm
 from onnxslim_snacs.scores import find_criterion
-from onnxslim_snacs.scores.criterion import with_options
+from onnxslim_snacs.scores.criterion import ScoreResult, with_options
+
+#: What is said where there is no block to drop.
+NO_BLOCKS = (
+    "--blocks: no part of this model is only added to what goes past it (single entry, single "
+    "exit, equal shapes), so that only channels went"
+)
 
 
 @checked
@@ -113,7 +123,8 @@ def compress(
     work = open_work(opened.name, graph, _setup(config, given), clock, progress, present)
     require_certain(work.analysis)
     frozen = frozen_groups(work.analysis, config, criterion)
-    require_prunable(work.analysis, frozen)
+    if not config.blocks:
+        require_prunable(work.analysis, frozen)
     with clock.stage("data"):
         facts = work.analysis.facts
         source = given or open_source(config.data, graph, seed=config.seed, facts=facts)
@@ -123,10 +134,21 @@ def compress(
         samples = split(source, _share(config), macs)
     judge = _judge(work, config, samples.judging)
     foreseen(foresee(work, config, samples, judge))
-    scores = rank(work, config, criterion, samples.scoring)
+    scores = ScoreResult({})
+    if work.analysis.ir.groups:
+        scores = rank(work, config, criterion, samples.scoring)
+    taken = Taken(work, config, scores, frozen, 0)
+    if config.blocks and judge is not None:
+        with clock.stage("blocks"):
+            taken = take_blocks(work, config, samples, scores, judge, frozen)
+            work = taken.work
+    if config.blocks and not taken.found:
+        require_prunable(work.analysis, frozen)
+    dropped = _proved_drop(taken, config)
     with clock.stage("decide"):
-        decision = decide(work, config, samples, scores, judge, frozen)
-        require_cut(config.goal, decision.why)
+        decision = decide(work, taken.config, samples, taken.scores, judge, taken.frozen)
+        if not taken.dropped:
+            require_cut(config.goal, decision.why)
     cut = prove_cut(work, decision.keep)
     final = None if judge is None else recover_proved(work, config.recover, cut, samples, judge)
     latency = _latency(work, config, samples.judging, cut if final is None else final)
@@ -137,6 +159,7 @@ def compress(
     report = asked(with_curves(report, scores.notes), config, out)
     report = replace(
         report,
+        dropped=dropped,
         latency=latency,
         notes={
             **report.notes,
@@ -145,6 +168,7 @@ def compress(
         },
         warnings=(
             *((few,) if few else ()),
+            *((NO_BLOCKS,) if config.blocks and not taken.found else ()),
             *warnings_of(source, work.analysis, judge),
             *scores.warnings,
             *((said,) if (said := alarm(report.drift)) else ()),
@@ -194,6 +218,23 @@ def _judge(work: Work, config: CompressConfig, judging: CalibrationSource) -> Ju
         return open_judge(work.analysis, judging, work.session, work.seed, config.metric)
 
 
+def _proved_drop(taken: Taken, config: CompressConfig) -> DroppedReport | None:
+    """What was done to whole blocks, if anything was asked for, proved.
+
+    Raises:
+        ProofFailed: what is left computes something else.
+    """
+    if not config.blocks:
+        return None
+    work, proof = taken.work, None
+    if taken.dropped:
+        with work.clock.stage("proof"):
+            whole, threads = work.whole, work.session.threads
+            proof = prove_drop(whole.ready, whole.analysis, taken.dropped, work.ready, threads)
+            require_dropped(proof)
+    return dropped_report(work, proof, taken.found, config.block_order, taken.tried)
+
+
 def _latency(
     work: Work, config: CompressConfig, judging: CalibrationSource, made: ProvedCut | Outcome
 ) -> Latency | None:
@@ -223,7 +264,8 @@ def plan_of(
     """The plan of a decision, with the re-fit that followed, if there was one."""
     ir = work.analysis.ir
     plan = make_plan(work.graph, ir, decision.kept, allow_inexact=config.loosens_norms)
-    plan = replace(plan, sizes=work.analysis.facts.first_sizes)
+    gone = () if work.reduced is None else planned(work.reduced.dropped)
+    plan = replace(plan, sizes=work.analysis.facts.first_sizes, dropped=gone)
     if final is None or final.report.used == "none":
         return plan
     refit = Refit(

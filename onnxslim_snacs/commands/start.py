@@ -86,4 +86,5 @@ def open_work(
             examples=setup.examples,
         )
         costs = cost_model(analysis)
-    return Work(str(name), graph, analysis, costs, session, setup.seed, clock, progress)
+    ready = graph if turned is None else turned
+    return Work(str(name), graph, analysis, ready, costs, session, setup.seed, clock, progress)

@@ -9,6 +9,7 @@ from typing import Any
 
 from onnx import ModelProto
 
+from onnxslim_snacs.blocks.left import found_again, left_without
 from onnxslim_snacs.commands.turned import Turned, turn_again
 from onnxslim_snacs.config.fields import checked
 from onnxslim_snacs.errors import InputRefused, ProofFailed, foreign
@@ -19,6 +20,7 @@ from onnxslim_snacs.ops.analyse import analyse
 from onnxslim_snacs.passes.prune import prune
 from onnxslim_snacs.plan.plan import Plan, check_fingerprint, check_plan, model_digest
 from onnxslim_snacs.plan.written import load_plan
+from onnxslim_snacs.proof.dropped import DropProof, prove_drop
 from onnxslim_snacs.proof.prove import Proof, compare, prove
 from onnxslim_snacs.recovery.touched import touched
 from onnxslim_snacs.report.console import proof_words
@@ -42,6 +44,7 @@ class Verified:
             not.
         turned: max|difference| / max|output| that turning the residual streams has made, before the
             cut; None where the plan turns none.
+        dropped: the proof of the blocks that went before; None if none did.
     """
 
     made: str
@@ -49,11 +52,12 @@ class Verified:
     refitted: tuple[str, ...] = ()
     planned: bool = True
     turned: float | None = None
+    dropped: DropProof | None = None
 
     @property
     def passed(self) -> bool:
         """Whether nothing is wrong with the file."""
-        return self.proof.passed
+        return self.proof.passed and (self.dropped is None or self.dropped.passed)
 
 
 @checked
@@ -90,6 +94,12 @@ def verify_files(
     turned = turn_again(graph, plan.bases, shapes) if plan.bases else None
     present = graph if turned is None else turned.graph
     analysis = analyse(present, allow_inexact=plan.allow_inexact, input_shapes=shapes)
+    dropped, aims = None, None
+    if plan.dropped:
+        gone = found_again(present, analysis, plan.dropped)
+        left = left_without(present, analysis, gone, allow_inexact=plan.allow_inexact)
+        dropped = prove_drop(present, analysis, gone, left.graph, threads)
+        analysis, aims = left.analysis, left.aims
     check_plan(plan, graph, analysis.ir)
     different = interface_difference(graph.proto, other.proto)
     if different:
@@ -101,11 +111,11 @@ def verify_files(
     digest = plan.refit.digest if plan.refit is not None else ""
     if digest and digest == model_digest(other.proto, other.base_dir):
         proof = prove(analysis, keep, cut, threads=threads)
-        found = touched(analysis, keep, cut, other.proto, other.base_dir)
+        found = touched(analysis, keep, cut, other.proto, other.base_dir, aims)
         if proof.passed and found.wrong:
             reason = f"no re-fitted cut: {found.wrong}"
             proof = replace(proof, passed=False, failure=reason)
-        return Verified(REFITTED, proof, found.weights, turned=_moved(turned))
+        return Verified(REFITTED, proof, found.weights, turned=_moved(turned), dropped=dropped)
     same = _nodes(other.proto) == _nodes(cut)
     check = prove if same else compare
     proof = check(analysis, keep, other.proto, threads=threads, pruned_dir=other.base_dir)
@@ -113,7 +123,7 @@ def verify_files(
         hint = f"{proof.failure}; nor is it the model that the plan has re-fitted"
         proof = replace(proof, failure=hint)
     made = CUT if same else REWRITTEN
-    return Verified(made, proof, planned=not digest, turned=_moved(turned))
+    return Verified(made, proof, planned=not digest, turned=_moved(turned), dropped=dropped)
 
 
 def _moved(turned: Turned | None) -> float | None:
@@ -132,6 +142,8 @@ def require_verified(found: Verified, after: Path) -> None:
         ProofFailed: with what is wrong.
     """
     reason = found.proof.failure
+    if found.dropped is not None and not found.dropped.passed:
+        raise ProofFailed(f"{foreign(after)}: the dropped blocks: {found.dropped.failure}")
     if found.proof.refused:
         raise InputRefused(f"{foreign(after)} cannot be proved: {reason}")
     if not found.passed:
@@ -142,6 +154,11 @@ def verified_words(found: Verified) -> str:
     """What was found out about a file, in words."""
     proof = found.proof
     numbers = proof_words(proof)
+    if found.dropped is not None:
+        numbers = (
+            f"{found.dropped.blocks} blocks dropped (zeros in their place: max relative difference "
+            f"{found.dropped.max_rel_diff:.2g}), then the cut: {numbers}"
+        )
     if found.turned is not None:
         numbers += f"; turning the streams before that changed the outputs by {found.turned:.2g}"
     if found.made == REFITTED:
@@ -166,5 +183,6 @@ def verified_json(found: Verified) -> dict[str, Any]:
         "refitted": found.refitted,
         "planned": found.planned,
         "turned": found.turned,
+        "dropped": None if found.dropped is None else asdict(found.dropped),
     }
     return {**asdict(found.proof), **more}

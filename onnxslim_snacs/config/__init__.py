@@ -9,6 +9,7 @@ from typing import Any
 from onnxslim_snacs.config.checks import (
     ALLOCATIONS,
     AUGMENT,
+    BLOCK_ORDERS,
     LOSSES,
     MAX_DROP,
     PROVIDERS,
@@ -27,6 +28,7 @@ from onnxslim_snacs.config.memory import in_memory, labels_in_memory
 __all__ = [
     "ALLOCATIONS",
     "AUGMENT",
+    "BLOCK_ORDERS",
     "LOSSES",
     "MAX_DROP",
     "PROVIDERS",
@@ -144,6 +146,11 @@ class CompressConfig:
         tries: with a target: allocations that are recovered and judged before one is chosen.
         options: options of the criterion by their names, as text or as values.
         recover: how accuracy is recovered after the cut: auto, none, bias, stats, least-squares.
+        blocks: drop whole blocks as well: a target is met by blocks and channels together, a ratio
+            is one of the blocks, too, and half of a tolerated drop is theirs.
+        block_order: in which order blocks go: error (greedy, with the layers re-fitted that answer
+            for what went), energy (PED) or correlation (with the outputs).
+        drop: instead, how many blocks go.
         allow_inexact: let normalisations lose channels.
         width: the residual width of transformers: exact (it stays, unless `allow_inexact`), refit
             (normalisations lose channels, what reads them is re-fitted) or rotate (turned into its
@@ -172,6 +179,9 @@ class CompressConfig:
     tries: int = 5
     options: Mapping[str, object] = field(default_factory=dict)
     recover: str = "auto"
+    blocks: bool = False
+    block_order: str = "error"
+    drop: int | None = None
     allow_inexact: bool = False
     width: str = "exact"
     protect: tuple[str, ...] = ()

@@ -21,6 +21,8 @@ TARGETS = ("params", "macs", "bytes", "latency")
 MAX_DROP = 0.01
 #: How the cut may be shared out between groups.
 ALLOCATIONS = ("curves", "uniform", "scores")
+#: By what it is settled in which order blocks go.
+BLOCK_ORDERS = ("error", "energy", "correlation")
 #: What may happen to the width of transformers.
 WIDTHS = ("exact", "refit", "rotate")
 #: Where models may run.
@@ -91,6 +93,7 @@ def check_config(config: CompressConfig) -> None:
         UsageError: they do not.
     """
     _check_budget(config)
+    _check_blocks(config)
     _check_machine(config)
     if config.multiple_of is not None and config.multiple_of < 1:
         raise UsageError(f"--multiple-of {config.multiple_of}: expected at least 1")
@@ -119,6 +122,17 @@ def check_config(config: CompressConfig) -> None:
             f"CompressConfig.metric: got {shown}, expected a function from the bytes of a model to "
             "a number, or module:function"
         )
+
+
+def _check_blocks(config: CompressConfig) -> None:
+    if config.block_order not in BLOCK_ORDERS:
+        raise UsageError(
+            f"--block-order {config.block_order}: expected one of {', '.join(BLOCK_ORDERS)}"
+        )
+    if config.drop is not None and not config.blocks:
+        raise UsageError("--drop belongs to --blocks")
+    if config.drop is not None and config.drop < 0:
+        raise UsageError(f"--drop {config.drop}: expected a number that is not negative")
 
 
 def _check_budget(config: CompressConfig) -> None:

@@ -22,6 +22,22 @@ def shares(costs: CostModel, ir: DependencyGraph, kept: Kept) -> dict[str, float
     }
 
 
+def scaled_budget(
+    target: Mapping[str, float], whole: CostModel, left: CostModel
+) -> dict[str, float]:
+    """Budgets of a whole model as shares of what is left of it; 1 where that is within them.
+
+    Measured time stays a share of the whole model's.
+    """
+    before, after = whole.cost(KeepMap({})), left.cost(KeepMap({}))
+    scale = {
+        name: getattr(before, name) / max(1, getattr(after, name))
+        for name in target
+        if name != "latency"
+    }
+    return {name: min(1.0, share * scale.get(name, 1.0)) for name, share in target.items()}
+
+
 def budget_price(costs: CostModel, ir: DependencyGraph, target: Mapping[str, float]) -> Price:
     """Decision -> its cost relative to the tightest of the budgets; 1 meets them all."""
     wanted = {name: share for name, share in target.items() if name != "latency"}

@@ -6,6 +6,8 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from onnxslim_snacs.activations.samples import Samples
 from onnxslim_snacs.config import Budget, CompressConfig, Drop, Goal, Ratio
 from onnxslim_snacs.decide.allocation import Constraints
@@ -16,11 +18,12 @@ from onnxslim_snacs.decide.latency import by_latency
 from onnxslim_snacs.decide.multiples import fastest_multiple
 from onnxslim_snacs.decide.rank import refits, score_context
 from onnxslim_snacs.decide.tilt import Place, Tilt, climb, places, tilted
-from onnxslim_snacs.errors import InternalError
+from onnxslim_snacs.errors import InternalError, NothingToPrune
 from onnxslim_snacs.ir.keep import KeepMap, keep_map
 from onnxslim_snacs.ir.types import Group
 from onnxslim_snacs.judge.judge import Judge
 from onnxslim_snacs.judge.stopwatch import LatencyWatch
+from onnxslim_snacs.layers.aims import Aims
 from onnxslim_snacs.plan.cost import CostModel
 from onnxslim_snacs.plan.kept import Kept, Scores
 from onnxslim_snacs.plan.work import Work
@@ -65,12 +68,25 @@ def decide(
         judge: compares cut models with the original; None if they cannot be run.
         frozen: groups that the user protects altogether.
     """
+    if not work.analysis.ir.groups:
+        return _only_blocks(config.goal)
     constraints = Constraints(config.multiple_of or 1, scores.limits, scores.protected, frozen)
     if isinstance(config.goal, Ratio):
         choice = by_ratio(work.analysis.ir.groups, scores.scores, config.goal.share, constraints)
     else:
         choice = _by_goal(work, config, samples, scores, judge, constraints)
     return Decision(choice.kept, keep_map(work.analysis.ir, choice.kept), choice)
+
+
+def _only_blocks(goal: Goal) -> Decision:
+    """Nothing more, where no channel can go: blocks have to have met the budget.
+
+    Raises:
+        NothingToPrune: they have not.
+    """
+    if isinstance(goal, Budget) and any(share < 1.0 for share in goal.counted.values()):
+        raise NothingToPrune("no channel of this model can go, and blocks alone do not suffice")
+    return Decision({}, KeepMap({}), Choice({}))
 
 
 def _by_goal(
@@ -84,7 +100,7 @@ def _by_goal(
     context = score_context(work, samples.scoring)
     curved = config.measures_curves and refits(config.recover, context)
     where = places(work.analysis.ir) if curved else {}
-    task = _Task(config, context, work.costs, scores.scores, where, constraints)
+    task = _Task(config, context, work.costs, scores.scores, where, constraints, work.aims)
     watch = LatencyWatch(work.analysis, samples.judging, work.session, work.graph)
     multiples: dict[int, float] = {}
     if config.multiple_of is None:
@@ -107,6 +123,7 @@ class _Task:
         scores: of the units.
         where: where each group lies, if its curve is to be corrected.
         constraints: multiples, limits and protected units.
+        aims: what recovery aims at, if not at the model itself: some of its blocks are gone.
     """
 
     config: CompressConfig
@@ -115,6 +132,7 @@ class _Task:
     scores: Scores
     where: Mapping[str, Place]
     constraints: Constraints
+    aims: Aims | None = None
 
     @property
     def groups(self) -> tuple[Group, ...]:
@@ -142,7 +160,7 @@ class _Task:
 def _by_drop(task: _Task, judge: Judge | None, most: float) -> Choice:
     if judge is None:
         raise InternalError("a drop can only be measured on a model that can be run")
-    drops = droppers(task.config.recover, task.context, judge, most)
+    drops = droppers(task.config.recover, task.context, judge, most, task.aims)
     tried = itertools.count()
 
     def attempt(kept: Kept) -> float:
@@ -170,6 +188,10 @@ def _by_budget(task: _Task, judge: Judge | None, watch: LatencyWatch) -> Choice:
 
 
 def _by_latency(task: _Task, target: Mapping[str, float], watch: LatencyWatch) -> Choice:
+    if task.aims is not None:
+        whole: Kept = {g.id: np.ones(g.units, dtype=bool) for g in task.groups}
+        if task.price(target)(whole) <= 1.0 and watch.long_share(whole) <= target["latency"]:
+            return Choice(whole, 1.0)  # the blocks that went have seen to it
     return by_latency(
         task.groups,
         task.slopes(Tilt()),
@@ -205,7 +227,7 @@ def _shares(goal: Goal) -> Mapping[str, float]:
 def _best_allocation(task: _Task, target: Mapping[str, float], judge: Judge) -> Choice:
     """Judge a few allocations after recovery, and take the best."""
     config, context = task.config, task.context
-    compare = comparer(context, judge)
+    compare = comparer(context, judge, task.aims)
     known: dict[bytes, float] = {}
     choices: dict[Tilt, Choice] = {}
     judged = 0

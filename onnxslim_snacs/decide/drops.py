@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from onnxslim_snacs.ir.keep import keep_map
 from onnxslim_snacs.judge.judge import Judge
+from onnxslim_snacs.layers.aims import Aims
 from onnxslim_snacs.passes.prune import prune
 from onnxslim_snacs.plan.kept import Kept
 from onnxslim_snacs.recovery.accept import (
@@ -38,7 +39,9 @@ class Droppers:
     final: Callable[[Kept], float] | None
 
 
-def droppers(asked: str, context: ScoreContext, judge: Judge, max_drop: float) -> Droppers:
+def droppers(
+    asked: str, context: ScoreContext, judge: Judge, max_drop: float, aims: Aims | None = None
+) -> Droppers:
     """How the automatic decision judges: with a margin, so that the promise holds beyond luck.
 
     One standard error is added to what was counted, but never more than half of what is tolerated:
@@ -57,15 +60,19 @@ def droppers(asked: str, context: ScoreContext, judge: Judge, max_drop: float) -
 
         return drop
 
-    attempt = careful(recoverer(asked, context, judge))
+    attempt = careful(recoverer(asked, context, judge, aims=aims))
     whole = recovery_samples(context.analysis, context.source.samples)
     if asked == "none" or whole <= ATTEMPT:
         return Droppers(attempt, None)
-    return Droppers(attempt, careful(recoverer(asked, context, judge, whole)))
+    return Droppers(attempt, careful(recoverer(asked, context, judge, whole, aims)))
 
 
 def recoverer(
-    asked: str, context: ScoreContext, judge: Judge, size: int = ATTEMPT
+    asked: str,
+    context: ScoreContext,
+    judge: Judge,
+    size: int = ATTEMPT,
+    aims: Aims | None = None,
 ) -> Callable[[Kept], Outcome]:
     """Decision -> the cut model after recovery, with its distance from the original.
 
@@ -74,6 +81,7 @@ def recoverer(
         context: the model and its data.
         judge: compares with the original.
         size: samples that recovery looks at, at the most.
+        aims: what the layers are to come to, if not what they are.
     """
     size = min(size, recovery_samples(context.analysis, context.source.samples))
     samples = context.source.part(0, size)
@@ -81,13 +89,15 @@ def recoverer(
     def recover(kept: Kept) -> Outcome:
         keep = keep_map(context.analysis.ir, kept)
         model = prune(context.analysis, keep)
-        cut = Cut(context.analysis, keep, model, samples, context.session, context.seed)
+        cut = Cut(context.analysis, keep, model, samples, context.session, context.seed, aims=aims)
         return recover_cut(asked, cut, judge, judge.drift(model))
 
     return recover
 
 
-def comparer(context: ScoreContext, judge: Judge) -> Callable[[Sequence[Kept]], list[float]]:
+def comparer(
+    context: ScoreContext, judge: Judge, aims: Aims | None = None
+) -> Callable[[Sequence[Kept]], list[float]]:
     """Decisions -> error of the outputs of each, its layers re-fitted from few rows.
 
     The cuts are recovered side by side, so that the original runs once for all of them.
@@ -95,6 +105,7 @@ def comparer(context: ScoreContext, judge: Judge) -> Callable[[Sequence[Kept]], 
     Args:
         context: the model and its data.
         judge: compares with the original.
+        aims: what the layers are to come to, if not what they are.
     """
     whole = recovery_samples(context.analysis, context.source.samples)
     size = min(whole, max(COMPARED[0], min(COMPARED[1], context.source.samples // 3)))
@@ -116,6 +127,7 @@ def comparer(context: ScoreContext, judge: Judge) -> Callable[[Sequence[Kept]], 
                     context.session,
                     context.seed,
                     effort=LIGHT,
+                    aims=aims,
                 )
             )
         recovered = recover_together(cuts, least_squares_method(LIGHT))

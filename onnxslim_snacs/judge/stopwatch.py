@@ -106,7 +106,8 @@ class LatencyWatch:
         analysis: the model that is cut.
         source: the samples.
         session: how to run it.
-        original: the model as it was read, which may lie in other bases than the one that is cut.
+        original: the model as it was read, perhaps in other bases, or with more blocks, than the
+            one that is cut.
     """
 
     analysis: Analysis

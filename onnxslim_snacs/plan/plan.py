@@ -53,6 +53,23 @@ class PlannedGroup:
 
 
 @dataclass(frozen=True, slots=True)
+class DroppedBlock:
+    """A block that goes as a whole.
+
+    Attributes:
+        output: the tensor in which it ends.
+        instead: the tensor that is read in its place.
+    """
+
+    output: str
+    instead: str
+
+    def __post_init__(self) -> None:
+        """Hold the values against their types."""
+        check_fields(self)
+
+
+@dataclass(frozen=True, slots=True)
 class Refit:
     """How the cut model was re-fitted, and all that it takes to do so again but the data.
 
@@ -94,6 +111,7 @@ class Plan:
             where to begin when the plan is replayed.
         bases: the bases into which residual streams were turned before the cut, in that order; the
             groups are those of the turned model, the fingerprint is that of the original.
+        dropped: blocks that go before channels do; the groups are those of what is left.
     """
 
     fingerprint: str
@@ -102,12 +120,15 @@ class Plan:
     refit: Refit | None = None
     sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     bases: tuple[StreamBasis, ...] = ()
+    dropped: tuple[DroppedBlock, ...] = ()
 
     def __post_init__(self) -> None:
         """Hold the values against their types; no group stands twice."""
         check_fields(self)
         if len({group.id for group in self.groups}) != len(self.groups):
             raise UsageError("Plan.groups: a group is listed twice")
+        if len({block.output for block in self.dropped}) != len(self.dropped):
+            raise UsageError("Plan.dropped: a block is listed twice")
 
     def kept(self) -> dict[str, BoolArray]:
         """Group id -> (units,) whether each unit stays."""

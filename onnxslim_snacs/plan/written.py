@@ -15,10 +15,10 @@ from onnxslim_snacs.config import DataConfig
 from onnxslim_snacs.errors import InputRefused, UsageError, foreign
 from onnxslim_snacs.model.text import read_text
 from onnxslim_snacs.plan.bases import StreamBasis
-from onnxslim_snacs.plan.plan import Plan, PlannedGroup, Refit
+from onnxslim_snacs.plan.plan import DroppedBlock, Plan, PlannedGroup, Refit
 
 FORMAT = 2
-_ROTATE, _PRUNE, _RECOVER = "rotate", "prune", "recover"
+_ROTATE, _DROP, _PRUNE, _RECOVER = "rotate", "drop", "prune", "recover"
 #: What a text raises that is no plan.
 _NO_PLAN = (UsageError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
@@ -32,6 +32,9 @@ def plan_to_json(plan: Plan) -> str:
     steps: list[dict[str, Any]] = []
     if plan.bases:
         steps.append({"pass": _ROTATE, "streams": [asdict(basis) for basis in plan.bases]})
+    if plan.dropped:
+        blocks = [{"output": b.output, "instead": b.instead} for b in plan.dropped]
+        steps.append({"pass": _DROP, "blocks": blocks})
     steps.append({"pass": _PRUNE, "allow_inexact": plan.allow_inexact, "groups": groups})
     if plan.refit is not None:
         steps.append({"pass": _RECOVER, **_refit_to_json(plan.refit)})
@@ -68,7 +71,7 @@ def plan_from_json(text: str, source: str = "plan") -> Plan:
                 f"{foreign(source)}: plan format {foreign(data['format'])}, expected {FORMAT}"
             )
         steps = _first_steps(data) if data["format"] == 1 else list(data["steps"])
-        rotate, prune, recover = _in_order(steps)
+        rotate, drop, prune, recover = _in_order(steps)
         groups = tuple(_planned(item) for item in prune["groups"])
         if len({group.id for group in groups}) != len(groups):
             raise ValueError("a group is listed twice")
@@ -79,6 +82,7 @@ def plan_from_json(text: str, source: str = "plan") -> Plan:
             None if recover is None else _refit(recover),
             _shapes(data.get("sizes", {})),
             () if rotate is None else tuple(_basis(item) for item in rotate["streams"]),
+            () if drop is None else tuple(_dropped(item) for item in drop["blocks"]),
         )
     except _NO_PLAN as error:
         raise InputRefused(
@@ -88,16 +92,21 @@ def plan_from_json(text: str, source: str = "plan") -> Plan:
 
 def _in_order(
     steps: list[dict[str, Any]],
-) -> tuple[dict[str, Any] | None, dict[str, Any], dict[str, Any] | None]:
-    """The step that turns streams, the one that cuts and the one that re-fits."""
+) -> tuple[dict[str, Any] | None, dict[str, Any] | None, dict[str, Any], dict[str, Any] | None]:
+    """The steps that turn streams, drop blocks, cut channels, and re-fit."""
     names = [step["pass"] for step in steps]
-    order = [name for name in (_ROTATE, _PRUNE, _RECOVER) if name in names]
+    order = [name for name in (_ROTATE, _DROP, _PRUNE, _RECOVER) if name in names]
     if names != order or _PRUNE not in names:
         raise ValueError(
-            f"steps: expected {_PRUNE}, with {_ROTATE} before and {_RECOVER} behind it or not"
+            f"steps: expected {_PRUNE}, with {_ROTATE} and {_DROP} before and {_RECOVER} behind it "
+            "or not"
         )
     found = dict(zip(names, steps, strict=True))
-    return found.get(_ROTATE), found[_PRUNE], found.get(_RECOVER)
+    return found.get(_ROTATE), found.get(_DROP), found[_PRUNE], found.get(_RECOVER)
+
+
+def _dropped(item: dict[str, Any]) -> DroppedBlock:
+    return DroppedBlock(str(item["output"]), str(item["instead"]))
 
 
 def _basis(item: dict[str, Any]) -> StreamBasis:

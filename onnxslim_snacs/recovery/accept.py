@@ -62,7 +62,16 @@ def recover_proved(
         moved = judge.drift(cut.model)
     with work.clock.stage("recover"):
         few = samples.scoring.part(0, recovery_samples(work.analysis, samples.scoring.samples))
-        there = Cut(work.analysis, cut.keep, cut.model, few, work.session, work.seed, work.progress)
+        there = Cut(
+            work.analysis,
+            cut.keep,
+            cut.model,
+            few,
+            work.session,
+            work.seed,
+            work.progress,
+            aims=work.aims,
+        )
         found = recover_cut(asked, there, judge, moved)
         return replace(found, drift=judge.in_full(found.model, found.drift))
 

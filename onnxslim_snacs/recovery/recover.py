@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_limits
 from onnxslim_snacs.activations.run import batch_size
 from onnxslim_snacs.activations.sources import CalibrationSource
 from onnxslim_snacs.ir.keep import KeepMap
+from onnxslim_snacs.layers.aims import Aims
 from onnxslim_snacs.layers.floated import Floated, back, floated
 from onnxslim_snacs.layers.layers import Layer, NotFitted, changed_tensors, layers_of
 from onnxslim_snacs.layers.twins import twin_keep, twin_of
@@ -116,6 +117,8 @@ class Cut:
         progress: told (stage, done, total).
         effort: how much work the recovery is given.
         unbiased: outputs of layers to which nothing can be added.
+        aims: what the layers are to come to, where `analysis` is itself without some blocks of the
+            original; None where it is the original.
     """
 
     analysis: Analysis
@@ -127,6 +130,7 @@ class Cut:
     progress: Progress = silent
     effort: Effort = WHOLE
     unbiased: frozenset[str] = frozenset()
+    aims: Aims | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +181,7 @@ def recover_together(cuts: Sequence[Cut], method: Method) -> list[Recovered]:
         cuts: the cuts, of the same original and with the same samples.
         method: how.
     """
-    twin = twin_of(cuts[0].analysis)
+    twin = None if cuts[0].aims is not None else twin_of(cuts[0].analysis)
     seen = [] if twin is None else [_twin_cut(cut, twin) for cut in cuts]
     known = [item for item in seen if item is not None]
     if len(known) != len(cuts):
@@ -203,10 +207,11 @@ def _twin_cut(cut: Cut, twin: Analysis) -> tuple[Cut, Floated] | None:
 
 def _recover_together(cuts: Sequence[Cut], method: Method) -> list[Recovered]:
     one = cuts[0]
-    proto, base_dir = one.analysis.graph.proto, one.analysis.graph.base_dir
+    base_dir = one.analysis.graph.base_dir
+    proto = one.analysis.graph.proto if one.aims is None else one.aims.model
     graphs = [ModelGraph(cut.model, base_dir) for cut in cuts]
     tasks = [
-        tasks_of(cut.analysis, cut.keep, graph, wide=method.wide, sums=method.sums)
+        tasks_of(cut.analysis, cut.keep, graph, wide=method.wide, sums=method.sums, aims=cut.aims)
         for cut, graph in zip(cuts, graphs, strict=True)
     ]
     wanted = _all(t.wants for several in tasks for t in _fitted(several))
@@ -257,7 +262,13 @@ def _all(names: Iterable[Sequence[str]]) -> Iterator[str]:
 
 
 def tasks_of(
-    analysis: Analysis, keep: KeepMap, graph: ModelGraph, *, wide: bool, sums: bool
+    analysis: Analysis,
+    keep: KeepMap,
+    graph: ModelGraph,
+    *,
+    wide: bool,
+    sums: bool,
+    aims: Aims | None = None,
 ) -> list[Task | GateTask | NotFitted]:
     """The layers to correct: those with another input, and those with a partner that has lost.
 
@@ -267,9 +278,10 @@ def tasks_of(
         graph: the cut model.
         wide: whether a layer's input is seen, see `Method`.
         sums: whether a layer may aim at the sum into which it runs.
+        aims: what else has other values than in the original, see `Cut`.
     """
     everything = layers_of(analysis, keep, graph)
-    changed = changed_tensors(analysis, keep)
+    changed = changed_tensors(analysis, keep) | (frozenset() if aims is None else aims.changed)
     gates: dict[str, list[GateTask]] = {}
     for gate in find_gates(analysis, keep, graph, changed):
         gates.setdefault(gate.name, []).append(gate)

@@ -18,6 +18,7 @@ from onnx import ModelProto, NodeProto
 
 from onnxslim_snacs.errors import foreign
 from onnxslim_snacs.ir.keep import KeepMap
+from onnxslim_snacs.layers.aims import Aims
 from onnxslim_snacs.layers.typed import typed
 from onnxslim_snacs.model.graph import ModelGraph, node_constant
 from onnxslim_snacs.model.mapped import tensor_array
@@ -52,6 +53,7 @@ def touched(
     cut: ModelProto,
     other: ModelProto,
     other_dir: Path | None = None,
+    aims: Aims | None = None,
 ) -> Touched:
     """Compare a model with the cut that it was re-fitted from.
 
@@ -61,9 +63,10 @@ def touched(
         cut: the cut model.
         other: the re-fitted model.
         other_dir: folder of its external data.
+        aims: what recovery aimed at, if `analysis` is without some blocks of the original.
     """
     graph = ModelGraph(cut, analysis.graph.base_dir)
-    places, names = _places(analysis, keep, graph)
+    places, names = _places(analysis, keep, graph, aims)
     before = _constants(cut, analysis.graph.base_dir)
     after = _constants(other, other_dir)
     nodes = _without_biases(other, frozenset(node.output[0] for node in cut.graph.node))
@@ -76,14 +79,14 @@ def touched(
 
 
 def _places(
-    analysis: Analysis, keep: KeepMap, graph: ModelGraph
+    analysis: Analysis, keep: KeepMap, graph: ModelGraph, aims: Aims | None
 ) -> tuple[set[tuple[str, int]], set[str]]:
     """Inputs that may get another constant, by node and position; constants that may change."""
     places: set[tuple[str, int]] = set()
     names: set[str] = set()
     by_output = {name: node for node in graph.nodes for name in node.output if name}
     for sums in (False, True):
-        for task in tasks_of(analysis, keep, graph, wide=True, sums=sums):
+        for task in tasks_of(analysis, keep, graph, wide=True, sums=sums, aims=aims):
             if isinstance(task, GateTask):
                 names.add(task.weight)
                 places.add((by_output[task.out].output[0], _GATE_BIAS))

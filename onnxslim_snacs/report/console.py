@@ -21,7 +21,7 @@ from onnxslim_snacs.recovery.accept import RecoveryReport
 from onnxslim_snacs.recovery.recover import LayerRecord
 from onnxslim_snacs.report.knots import LayerReport
 from onnxslim_snacs.report.make import CUT, NO_DATA
-from onnxslim_snacs.report.report import Comparison, GroupReport, Inspection, Report
+from onnxslim_snacs.report.report import Comparison, DroppedReport, GroupReport, Inspection, Report
 
 _SHOWN = 40
 #: Columns below which a table of groups would leave names out.
@@ -57,6 +57,8 @@ def print_report(report: Report, console: Console) -> None:
     console.print(escape(foreign(report.model)), soft_wrap=True)
     console.print(table)
     print_widths(report.layers, console)
+    if report.dropped is not None:
+        console.print(dropped_line(report.dropped), soft_wrap=True)
     if drift is not None:
         console.print(drift_line(report))
     if report.recovery is not None:
@@ -75,6 +77,16 @@ def print_report(report: Report, console: Console) -> None:
     console.print(f"{total:.2f} s ({stages})", soft_wrap=True)
     if report.output:
         console.print(f"written: {escape(foreign(report.output))}", soft_wrap=True)
+
+
+def dropped_line(dropped: DroppedReport) -> str:
+    """One sentence on whole blocks."""
+    ends = ", ".join(escape(foreign(end)) for end, _ in dropped.blocks)
+    line = f"blocks ({dropped.order}): {len(dropped.blocks)} of {dropped.found} dropped"
+    if dropped.proof is None:
+        return line
+    difference = f"max relative difference {dropped.proof.max_rel_diff:.2g}"
+    return f"{line} ({ends}); proof (zeros in their place): passed, {difference}"
 
 
 def proof_words(proof: Proof) -> str:

@@ -21,12 +21,13 @@ from onnxslim_snacs.judge.drift import Drift, answers_alike
 from onnxslim_snacs.judge.judge import Judge
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.plan.work import Work
+from onnxslim_snacs.proof.dropped import DropProof
 from onnxslim_snacs.proof.inexact import inexact_nodes
 from onnxslim_snacs.proof.prove import Proof
 from onnxslim_snacs.recovery.accept import RecoveryReport
 from onnxslim_snacs.report.by_group import group_reports
 from onnxslim_snacs.report.knots import knots, layer_reports, pin_chains
-from onnxslim_snacs.report.report import Report
+from onnxslim_snacs.report.report import DroppedReport, Report
 
 #: The warning that nobody may overlook.
 NO_DATA = (
@@ -136,7 +137,7 @@ def make_report(
     return Report(
         model=work.path,
         output=None if out is None else str(out),
-        before=costs.cost(KeepMap({})),
+        before=work.whole.costs.cost(KeepMap({})),
         after=costs.cost(keep),
         groups=group_reports(analysis, costs, keep),
         pins=analysis.ir.pins,
@@ -154,6 +155,19 @@ def make_report(
         nodes=knots(analysis)[0],
         chains=pin_chains(analysis),
     )
+
+
+def dropped_report(
+    work: Work,
+    proof: DropProof | None,
+    found: int,
+    order: str,
+    tried: Mapping[int, float] | None = None,
+) -> DroppedReport:
+    """The report on whole blocks."""
+    gone = () if work.reduced is None else work.reduced.dropped
+    blocks = tuple((branch.exit, branch.shortcut) for branch in gone)
+    return DroppedReport(found, order, blocks, tuple(sorted((tried or {}).items())), proof)
 
 
 def cut_notes(analysis: Analysis, keep: KeepMap) -> dict[str, object]:

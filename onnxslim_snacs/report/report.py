@@ -17,6 +17,7 @@ from onnxslim_snacs.judge.drift import Drift
 from onnxslim_snacs.judge.stopwatch import Latency
 from onnxslim_snacs.model.text import read_text
 from onnxslim_snacs.plan.cost import Cost
+from onnxslim_snacs.proof.dropped import DropProof
 from onnxslim_snacs.proof.prove import Proof
 from onnxslim_snacs.recovery.accept import RecoveryReport
 from onnxslim_snacs.report.knots import LayerReport, NodeReport, PinChain
@@ -63,6 +64,25 @@ class GroupReport:
 
 
 @dataclass(frozen=True, slots=True)
+class DroppedReport:
+    """What was done to whole blocks.
+
+    Attributes:
+        found: how many the model had.
+        order: by what their order was settled; "plan" where a plan says which go.
+        blocks: those that went: the tensor in which each ended, and what is read in its place.
+        tried: (blocks, error of the outputs with channels cut as well) of what was compared.
+        proof: that what is left is the original with zeros for what went; None if nothing went.
+    """
+
+    found: int
+    order: str
+    blocks: tuple[tuple[str, str], ...]
+    tried: tuple[tuple[int, float], ...] = ()
+    proof: DropProof | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """What a run did, and what it may not do and why.
 
@@ -76,6 +96,8 @@ class Report:
         inexact: nodes that compute something else for what is left (`--allow-inexact`).
         proof: outcome of the proof.
         drift: distance from the original on samples that the decision has not seen.
+        dropped: whole blocks that went, if that was asked for; groups and pins are those of what
+            is left, `proof` is about their cut.
         recovery: how the accuracy was recovered, if it was tried.
         made: what the written model is: "cut", as it was proved, or "re-fitted", which is the cut
             with other weights.
@@ -107,6 +129,7 @@ class Report:
     drift: Drift | None
     criterion: str
     inexact: tuple[InexactNode, ...] = ()
+    dropped: DroppedReport | None = None
     recovery: RecoveryReport | None = None
     made: str = "cut"
     latency: Latency | None = None

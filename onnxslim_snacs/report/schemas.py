@@ -14,7 +14,7 @@ from onnxslim_snacs.config import CompressConfig
 from onnxslim_snacs.config.json_schema import DRAFT, schema_of
 from onnxslim_snacs.plan import written
 from onnxslim_snacs.plan.bases import StreamBasis
-from onnxslim_snacs.plan.plan import PlannedGroup, Refit
+from onnxslim_snacs.plan.plan import DroppedBlock, PlannedGroup, Refit
 from onnxslim_snacs.report import report
 
 PUBLISHED = Path(__file__).with_name("published")
@@ -35,8 +35,8 @@ def config_schema() -> dict[str, Any]:
 def plan_schema() -> dict[str, Any]:
     """Of `--plan-out` and of what `apply` reads."""
     definitions: dict[str, Any] = {}
-    kinds = (PlannedGroup, Refit, StreamBasis)
-    group, refit, basis = (schema_of(kind, definitions) for kind in kinds)
+    kinds = (PlannedGroup, Refit, StreamBasis, DroppedBlock)
+    group, refit, basis, block = (schema_of(kind, definitions) for kind in kinds)
     group["properties"]["kept"] = {
         **group["properties"]["kept"],
         "minItems": 1,
@@ -62,6 +62,15 @@ def plan_schema() -> dict[str, Any]:
         },
         "required": ["pass", "streams"],
     }
+    drop = {
+        "type": "object",
+        "properties": {
+            "pass": {"const": "drop"},
+            "blocks": {"type": "array", "minItems": 1, "items": block},
+        },
+        "required": ["pass", "blocks"],
+    }
+    steps = [rotate, drop, prune, refit]
     refit["properties"]["pass"] = {"const": "recover"}
     refit["required"].append("pass")
     return {
@@ -71,7 +80,11 @@ def plan_schema() -> dict[str, Any]:
             "format": {"const": written.FORMAT},
             "fingerprint": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
             "sizes": {"type": "object", "additionalProperties": sizes},
-            "steps": {"type": "array", "minItems": 1, "items": {"oneOf": [rotate, prune, refit]}},
+            "steps": {
+                "type": "array",
+                "minItems": 1,
+                "items": {"oneOf": steps},
+            },
         },
         "required": ["format", "fingerprint", "steps"],
         "$defs": definitions,

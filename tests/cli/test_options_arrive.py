@@ -38,6 +38,17 @@ NET = (
   a = MatMul(x, w_a)  r = Relu(a)  b = MatMul(r, w_b)  s = Relu(b)  y = MatMul(s, w_c)
 }"""
 )
+RESIDUAL = (
+    HEAD
+    + """net (float[N,4] x, float[4,8] w_0, float[8,8] w_1, float[8,8] w_2, float[8,8] w_3,
+     float[8,8] w_4, float[8,8] w_5, float[8,8] w_6, float[8,3] w_7) => (float[N,3] y) {
+  t = MatMul(x, w_0)
+  a = MatMul(t, w_1)  b = Relu(a)  c = MatMul(b, w_2)  d = Add(t, c)
+  e = MatMul(d, w_3)  f = Relu(e)  g = MatMul(f, w_4)  h = Add(d, g)
+  i = MatMul(h, w_5)  j = Relu(i)  k = MatMul(j, w_6)  l = Add(h, k)
+  y = MatMul(l, w_7)
+}"""
+)
 STEPS = (
     HEAD
     + """net (float[N,T,4] x, float[4,8] w_a, float[8,3] w_b) => (float[N,T,3] y) {
@@ -443,6 +454,31 @@ def allow_inexact(kit: Kit) -> None:
     assert kit.compress(*QUICK, "--allow-inexact", text=NORM)["inexact"]
 
 
+def residual(kit: Kit) -> tuple[str | Path, ...]:
+    """A net of three blocks of three weights each, and its samples."""
+    onnx.save(model_from_text(RESIDUAL, integers=False), kit.folder / "net.onnx")
+    return ("compress", kit.folder / "net.onnx", *QUICK[:2], "--data", kit.data(), "--json")
+
+
+def blocks(kit: Kit) -> None:
+    line = (*residual(kit), "--ratio", 0.5, "--recover", "none", "--force")
+    assert kit.cli(*line).json()["dropped"] is None
+    assert kit.cli(*line, "--blocks").json()["dropped"]["found"] == 3
+
+
+def block_order(kit: Kit) -> None:
+    line = (*residual(kit), "--drop", 2, "--ratio", 0, "--blocks", "--force", "--block-order")
+    for order in ("error", "energy", "correlation"):
+        found = kit.cli(*line, order).json()["dropped"]
+        assert (found["order"], len(found["blocks"])) == (order, 2)
+
+
+def drop(kit: Kit) -> None:
+    line = (*residual(kit), "--ratio", 0, "--blocks", "--force", "--drop")
+    for number in (0, 1, 3):
+        assert len(kit.cli(*line, number).json()["dropped"]["blocks"]) == number
+
+
 def width(kit: Kit) -> None:
     """Of a stream of eight channels behind normalisations, beside a branch of twelve."""
     model, path = kit.folder / "net.onnx", kit.folder / "x.npz"
@@ -698,6 +734,9 @@ CASES: dict[str, Case] = {
     "compress --allow-slower": allow_slower,
     "compress --criterion": criterion,
     "compress --allocation": allocation,
+    "compress --blocks": blocks,
+    "compress --block-order": block_order,
+    "compress --drop": drop,
     "compress --tries": tries,
     "compress --option": option,
     "compress --recover": recover,
