@@ -185,6 +185,14 @@ def compress(
             METHOD_PANEL,
         ),
     ] = DEFAULT.width,
+    simplify: Annotated[
+        bool,
+        typer.Option(
+            "--simplify",
+            help="Let onnxslim fold and fuse the model first, proved to be the same.",
+            rich_help_panel=METHOD_PANEL,
+        ),
+    ] = False,
     protect: Annotated[
         list[str] | None,
         typer.Option(
@@ -269,6 +277,7 @@ def compress(
         threads=threads,
         provider=provider,
         metric=judge,
+        simplify=simplify,
         require=tuple(require or ()),
         metadata=metadata,
     )

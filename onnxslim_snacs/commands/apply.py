@@ -10,6 +10,7 @@ from onnxslim_snacs.activations.sources import CalibrationSource, files_of, open
 from onnxslim_snacs.blocks.left import blocks_of, found_again, without_blocks
 from onnxslim_snacs.commands.outputs import Outputs, Told, nobody
 from onnxslim_snacs.commands.signature import sign
+from onnxslim_snacs.commands.simplified import simplified_as_planned, with_simplified
 from onnxslim_snacs.commands.start import Compressed, Setup, open_work
 from onnxslim_snacs.commands.turned import Turned, turn_again, width_notes
 from onnxslim_snacs.config import RECOVER, DataConfig
@@ -92,6 +93,8 @@ def apply_plan(
             html=html_out,
             inputs=(*plan_files, *files_of(read)),
         )
+    simpler = simplified_as_planned(graph, plan)
+    graph = graph if simpler is None else simpler.graph
     with clock.stage("data"):
         given = open_source(read, graph, seed=refit.seed) if read.path is not None else None
     check_fingerprint(plan, graph)
@@ -117,6 +120,7 @@ def apply_plan(
     made = cut.model if final is None else final.model
     report = _report(work, plan, cut, final, out)
     report = replace(report, dropped=dropped, notes={**report.notes, **width_notes(turned)})
+    report = with_simplified(report, simpler)
     if metadata:
         sign(made, plan, report)
     done = Compressed(made, plan, report)

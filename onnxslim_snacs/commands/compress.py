@@ -22,6 +22,7 @@ from onnxslim_snacs.commands.refusals import (
     require_runnable,
 )
 from onnxslim_snacs.commands.signature import sign
+from onnxslim_snacs.commands.simplified import simplify, with_simplified
 from onnxslim_snacs.commands.start import Compressed, Setup, open_work
 from onnxslim_snacs.commands.turned import Turned, turn, width_notes
 from onnxslim_snacs.config import Budget, CompressConfig, Drop
@@ -115,6 +116,11 @@ def compress(
             html=html_out,
             inputs=files_of(config.data),
         )
+    simpler = None
+    if config.simplify:
+        with clock.stage("simplify"):
+            simpler = simplify(graph, config.data.input_shapes)
+            graph = simpler.graph
     with clock.stage("data"):
         named = config.data.path is not None
         given = open_source(config.data, graph, seed=config.seed) if named else None
@@ -156,7 +162,9 @@ def compress(
     if turned is not None:
         plan = replace(plan, bases=turned.bases)
     report = _report(work, config, decision, cut, final, out)
-    report = asked(with_curves(report, scores.notes), config, out)
+    if simpler is not None:
+        plan = replace(plan, simplified=simpler.version)
+    report = with_simplified(asked(with_curves(report, scores.notes), config, out), simpler)
     report = replace(
         report,
         dropped=dropped,

@@ -10,6 +10,7 @@ from typing import Any
 from onnx import ModelProto
 
 from onnxslim_snacs.blocks.left import found_again, left_without
+from onnxslim_snacs.commands.simplified import simplified_as_planned
 from onnxslim_snacs.commands.turned import Turned, turn_again
 from onnxslim_snacs.config.fields import checked
 from onnxslim_snacs.errors import InputRefused, ProofFailed, foreign
@@ -90,6 +91,8 @@ def verify_files(
     graph, other = (one.graph for one in opened)
     plan = plan if isinstance(plan, Plan) else load_plan(Path(plan))
     shapes = input_shapes or plan.sizes
+    simpler = simplified_as_planned(graph, plan)
+    graph = graph if simpler is None else simpler.graph
     check_fingerprint(plan, graph)
     turned = turn_again(graph, plan.bases, shapes) if plan.bases else None
     present = graph if turned is None else turned.graph

@@ -164,6 +164,7 @@ class CompressConfig:
         metric: a measure of the caller's own, the larger the better, which takes the place of top-1
             under `max_drop`: a function from the bytes of a model to a number, or
             `module:function`.
+        simplify: let onnxslim fold and fuse what it can before anything else (extra `[simplify]`).
         require: conditions on the result, `agreement>=0.98` or `metric>=0.9`; if one is missed,
             nothing is written.
         metadata: write down in the model by what it was made, and how much was kept.
@@ -190,6 +191,7 @@ class CompressConfig:
     threads: int = 1
     provider: str = "auto"
     metric: str | Callable[[bytes], float] | None = None
+    simplify: bool = False
     require: tuple[str, ...] = ()
     metadata: bool = True
 

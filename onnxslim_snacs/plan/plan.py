@@ -112,6 +112,8 @@ class Plan:
         bases: the bases into which residual streams were turned before the cut, in that order; the
             groups are those of the turned model, the fingerprint is that of the original.
         dropped: blocks that go before channels do; the groups are those of what is left.
+        simplified: the version of onnxslim that has gone over the model before anything else; all
+            that the plan says is about what it has made of it.  "" if none has.
     """
 
     fingerprint: str
@@ -121,6 +123,7 @@ class Plan:
     sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     bases: tuple[StreamBasis, ...] = ()
     dropped: tuple[DroppedBlock, ...] = ()
+    simplified: str = ""
 
     def __post_init__(self) -> None:
         """Hold the values against their types; no group stands twice."""

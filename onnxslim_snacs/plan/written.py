@@ -41,6 +41,7 @@ def plan_to_json(plan: Plan) -> str:
     data = {
         "format": FORMAT,
         "fingerprint": plan.fingerprint,
+        **({"simplified": plan.simplified} if plan.simplified else {}),
         **({"sizes": _lists(plan.sizes)} if plan.sizes else {}),
         "steps": steps,
     }
@@ -83,6 +84,7 @@ def plan_from_json(text: str, source: str = "plan") -> Plan:
             _shapes(data.get("sizes", {})),
             () if rotate is None else tuple(_basis(item) for item in rotate["streams"]),
             () if drop is None else tuple(_dropped(item) for item in drop["blocks"]),
+            simplified=str(data.get("simplified", "")),
         )
     except _NO_PLAN as error:
         raise InputRefused(

@@ -38,6 +38,14 @@ def alarm(drift: Drift | None) -> str:
 def decided(report: Report) -> Iterator[str]:
     """Why the model is as it is, a sentence or two for each step."""
     config = report.config
+    simpler = report.notes.get("simplified")
+    if isinstance(simpler, Mapping):
+        before, after = simpler["nodes"]
+        yield (
+            f"onnxslim {simpler['onnxslim']} has simplified the model first, from {before} nodes "
+            f"to {after}: the outputs differ by {simpler['difference']:.2g}, allowed is "
+            f"{simpler['allowed']:.2g}."
+        )
     if config is not None:
         yield _asked(report, config)
         yield _ordered(report, config)

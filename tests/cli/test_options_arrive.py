@@ -803,6 +803,7 @@ ELSEWHERE = {
     "--quiet": "test_progress",
     "--verbose": "test_progress",
     "--require": "test_gate",
+    "--simplify": "test_simplify",
     "--metadata": "test_gate",
     "--force": "test_exit_codes",
     "--json": "test_commands",
