@@ -15,6 +15,7 @@ from onnxslim_snacs.cli.arguments import (
     Data,
     Fit,
     Force,
+    HtmlOut,
     InputShape,
     Json,
     Layout,
@@ -95,6 +96,7 @@ def compare(
     provider: Provider = _DEFAULT.provider,
     max_memory: MaxMemory = None,
     max_time: MaxTime = None,
+    html: HtmlOut = None,
     progress: ProgressMode = "auto",
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -133,17 +135,24 @@ def compare(
         provider=provider,
     )
     from onnxslim_snacs.commands.compare import compare as run
+    from onnxslim_snacs.commands.render import put_page
+    from onnxslim_snacs.model.targets import check_targets
     from onnxslim_snacs.report import to_json
     from onnxslim_snacs.report.make import NO_DATA
+    from onnxslim_snacs.report.tables_page import trials_page
     from onnxslim_snacs.report.trials import print_trials
 
     if data is None:
         warn([NO_DATA], quiet=quiet)
+    if html is not None:
+        check_targets((html,), (model,), overwrite=force)
     folder = out or model.with_name(f"{model.stem}.compare")
     with progress_bars(progress, quiet=quiet, verbose=verbose) as bars:
         done = run(
             model, config, out=folder, overwrite=force, progress=told_of_writing(bars.progress)
         )
+    if html is not None:
+        put_page(trials_page(done), html)
     if json:
         write_stdout(to_json(done))
     else:

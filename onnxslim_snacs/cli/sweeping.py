@@ -14,6 +14,7 @@ from onnxslim_snacs.cli.arguments import (
     Bgr,
     ClassFolders,
     Fit,
+    HtmlOut,
     Inexact,
     InputShape,
     Json,
@@ -141,6 +142,7 @@ def sweep(
     provider: Provider = DEFAULT.provider,
     max_memory: MaxMemory = None,
     max_time: MaxTime = None,
+    html: HtmlOut = None,
     progress: ProgressMode = "auto",
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -176,9 +178,15 @@ def sweep(
         threads=threads,
         provider=provider,
     )
+    from onnxslim_snacs.commands.render import put_page
     from onnxslim_snacs.commands.sweep import ending
     from onnxslim_snacs.commands.sweep import sweep as run_all
+    from onnxslim_snacs.model.targets import check_targets
     from onnxslim_snacs.report.grid import print_rows, rows_to_json
+    from onnxslim_snacs.report.tables_page import rows_page
+
+    if html is not None:  # like the tables in the folder, it is written anew by each call
+        check_targets((html,), (), overwrite=True)
 
     keeps(f"the runs that are done lie in {foreign(out)}, and the same command goes on from there")
     with progress_bars(progress, quiet=quiet, verbose=verbose) as bars:
@@ -192,6 +200,8 @@ def sweep(
             cluster=cluster,
             progress=bars.progress,
         )
+    if html is not None:
+        put_page(rows_page(rows), html)
     if json:
         write_stdout(rows_to_json(rows))
     else:

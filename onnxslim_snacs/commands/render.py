@@ -39,7 +39,11 @@ def write_page(report: Path | str, out: Path | str, *, overwrite: bool = False) 
     """
     report, out = Path(report), Path(out)
     check_targets((out,), (report,), overwrite=overwrite)
-    text = _page(read_text(report), str(report))
+    put_page(_page(read_text(report), str(report)), out)
+
+
+def put_page(text: str, out: Path) -> None:
+    """Write a page into its place, whole or not at all."""
     with new_file(out) as file:
         file.write(text.encode("utf-8"))
         file.finish(out)

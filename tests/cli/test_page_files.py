@@ -43,3 +43,19 @@ def test_released_and_apply_write_pages(cli: Cli, model: Path, data: Path, tmp_p
         cli(*command, *line)
         assert "<h2>Before and after</h2>" in html.read_text()
         html.unlink()
+
+
+def test_compare_and_sweep_write_pages(cli: Cli, model: Path, data: Path, tmp_path: Path) -> None:
+    html, few = tmp_path / "a.html", ("--data", data, "--samples", 60, "--recover", "none")
+    compared = ("compare", model, *few, "--criteria", "l1,l2", "--seeds", 1, "--no-damage")
+    cli(*compared, "--html", html, "-o", tmp_path / "c")
+    text = html.read_text()
+    assert "<h2>At macs=0.5</h2>" in text
+    assert "<svg" in text
+    assert "ns0:" not in text
+    cli(*compared, "--html", html, "-o", tmp_path / "c", code=6)  # it is there
+    swept = ("sweep", model, *few, "--out", tmp_path / "s", "--criterion", "l1", "--html", html)
+    cli(*swept, "--target", "macs=0.6", "--target", "macs=0.001")
+    text = html.read_text()
+    assert "1 of 2 runs wrote a model" in text
+    assert "exit code 4" in text
