@@ -20,8 +20,11 @@ from onnxslim_snacs.plan.stored_cuts import StoredCut
 Array = NDArray[Any]
 Stored = Sequence[tuple[StoredCut, Array]]
 
-#: Relative differences that may come of rounding in single precision.
-_NEAR = 1e-5
+#: Relative differences of what is the same (less than the epsilon of a normalisation makes), and of
+#: what was multiplied in single precision.
+_SAME, _NEAR = 1e-6, 1e-4
+#: Between the names of several tensors.
+_AND = ", "
 _NORM = ("weight", "bias", "running_mean", "running_var")
 #: Epsilons of normalisations, and what they may be off by.
 _EPSILON = (0.0, 1e-1)
@@ -33,7 +36,7 @@ class StateCut:
 
     Attributes:
         key: its name.
-        tensor: the stored tensor from which that is known.
+        tensor: the stored tensor from which that is known; several with commas between them.
         how: name, value, transposed, reshaped, part, folded (a factor for each output), or norm
             (folded into a tensor).
         shape: extents before the cut.
@@ -88,7 +91,7 @@ def match_state(stored: Stored, state: Mapping[str, Array]) -> Matched:
         taken.add(number)
         entries |= _with_norm(key, scale, stored[number][0], arrays, entries)
     unknown = tuple(key for key in arrays if key not in entries)
-    named = {entry.tensor for entry in entries.values()}
+    named = {name for entry in entries.values() for name in entry.tensor.split(_AND)}
     lost = {cut.name: None for cut, _ in stored if cut.axes and cut.name not in named}
     lost = {name: None for name in lost if not _belongs(name, stored, entries)}
     return Matched({k: entries[k] for k in arrays if k in entries}, unknown, tuple(lost))
@@ -142,7 +145,7 @@ def _same(value: Array, array: Array) -> tuple[str, dict[int, int]] | None:
 
 
 def _close(a: Array, b: Array) -> bool:
-    return bool(np.abs(a - b).max(initial=0.0) <= _NEAR * np.abs(a).max(initial=0.0))
+    return bool(np.abs(a - b).max(initial=0.0) <= _SAME * np.abs(a).max(initial=0.0))
 
 
 def _joined(key: str, value: Array, stored: Stored, taken: set[int]) -> StateCut | None:
@@ -172,7 +175,7 @@ def _joined(key: str, value: Array, stored: Stored, taken: set[int]) -> StateCut
             axes: dict[int, tuple[int, ...]] = dict(others)
             if len(kept) < len(value):
                 axes[0] = tuple(kept)
-            return StateCut(key, ", ".join(names), "part", value.shape, axes)
+            return StateCut(key, _AND.join(names), "part", value.shape, axes)
     return None
 
 
@@ -215,7 +218,7 @@ def _factors(value: Array, array: Array) -> NDArray[np.float64] | None:
         return None
     scale = np.where(alive, (one * two).sum(axis=1) / np.where(alive, size, 1.0), 0.0)
     rest = np.abs(two - scale[:, None] * one).max(axis=1)
-    fits = rest <= 10 * _NEAR * np.maximum(np.abs(two).max(axis=1), 1e-12)
+    fits = rest <= _NEAR * np.maximum(np.abs(two).max(axis=1), 1e-12)
     return scale if fits.all() else None
 
 
@@ -233,16 +236,37 @@ def _with_norm(
     bias = f"{key.rpartition('.')[0]}.bias"
     if key.endswith(".weight") and bias in arrays and arrays[bias].shape == scale.shape:
         found[bias] = StateCut(bias, cut.name, "folded", scale.shape, along)
-    for path in {k.rpartition(".")[0] for k in arrays if k.endswith(".running_var")}:
-        names = [f"{path}.{name}" for name in _NORM]
-        if names[3] in entries or arrays[names[3]].shape != scale.shape:
-            continue
-        gamma = arrays[names[0]].astype(np.float64) if names[0] in arrays else np.ones(len(scale))
-        if _is_norm(gamma, arrays[names[3]].astype(np.float64), scale):
-            for name in names:
-                if name in arrays:
-                    found[name] = StateCut(name, cut.name, "norm", scale.shape, along)
+    norm = _norm_behind(key, scale, arrays, entries)
+    for name in (f"{norm}.{part}" for part in _NORM) if norm else ():
+        if name in arrays:
+            found[name] = StateCut(name, cut.name, "norm", scale.shape, along)
     return found
+
+
+def _norm_behind(
+    key: str,
+    scale: NDArray[np.float64],
+    arrays: Mapping[str, Array],
+    entries: Mapping[str, StateCut],
+) -> str:
+    """The normalisation with these factors; of several the next one in the order of the state.
+
+    Before training all of them have the same factors.
+    """
+    order = {name: number for number, name in enumerate(arrays)}
+    able = []
+    for name in arrays:
+        path = name.rpartition(".")[0]
+        if (
+            not name.endswith(".running_var")
+            or name in entries
+            or arrays[name].shape != scale.shape
+        ):
+            continue
+        weight = arrays.get(f"{path}.weight", np.ones(len(scale)))
+        if _is_norm(weight.astype(np.float64), arrays[name].astype(np.float64), scale):
+            able.append(((order[name] - order[key]) % len(order), path))
+    return min(able, default=(0, ""))[1]
 
 
 def _is_norm(

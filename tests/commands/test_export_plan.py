@@ -16,6 +16,8 @@ from onnxslim_snacs.commands.compress import compress
 from onnxslim_snacs.commands.export_plan import ExportedPlan, export_plan
 from onnxslim_snacs.config import CompressConfig
 from onnxslim_snacs.errors import InputRefused
+from onnxslim_snacs.plan.state_names import match_state
+from onnxslim_snacs.plan.stored_cuts import StoredCut
 from onnxslim_snacs.torch_graph.modules import load_state, prune_module
 
 torch = pytest.importorskip("torch")
@@ -132,6 +134,12 @@ def trained(make: Callable[[], Any]) -> Any:
     return module
 
 
+def fresh(make: Callable[[], Any]) -> Any:
+    """A module whose normalisations are all alike, so that the exporter stores some of it once."""
+    torch.manual_seed(0)
+    return make().eval()
+
+
 def exported(module: Any, x: Any, path: Path) -> Path:
     """By the exporter that folds and renames."""
     buffer = io.BytesIO()
@@ -155,10 +163,13 @@ CASES: dict[str, tuple[Callable[[], Any], tuple[int, ...]]] = {
 }
 
 
+@pytest.mark.parametrize("begin", [trained, fresh])
 @pytest.mark.parametrize("name", list(CASES))
-def test_a_module_that_is_cut_by_the_map_is_the_cut_model(name: str, tmp_path: Path) -> None:
+def test_a_module_that_is_cut_by_the_map_is_the_cut_model(
+    name: str, begin: Callable[[Callable[[], Any]], Any], tmp_path: Path
+) -> None:
     make, shape = CASES[name]
-    module, x = trained(make), torch.randn(*shape)
+    module, x = begin(make), torch.randn(*shape)
     path = exported(module, x, tmp_path / "net.onnx")
     done = compress(
         path, CompressConfig(ratio=0.5, criterion="random", recover="none"), out=tmp_path / "o.onnx"
@@ -216,6 +227,32 @@ def test_folded_and_renamed_weights_are_known_by_their_values(tmp_path: Path) ->
         )
     }
     assert len(wrong.lost) == 2  # its weight, and the bias that folding has made
+
+
+def stored(name: str, value: Any, axes: dict[int, tuple[int, ...]]) -> tuple[StoredCut, Any]:
+    return StoredCut(name, f"{name} reader", "MatMul", "", value.shape, axes), value
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_what_a_state_holds_together_may_be_stored_in_parts(turned: bool) -> None:
+    rng = np.random.default_rng(0)
+    whole = rng.standard_normal((12, 5)).astype(np.float32)
+    kept = ((0, 2), None, (1, 3))
+    parts = []
+    for number, rows in enumerate(kept):
+        part = whole[4 * number : 4 * number + 4]
+        axes: dict[int, tuple[int, ...]] = {1: (0, 4)}
+        if rows is not None:
+            axes[0] = rows
+        if turned:
+            part, axes = part.T, {1 - axis: index for axis, index in axes.items()}
+        parts.append(stored(f"part{number}", part, axes))
+    found = match_state(parts, {"in_proj_weight": whole, "other": np.ones(3, np.float32)})
+    entry = found.entries["in_proj_weight"]
+    assert entry.how == "part"
+    assert dict(entry.axes) == {0: (0, 2, 4, 5, 6, 7, 9, 11), 1: (0, 4)}
+    assert found.unknown == ("other",)
+    assert not found.lost
 
 
 def opened(plan: Any, text: onnx.ModelProto) -> ExportedPlan:
