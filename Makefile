@@ -35,7 +35,7 @@ $(VENV)/.for-development: $(BIN)/python pyproject.toml constraints.txt
 demo: $(VENV)/.for-use
 	@mkdir -p out
 	$(BIN)/snacs-onnx compress $(MODEL) --data $(DATA) --target macs=0.5 --multiple-of 8 -o $(OUT) \
-	  --plan-out out/plan.json --report out/report.json --force
+	  --plan-out out/plan.json --report out/report.json --html out/report.html --force
 	$(BIN)/snacs-onnx verify $(MODEL) $(OUT) --plan out/plan.json
 	$(BIN)/snacs-onnx bench $(MODEL) $(OUT) --data models/digits_test.npz
 
