@@ -94,13 +94,43 @@ def follow(cut: ModelGraph, layer: Layer) -> Tail:
             shift=tail.shift * scale + shift,
             bias=tail.bias if tail.end != layer.out else place,
         )
+    last = tail.end
+    if reader is not None and (rounded := _rounded(cut, reader, last)) is not None:
+        last, reader = rounded, _only_reader(cut, rounded)
     if reader is not None and reader.op_type in ("Add", "Sum") and len(reader.input) == 2:
         a, b = reader.input
-        other = b if a == tail.end else a
-        if other != tail.end:
+        other = b if a == last else a
+        if other != last:
             tail = replace(tail, total=reader.output[0], other=other)
     low, high = _flat_beyond(cut, tail.total or tail.end)
     return replace(tail, low=low, high=high)
+
+
+def _rounded(cut: ModelGraph, node: NodeProto, data: str) -> str | None:
+    """What comes out where a tensor is quantised and dequantised by the same numbers."""
+    if node.op_type != "QuantizeLinear" or node.input[0] != data:
+        return None
+    back = _only_reader(cut, node.output[0])
+    if back is None or back.op_type != "DequantizeLinear" or back.input[0] != node.output[0]:
+        return None
+    there, again = (quantiser(cut, one) for one in (node, back))
+    return back.output[0] if there is not None and there == again else None
+
+
+def quantiser(cut: ModelGraph, node: NodeProto) -> tuple[float, float, float, float] | None:
+    """Scale, zero point, and least and largest whole number of a node that (de)quantises.
+
+    Returns:
+        None where they are not stored, or not the same for the whole tensor.
+    """
+    scale = stored(cut, node.input[1])
+    point = stored(cut, node.input[2]) if len(node.input) > 2 and node.input[2] else None
+    if scale is None or scale.size != 1 or point is None or point.size != 1:
+        return None
+    if point.dtype.kind not in "iu":
+        return None
+    ends = np.iinfo(point.dtype)
+    return float(scale.reshape(-1)[0]), float(point.reshape(-1)[0]), ends.min, ends.max
 
 
 def _flat_beyond(cut: ModelGraph, tensor: str) -> tuple[float, float]:
@@ -115,17 +145,23 @@ def _flat_beyond(cut: ModelGraph, tensor: str) -> tuple[float, float]:
 def _bounds(cut: ModelGraph, node: NodeProto, tensor: str) -> tuple[float, float]:
     if node.op_type == "Relu":
         return 0.0, inf
+    if node.op_type == "QuantizeLinear" and node.input[0] == tensor:
+        found = quantiser(cut, node)
+        if found is None:
+            return -inf, inf
+        scale, point, least, most = found
+        return scale * (least - point), scale * (most - point)
     if node.op_type != "Clip" or node.input[0] != tensor:
         return -inf, inf
     attributes = {a.name: float(a.f) for a in node.attribute if a.name in ("min", "max")}
-    found = [attributes.get("min", -inf), attributes.get("max", inf)]
+    ends = [attributes.get("min", -inf), attributes.get("max", inf)]
     for k, name in enumerate(node.input[1:3]):
         value = stored(cut, name) if name else None
         if name and value is None:
             return -inf, inf
         if value is not None:
-            found[k] = float(value.reshape(-1)[0])
-    return found[0], found[1]
+            ends[k] = float(value.reshape(-1)[0])
+    return ends[0], ends[1]
 
 
 def _only_reader(cut: ModelGraph, tensor: str) -> NodeProto | None:

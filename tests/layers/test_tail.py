@@ -73,6 +73,21 @@ def test_a_sum_ends_the_tail() -> None:
     assert (tail.end, tail.total, tail.other) == ("c", "y", "z")
 
 
+QUANTISER = """u = Constant<value_float = 0.5>() v = Constant<value_float = 0.25>()
+  p = Constant<value = uint8 {8}>()"""
+
+
+def test_what_is_rounded_on_the_way_still_runs_into_the_sum() -> None:
+    rounded = "q = QuantizeLinear(a, u, p) c = DequantizeLinear(q, u, p)"
+    body = f"{QUANTISER} {rounded} z = Conv(x, w_f) s = Add(c, z) t = QuantizeLinear(s, u, p)"
+    tail = tail_of(analysis_of(f"{body} y = DequantizeLinear(t, u, p)"))
+    assert (tail.end, tail.total, tail.other) == ("a", "s", "z")
+    assert (tail.low, tail.high) == (-4.0, 123.5)  # half of 0 - 8 and of 255 - 8
+    scaled = "q = QuantizeLinear(a, u, p) c = DequantizeLinear(q, v, p)"
+    tail = tail_of(analysis_of(f"{QUANTISER} {scaled} z = Conv(x, w_f) y = Add(c, z)"))
+    assert (tail.end, tail.total) == ("a", None)
+
+
 def test_nobody_else_may_read_on_the_way() -> None:
     tail = tail_of(analysis_of("c = Add(a, w_c) z = Abs(a) y = Add(c, z)"))
     assert (tail.end, tail.total) == ("a", None)
