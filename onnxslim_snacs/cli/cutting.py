@@ -52,6 +52,7 @@ from onnxslim_snacs.cli.panels import (
     one_of,
 )
 from onnxslim_snacs.cli.signals import (
+    heed_interrupts,
     told_of_writing,
 )
 from onnxslim_snacs.cli.terminal import (
@@ -175,6 +176,12 @@ def compress(
     drop: Annotated[
         int | None, typer.Option(metavar="N", help="With --blocks: how many of them go.")
     ] = None,
+    finetune: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MINUTES", help="Train what is left by the original; Ctrl-C keeps the best."
+        ),
+    ] = None,
     allow_inexact: Inexact = False,
     width: Annotated[
         str,
@@ -269,6 +276,7 @@ def compress(
         blocks=blocks,
         block_order=block_order,
         drop=drop,
+        finetune=finetune,
         allow_inexact=allow_inexact,
         width=width,
         protect=tuple(protect or ()),
@@ -301,4 +309,5 @@ def compress(
             progress=told_of_writing(bars.progress),
             foreseen=bars.foresee,
             told=lambda done: show(done, json=json, bars=bars, quiet=quiet),
+            heed=heed_interrupts,
         )

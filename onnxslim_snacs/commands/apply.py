@@ -37,6 +37,12 @@ OTHERWISE = (
     "libraries, or the plan was edited"
 )
 
+#: What is said where the plan's model was trained at the end.
+UNTRAINED = (
+    "the plan's own model was trained after this, which is not done again: `finetune` with this "
+    "one, --teacher and the original trains it anew"
+)
+
 
 @checked
 def apply_plan(
@@ -195,7 +201,8 @@ def _report(
     moved = None if final is None else final.drift
     report = replace(make_report(work, cut.keep, cut.proof, moved, out=out), criterion="plan")
     if final is None:
-        return report if plan.refit is None else replace(report, warnings=(RAW,))
+        warnings = (*((RAW,) if plan.refit else ()), *((UNTRAINED,) if plan.tuned else ()))
+        return replace(report, warnings=warnings)
     digest = model_digest(final.model, work.graph.base_dir)
     same = plan.refit is not None and plan.refit.digest == digest
     return replace(
@@ -203,5 +210,5 @@ def _report(
         after=with_added(report.after, cut.model, final.model),
         recovery=final.report,
         made=made_by(final.report),
-        warnings=() if same else (OTHERWISE,),
+        warnings=(*(() if same else (OTHERWISE,)), *((UNTRAINED,) if plan.tuned else ())),
     )

@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from onnxslim_snacs.activations.distinct import require_different
-from onnxslim_snacs.activations.samples import SHARE, SHARE_AUTO, split
+from onnxslim_snacs.activations.samples import SHARE, SHARE_AUTO, Samples, split
 from onnxslim_snacs.activations.sources import CalibrationSource, files_of, open_source
 from onnxslim_snacs.blocks.left import planned
 from onnxslim_snacs.blocks.take import Taken, take_blocks
+from onnxslim_snacs.commands.finetune import never
 from onnxslim_snacs.commands.foresee import foresee
 from onnxslim_snacs.commands.gate import require_worth
 from onnxslim_snacs.commands.outputs import Outputs, Told, nobody
@@ -25,7 +26,7 @@ from onnxslim_snacs.commands.signature import sign
 from onnxslim_snacs.commands.simplified import simplify, with_simplified
 from onnxslim_snacs.commands.start import Compressed, Setup, open_work
 from onnxslim_snacs.commands.turned import Turned, turn, width_notes
-from onnxslim_snacs.config import Budget, CompressConfig, Drop
+from onnxslim_snacs.config import Budget, CompressConfig, Drop, FinetuneConfig
 from onnxslim_snacs.config.fields import checked
 from onnxslim_snacs.decide.decide import Decision, decide
 from onnxslim_snacs.decide.latency import require_faster
@@ -37,18 +38,20 @@ from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.opened import AnyModel, open_model
 from onnxslim_snacs.model.session import SessionConfig, resolve_provider
 from onnxslim_snacs.plan.cost import with_added
-from onnxslim_snacs.plan.plan import Plan, Refit, make_plan, model_digest
+from onnxslim_snacs.plan.plan import Plan, Refit, TunedStep, make_plan, model_digest
 from onnxslim_snacs.plan.work import Work
 from onnxslim_snacs.progress import Clock, Foreseen, Progress, silent, unforeseen
 from onnxslim_snacs.proof.dropped import prove_drop, require_dropped
 from onnxslim_snacs.proof.prove import ProvedCut, prove_cut
 from onnxslim_snacs.recovery.accept import Outcome, recover_proved
 from onnxslim_snacs.report.make import (
+    TRAINED,
     asked,
     decision_notes,
     dropped_report,
     made_by,
     make_report,
+    tuned_report,
     warnings_of,
     with_curves,
 )
@@ -56,6 +59,8 @@ from onnxslim_snacs.report.report import DroppedReport, Report
 from onnxslim_snacs.report.sentences import alarm
 from onnxslim_snacs.scores import find_criterion
 from onnxslim_snacs.scores.criterion import ScoreResult, with_options
+from onnxslim_snacs.torch_graph.network import open_network
+from onnxslim_snacs.training.tune import Attendance, Pair, Tuned, tune
 
 #: What is said where there is no block to drop.
 NO_BLOCKS = (
@@ -77,6 +82,7 @@ def compress(
     progress: Progress = silent,
     foreseen: Callable[[Foreseen], None] = unforeseen,
     told: Told = nobody,
+    heed: Callable[[], Callable[[], bool]] = lambda: never,
 ) -> Compressed:
     """Make a model smaller.
 
@@ -93,6 +99,7 @@ def compress(
             "write".
         foreseen: told what the run is expected to take, before its long stages begin.
         told: told the result before its files are written; if it raises, none is.
+        heed: called when training begins; what it gives is asked after each step whether to stop.
 
     Returns:
         The model, the plan and the report.
@@ -128,6 +135,8 @@ def compress(
     present = None if turned is None else turned.graph
     work = open_work(opened.name, graph, _setup(config, given), clock, progress, present)
     require_certain(work.analysis)
+    if config.finetune is not None:
+        open_network(graph)  # what torch lacks is said at once
     frozen = frozen_groups(work.analysis, config, criterion)
     if not config.blocks:
         require_prunable(work.analysis, frozen)
@@ -158,10 +167,19 @@ def compress(
     cut = prove_cut(work, decision.keep)
     final = None if judge is None else recover_proved(work, config.recover, cut, samples, judge)
     latency = _latency(work, config, samples.judging, cut if final is None else final)
+    tuned = _tuned(work, config, samples, final, heed)
     plan = plan_of(work, config, decision, final, source)
     if turned is not None:
         plan = replace(plan, bases=turned.bases)
     report = _report(work, config, decision, cut, final, out)
+    if tuned is not None and config.finetune is not None:
+        report = replace(report, tuned=tuned_report(config.finetune, tuned))
+        if not tuned.why:
+            plan = replace(plan, tuned=_tuned_step(work, config.finetune, tuned))
+            report = replace(report, made=TRAINED)
+            if judge is not None:
+                moved = judge.with_blend(tuned.model, judge.drift(tuned.model))
+                report = replace(report, drift=moved)
     if simpler is not None:
         plan = replace(plan, simplified=simpler.version)
     report = with_simplified(asked(with_curves(report, scores.notes), config, out), simpler)
@@ -183,6 +201,7 @@ def compress(
         ),
     )
     made = cut.model if final is None else final.model
+    made = made if tuned is None else tuned.model
     require_worth(report, config.require)
     if config.metadata:
         sign(made, plan, report)
@@ -241,6 +260,32 @@ def _proved_drop(taken: Taken, config: CompressConfig) -> DroppedReport | None:
             proof = prove_drop(whole.ready, whole.analysis, taken.dropped, work.ready, threads)
             require_dropped(proof)
     return dropped_report(work, proof, taken.found, config.block_order, taken.tried)
+
+
+def _tuned(
+    work: Work,
+    config: CompressConfig,
+    samples: Samples,
+    final: Outcome | None,
+    heed: Callable[[], Callable[[], bool]],
+) -> Tuned | None:
+    """Train what is left, if that was asked for."""
+    if config.finetune is None or final is None:
+        return None
+    pair = Pair(ModelGraph(final.model, work.graph.base_dir), work.graph, work.session)
+    how = FinetuneConfig(
+        data=config.data,
+        minutes=config.finetune,
+        seed=work.seed,
+        threads=work.session.threads,
+        provider=work.session.provider,
+    )
+    return tune(pair, samples, how, Attendance(heed(), work.progress, work.clock))
+
+
+def _tuned_step(work: Work, minutes: float, tuned: Tuned) -> TunedStep:
+    digest = model_digest(tuned.model, work.graph.base_dir)
+    return TunedStep(digest, minutes, tuned.trained.steps)
 
 
 def _latency(

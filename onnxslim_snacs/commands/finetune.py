@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from onnx import ModelProto
 
 from onnxslim_snacs.activations.samples import split
-from onnxslim_snacs.activations.sources import CalibrationSource, files_of, open_source
+from onnxslim_snacs.activations.sources import files_of, open_source
 from onnxslim_snacs.config import FinetuneConfig
 from onnxslim_snacs.config.fields import checked
 from onnxslim_snacs.config.line import as_options
 from onnxslim_snacs.errors import InputRefused, UsageError, foreign
-from onnxslim_snacs.judge.drift import Drift, answers, drift
 from onnxslim_snacs.model.external import external_files
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.interface import interface_difference
@@ -24,17 +21,12 @@ from onnxslim_snacs.model.save import save_model
 from onnxslim_snacs.model.session import SessionConfig, resolve_provider
 from onnxslim_snacs.model.stored import stored_tensors
 from onnxslim_snacs.model.targets import check_targets
-from onnxslim_snacs.plan.plan import model_digest
 from onnxslim_snacs.progress import Clock, Progress, silent
 from onnxslim_snacs.report.make import versions
 from onnxslim_snacs.report.report import to_json
 from onnxslim_snacs.report.training import TrainingReport
 from onnxslim_snacs.report.training_page import training_page
-from onnxslim_snacs.torch_graph.network import open_network
-from onnxslim_snacs.torch_graph.put_back import with_weights
-from onnxslim_snacs.torch_graph.threads import torch_threads
-from onnxslim_snacs.training.distil import Course, Trained, train
-from onnxslim_snacs.training.teacher import open_examiner, open_teacher
+from onnxslim_snacs.training.tune import Attendance, Pair, tune
 
 
 def never() -> bool:
@@ -90,28 +82,13 @@ def finetune(
         if config.loss != "distil" and not (source.has_labels and source.classes):
             raise UsageError(f"--loss {config.loss}: {foreign(source.name)} holds no labels")
     note = None if checkpoint is None else Path(checkpoint)
-    with clock.stage("train"), torch_threads(config.threads):
-        network = open_network(student, device="cuda" if session.provider == "cuda" else "cpu")
-        if not network.trained:
-            raise InputRefused("the model stores no weights that could be trained")
-        answering = open_teacher(original, session)
-        course = Course(
-            network,
-            answering,
-            open_examiner(answering, samples.judging),
-            samples.scoring,
-            config,
-            None if note is None else (note, _identity(student, original, config)),
-            resume and note is not None and note.exists(),
-            stop,
-            progress,
-        )
-        trained = train(course)
-    with clock.stage("judge"):
-        made = with_weights(network, trained.best) if trained.best else student.proto
-        before, after = _distances(original, student, made, samples.judging, session)
-    why = _worse(trained, before, after, config.loss)
-    model = student.proto if why else made
+    tuned = tune(
+        Pair(student, original, session),
+        samples,
+        config,
+        Attendance(stop, progress, clock, note, resume),
+    )
+    trained, why = tuned.trained, tuned.why
     report = TrainingReport(
         model=str(path),
         teacher=str(teacher),
@@ -119,8 +96,8 @@ def finetune(
         improved=not why,
         why=why,
         samples=(samples.scoring.samples, samples.judging.samples),
-        before=before,
-        after=before if why else after,
+        before=tuned.before,
+        after=tuned.before if why else tuned.after,
         logit_error=(trained.start.error, trained.start.error if why else trained.end.error),
         steps=trained.steps,
         seconds=trained.seconds,
@@ -132,10 +109,10 @@ def finetune(
         versions=versions(),
     )
     progress("write", 0, 1)
-    _write(model, places, report, student.base_dir, read, overwrite=overwrite)
+    _write(tuned.model, places, report, student.base_dir, read, overwrite=overwrite)
     if note is not None and not trained.stopped:
         note.unlink(missing_ok=True)
-    return model, report
+    return tuned.model, report
 
 
 def _line(
@@ -182,48 +159,7 @@ def _write(
     save_model(model, out, base_dir=base_dir, inputs=read, overwrite=overwrite, beside=beside)
 
 
-def _distances(
-    original: ModelGraph,
-    student: ModelGraph,
-    made: ModelProto,
-    judging: CalibrationSource,
-    session: SessionConfig,
-) -> tuple[Drift, Drift]:
-    """How far the model was from its teacher, and how far it is, in ONNX Runtime."""
-    reference = answers(original.proto, judging.batches(), session, original.base_dir)
-    told = (
-        answers(model, judging.batches(), session, student.base_dir)
-        for model in (student.proto, made)
-    )
-    before, after = (drift(reference, each) for each in told)
-    return before, after
-
-
 def _require_alike(student: ModelGraph, original: ModelGraph, name: Path | str) -> None:
     different = interface_difference(original.proto, student.proto)
     if different:
         raise InputRefused(f"{foreign(name)} cannot teach this model: {different}")
-
-
-def _identity(student: ModelGraph, original: ModelGraph, config: FinetuneConfig) -> str:
-    """Of everything that a checkpoint depends on."""
-    digest = hashlib.sha256()
-    for graph in (student, original):
-        digest.update(model_digest(graph.proto, graph.base_dir).encode())
-    digest.update(repr(sorted(asdict(config).items())).encode())
-    return digest.hexdigest()
-
-
-def _worse(trained: Trained, before: Drift, after: Drift, loss: str) -> str:
-    """Why the trained model is no better than the one that came in; "" if it is."""
-    if not trained.best:
-        return "no weights did better than those that came in on samples that were held out"
-    if loss != "labels" and after.rel_error > before.rel_error:
-        return "the outputs came no nearer to the teacher's on samples that were held out"
-    agreed = (before.top1_agreement or 0.0, after.top1_agreement or 0.0)
-    if loss != "labels" and agreed[1] < agreed[0]:
-        return "fewer answers agree with the teacher's on samples that were held out"
-    right = (before.accuracy_after or 0.0, after.accuracy_after or 0.0)
-    if loss != "distil" and right[1] < right[0]:
-        return "fewer answers are right on samples that were held out"
-    return ""

@@ -55,8 +55,8 @@ def needs_running(config: CompressConfig, criterion: Criterion) -> str:
     if criterion.needs_data:
         return f"--criterion {criterion.name}"
     goal = config.goal
-    if config.blocks:
-        return "--blocks"
+    if config.blocks or config.finetune is not None:
+        return "--blocks" if config.blocks else "--finetune"
     if isinstance(goal, Budget) and {"latency", "macs"} & set(goal.shares):
         return "--target " + " ".join(goal.shares)
     if config.measures_curves:

@@ -25,7 +25,7 @@ from onnxslim_snacs.proof.dropped import DropProof, prove_drop
 from onnxslim_snacs.proof.prove import Proof, compare, prove
 from onnxslim_snacs.recovery.touched import touched
 from onnxslim_snacs.report.console import proof_words
-from onnxslim_snacs.report.make import CUT, RAW, REFITTED
+from onnxslim_snacs.report.make import CUT, RAW, REFITTED, TRAINED
 
 #: What a file is that other tools have changed behind the cut, and still computes the same.
 REWRITTEN = "rewritten cut"
@@ -36,8 +36,8 @@ class Verified:
     """What was found out about a file.
 
     Attributes:
-        made: what the file is: the "cut" itself; "re-fitted", that is the cut with other weights;
-            or a "rewritten cut", which computes the same by other nodes.
+        made: what the file is: the "cut" itself; "re-fitted" or "trained", the cut with other
+            weights; or a "rewritten cut", which computes the same by other nodes.
         proof: of the file, or of the cut from which it was re-fitted.
         refitted: the weights of a re-fitted model that are not those of the cut: they are known by
             the plan's digest, and what they make of the model is not proved.
@@ -111,14 +111,19 @@ def verify_files(
         )
     keep = keep_map(analysis.ir, plan.kept())
     cut = prune(analysis, keep)
-    digest = plan.refit.digest if plan.refit is not None else ""
-    if digest and digest == model_digest(other.proto, other.base_dir):
+    steps = {REFITTED: plan.refit, TRAINED: plan.tuned}
+    digests = {step.digest: made for made, step in steps.items() if step is not None}
+    digest = next(iter(digests), "")
+    known = digests.get(model_digest(other.proto, other.base_dir)) if digests else None
+    if known is not None:
         proof = prove(analysis, keep, cut, threads=threads)
-        found = touched(analysis, keep, cut, other.proto, other.base_dir, aims)
+        found = touched(
+            analysis, keep, cut, other.proto, other.base_dir, aims, trained=known == TRAINED
+        )
         if proof.passed and found.wrong:
             reason = f"no re-fitted cut: {found.wrong}"
             proof = replace(proof, passed=False, failure=reason)
-        return Verified(REFITTED, proof, found.weights, turned=_moved(turned), dropped=dropped)
+        return Verified(known, proof, found.weights, turned=_moved(turned), dropped=dropped)
     same = _nodes(other.proto) == _nodes(cut)
     check = prove if same else compare
     proof = check(analysis, keep, other.proto, threads=threads, pruned_dir=other.base_dir)
@@ -164,9 +169,9 @@ def verified_words(found: Verified) -> str:
         )
     if found.turned is not None:
         numbers += f"; turning the streams before that changed the outputs by {found.turned:.2g}"
-    if found.made == REFITTED:
+    if found.made in (REFITTED, TRAINED):
         return (
-            "re-fitted: the file is the cut in its nodes, its shapes and all weights but "
+            f"{found.made}: the file is the cut in its nodes, its shapes and all weights but "
             f"{len(found.refitted)}, which are known by the plan's digest alone; the cut itself "
             f"passed its proof ({proof.oracle}): {numbers}"
         )
@@ -182,7 +187,7 @@ def verified_json(found: Verified) -> dict[str, Any]:
     """The same as plain data: the proof, and what the file is."""
     more = {
         "made": found.made,
-        "proved": found.passed and found.made != REFITTED,
+        "proved": found.passed and found.made not in (REFITTED, TRAINED),
         "refitted": found.refitted,
         "planned": found.planned,
         "turned": found.turned,

@@ -151,6 +151,7 @@ class CompressConfig:
         block_order: in which order blocks go: error (greedy, with the layers re-fitted that answer
             for what went), energy (PED) or correlation (with the outputs).
         drop: instead, how many blocks go.
+        finetune: minutes for which what is left is trained by the original's answers; None: not.
         allow_inexact: let normalisations lose channels.
         width: the residual width of transformers: exact (it stays, unless `allow_inexact`), refit
             (normalisations lose channels, what reads them is re-fitted) or rotate (turned into its
@@ -183,6 +184,7 @@ class CompressConfig:
     blocks: bool = False
     block_order: str = "error"
     drop: int | None = None
+    finetune: float | None = None
     allow_inexact: bool = False
     width: str = "exact"
     protect: tuple[str, ...] = ()

@@ -94,6 +94,10 @@ def check_config(config: CompressConfig) -> None:
     """
     _check_budget(config)
     _check_blocks(config)
+    if config.finetune is not None and config.finetune <= 0.0:
+        raise UsageError(f"--finetune {config.finetune:g}: expected a positive number of minutes")
+    if config.finetune is not None and config.data.path is None:
+        raise UsageError("--finetune trains on samples: give some, --data")
     _check_machine(config)
     if config.multiple_of is not None and config.multiple_of < 1:
         raise UsageError(f"--multiple-of {config.multiple_of}: expected at least 1")

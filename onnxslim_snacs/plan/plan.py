@@ -99,6 +99,25 @@ class Refit:
 
 
 @dataclass(frozen=True, slots=True)
+class TunedStep:
+    """That the model was trained at the end: by it the result is known, and not made again.
+
+    Attributes:
+        digest: of the trained model.
+        minutes: for how long it was to be trained.
+        steps: batches that it took.
+    """
+
+    digest: str
+    minutes: float = 0.0
+    steps: int = 0
+
+    def __post_init__(self) -> None:
+        """Hold the values against their types."""
+        check_fields(self)
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Which units of a model stay, and whether what is left was re-fitted.
 
@@ -111,6 +130,7 @@ class Plan:
             where to begin when the plan is replayed.
         bases: the bases into which residual streams were turned before the cut, in that order; the
             groups are those of the turned model, the fingerprint is that of the original.
+        tuned: that the model was trained after all that; None if it was not.
         dropped: blocks that go before channels do; the groups are those of what is left.
         simplified: the version of onnxslim that has gone over the model before anything else; all
             that the plan says is about what it has made of it.  "" if none has.
@@ -123,6 +143,7 @@ class Plan:
     sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     bases: tuple[StreamBasis, ...] = ()
     dropped: tuple[DroppedBlock, ...] = ()
+    tuned: TunedStep | None = None
     simplified: str = ""
 
     def __post_init__(self) -> None:

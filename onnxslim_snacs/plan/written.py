@@ -15,10 +15,12 @@ from onnxslim_snacs.config import DataConfig
 from onnxslim_snacs.errors import InputRefused, UsageError, foreign
 from onnxslim_snacs.model.text import read_text
 from onnxslim_snacs.plan.bases import StreamBasis
-from onnxslim_snacs.plan.plan import DroppedBlock, Plan, PlannedGroup, Refit
+from onnxslim_snacs.plan.plan import DroppedBlock, Plan, PlannedGroup, Refit, TunedStep
 
 FORMAT = 2
 _ROTATE, _DROP, _PRUNE, _RECOVER = "rotate", "drop", "prune", "recover"
+_FINETUNE = "finetune"
+_ORDER = (_ROTATE, _DROP, _PRUNE, _RECOVER, _FINETUNE)
 #: What a text raises that is no plan.
 _NO_PLAN = (UsageError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
@@ -38,6 +40,8 @@ def plan_to_json(plan: Plan) -> str:
     steps.append({"pass": _PRUNE, "allow_inexact": plan.allow_inexact, "groups": groups})
     if plan.refit is not None:
         steps.append({"pass": _RECOVER, **_refit_to_json(plan.refit)})
+    if plan.tuned is not None:
+        steps.append({"pass": _FINETUNE, **asdict(plan.tuned)})
     data = {
         "format": FORMAT,
         "fingerprint": plan.fingerprint,
@@ -72,7 +76,8 @@ def plan_from_json(text: str, source: str = "plan") -> Plan:
                 f"{foreign(source)}: plan format {foreign(data['format'])}, expected {FORMAT}"
             )
         steps = _first_steps(data) if data["format"] == 1 else list(data["steps"])
-        rotate, drop, prune, recover = _in_order(steps)
+        rotate, drop, prune, recover, tuned = _in_order(steps)
+        assert prune is not None
         groups = tuple(_planned(item) for item in prune["groups"])
         if len({group.id for group in groups}) != len(groups):
             raise ValueError("a group is listed twice")
@@ -84,6 +89,7 @@ def plan_from_json(text: str, source: str = "plan") -> Plan:
             _shapes(data.get("sizes", {})),
             () if rotate is None else tuple(_basis(item) for item in rotate["streams"]),
             () if drop is None else tuple(_dropped(item) for item in drop["blocks"]),
+            None if tuned is None else _tuned(tuned),
             simplified=str(data.get("simplified", "")),
         )
     except _NO_PLAN as error:
@@ -92,19 +98,22 @@ def plan_from_json(text: str, source: str = "plan") -> Plan:
         ) from error
 
 
-def _in_order(
-    steps: list[dict[str, Any]],
-) -> tuple[dict[str, Any] | None, dict[str, Any] | None, dict[str, Any], dict[str, Any] | None]:
-    """The steps that turn streams, drop blocks, cut channels, and re-fit."""
+def _in_order(steps: list[dict[str, Any]]) -> tuple[dict[str, Any] | None, ...]:
+    """The steps that turn streams, drop blocks, cut channels, re-fit and train, None if missing."""
     names = [step["pass"] for step in steps]
-    order = [name for name in (_ROTATE, _DROP, _PRUNE, _RECOVER) if name in names]
+    order = [name for name in _ORDER if name in names]
     if names != order or _PRUNE not in names:
         raise ValueError(
-            f"steps: expected {_PRUNE}, with {_ROTATE} and {_DROP} before and {_RECOVER} behind it "
-            "or not"
+            f"steps: expected {_PRUNE}, with {_ROTATE} and {_DROP} before, {_RECOVER} and "
+            f"{_FINETUNE} behind it or not"
         )
     found = dict(zip(names, steps, strict=True))
-    return found.get(_ROTATE), found.get(_DROP), found[_PRUNE], found.get(_RECOVER)
+    return tuple(found.get(name) for name in _ORDER)
+
+
+def _tuned(step: dict[str, Any]) -> TunedStep:
+    minutes, steps = float(step.get("minutes", 0.0)), _extent(step.get("steps", 0))
+    return TunedStep(str(step["digest"]), minutes, steps)
 
 
 def _dropped(item: dict[str, Any]) -> DroppedBlock:

@@ -54,6 +54,8 @@ def touched(
     other: ModelProto,
     other_dir: Path | None = None,
     aims: Aims | None = None,
+    *,
+    trained: bool = False,
 ) -> Touched:
     """Compare a model with the cut that it was re-fitted from.
 
@@ -63,6 +65,7 @@ def touched(
         cut: the cut model.
         other: the re-fitted model.
         other_dir: folder of its external data.
+        trained: whether every number may be another one, for the model was trained at the end.
         aims: what recovery aimed at, if `analysis` is without some blocks of the original.
     """
     graph = ModelGraph(cut, analysis.graph.base_dir)
@@ -73,7 +76,8 @@ def touched(
     replaced: set[str] = set()
     wrong = next(_other_nodes(cut, nodes, places, after, replaced), "")
     if not wrong:
-        wrong = next(_other_numbers(before, after, names, replaced), "")
+        free = names | set(before) if trained else names
+        wrong = next(_other_numbers(before, after, free, replaced), "")
     changed = (n for n, v in after.items() if n not in before or not _same(before[n], v))
     return Touched(tuple(changed), wrong)
 

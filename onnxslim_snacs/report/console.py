@@ -20,8 +20,15 @@ from onnxslim_snacs.proof.prove import Proof
 from onnxslim_snacs.recovery.accept import RecoveryReport
 from onnxslim_snacs.recovery.recover import LayerRecord
 from onnxslim_snacs.report.knots import LayerReport
-from onnxslim_snacs.report.make import CUT, NO_DATA
-from onnxslim_snacs.report.report import Comparison, DroppedReport, GroupReport, Inspection, Report
+from onnxslim_snacs.report.make import NO_DATA, WHAT
+from onnxslim_snacs.report.report import (
+    Comparison,
+    DroppedReport,
+    GroupReport,
+    Inspection,
+    Report,
+    TunedReport,
+)
 
 _SHOWN = 40
 #: Columns below which a table of groups would leave names out.
@@ -57,18 +64,12 @@ def print_report(report: Report, console: Console) -> None:
     console.print(escape(foreign(report.model)), soft_wrap=True)
     console.print(table)
     print_widths(report.layers, console)
-    if report.dropped is not None:
-        console.print(dropped_line(report.dropped), soft_wrap=True)
-    if drift is not None:
-        console.print(drift_line(report))
-    if report.recovery is not None:
-        console.print(recovery_line(report.recovery))
-        print_layers(report.recovery, console)
+    _print_steps(report, console)
     if report.proof is not None:
         passed = "passed" if report.proof.passed else "FAILED"
         words = proof_words(report.proof)
         console.print(f"proof ({report.proof.oracle}): {passed}, {words}", soft_wrap=True)
-        made = "the raw cut" if report.made == CUT else "the cut with re-fitted weights"
+        made = WHAT[report.made]
         console.print(f"the model is {made}")
     print_pins(report.pins, console)
     print_inexact(report.inexact, console)
@@ -77,6 +78,28 @@ def print_report(report: Report, console: Console) -> None:
     console.print(f"{total:.2f} s ({stages})", soft_wrap=True)
     if report.output:
         console.print(f"written: {escape(foreign(report.output))}", soft_wrap=True)
+
+
+def _print_steps(report: Report, console: Console) -> None:
+    """What was done beside the cut, and how far the result is from the original."""
+    if report.dropped is not None:
+        console.print(dropped_line(report.dropped), soft_wrap=True)
+    if report.drift is not None:
+        console.print(drift_line(report))
+    if report.recovery is not None:
+        console.print(recovery_line(report.recovery))
+        print_layers(report.recovery, console)
+    if report.tuned is not None:
+        console.print(tuned_line(report.tuned), soft_wrap=True)
+
+
+def tuned_line(tuned: TunedReport) -> str:
+    """One sentence on training at the end."""
+    ended = f", {tuned.stopped}" if tuned.stopped else ""
+    line = f"training: {tuned.steps} steps in {tuned.seconds:.0f} s{ended}"
+    if not tuned.improved:
+        return f"{line}; the model is the one before: {tuned.why}"
+    return f"{line}; before: {drift_words(tuned.before)}"
 
 
 def dropped_line(dropped: DroppedReport) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from onnxslim_snacs.activations.images import ImageTable
 from onnxslim_snacs.activations.sources import CalibrationSource
@@ -27,7 +27,10 @@ from onnxslim_snacs.proof.prove import Proof
 from onnxslim_snacs.recovery.accept import RecoveryReport
 from onnxslim_snacs.report.by_group import group_reports
 from onnxslim_snacs.report.knots import knots, layer_reports, pin_chains
-from onnxslim_snacs.report.report import DroppedReport, Report
+from onnxslim_snacs.report.report import DroppedReport, Report, TunedReport
+
+if TYPE_CHECKING:
+    from onnxslim_snacs.training.tune import Tuned
 
 #: The warning that nobody may overlook.
 NO_DATA = (
@@ -36,7 +39,13 @@ NO_DATA = (
 )
 
 #: What a written model may be.
-CUT, REFITTED = "cut", "re-fitted"
+CUT, REFITTED, TRAINED = "cut", "re-fitted", "trained"
+#: The same in a sentence.
+WHAT = {
+    CUT: "the raw cut",
+    REFITTED: "the cut with re-fitted weights",
+    TRAINED: "the cut with trained weights",
+}
 #: What is said of a cut that its plan goes on from.
 RAW = (
     "this is the raw cut: the plan's own model was re-fitted after it and answers otherwise "
@@ -154,6 +163,14 @@ def make_report(
         layers=layer_reports(analysis, costs, keep),
         nodes=knots(analysis)[0],
         chains=pin_chains(analysis),
+    )
+
+
+def tuned_report(minutes: float, tuned: Tuned) -> TunedReport:
+    """The report on training at the end."""
+    went = tuned.trained
+    return TunedReport(
+        minutes, went.steps, went.seconds, not tuned.why, tuned.why, went.stopped, tuned.before
     )
 
 

@@ -64,6 +64,29 @@ class GroupReport:
 
 
 @dataclass(frozen=True, slots=True)
+class TunedReport:
+    """What training at the end did.
+
+    Attributes:
+        minutes: for how long it was to go on.
+        steps: batches.
+        seconds: that they took.
+        improved: whether the trained model is the result.
+        why: if it is not: why.
+        stopped: why it ended before its time, "" if it did not.
+        before: distance from the original in front of it, on held-out samples.
+    """
+
+    minutes: float
+    steps: int
+    seconds: float
+    improved: bool
+    why: str
+    stopped: str
+    before: Drift
+
+
+@dataclass(frozen=True, slots=True)
 class DroppedReport:
     """What was done to whole blocks.
 
@@ -99,8 +122,9 @@ class Report:
         dropped: whole blocks that went, if that was asked for; groups and pins are those of what
             is left, `proof` is about their cut.
         recovery: how the accuracy was recovered, if it was tried.
-        made: what the written model is: "cut", as it was proved, or "re-fitted", which is the cut
-            with other weights.
+        tuned: what training at the end did, if that was asked for.
+        made: what the written model is: "cut", as it was proved; "re-fitted" or "trained", which is
+            the cut with other weights.
         latency: measured times, if there was a target for latency.
         criterion: name of the criterion.
         notes: what the criterion and the decision have to tell.
@@ -131,6 +155,7 @@ class Report:
     inexact: tuple[InexactNode, ...] = ()
     dropped: DroppedReport | None = None
     recovery: RecoveryReport | None = None
+    tuned: TunedReport | None = None
     made: str = "cut"
     latency: Latency | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)

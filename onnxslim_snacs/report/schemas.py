@@ -14,7 +14,7 @@ from onnxslim_snacs.config import CompressConfig
 from onnxslim_snacs.config.json_schema import DRAFT, schema_of
 from onnxslim_snacs.plan import written
 from onnxslim_snacs.plan.bases import StreamBasis
-from onnxslim_snacs.plan.plan import DroppedBlock, PlannedGroup, Refit
+from onnxslim_snacs.plan.plan import DroppedBlock, PlannedGroup, Refit, TunedStep
 from onnxslim_snacs.report import report
 
 PUBLISHED = Path(__file__).with_name("published")
@@ -35,8 +35,8 @@ def config_schema() -> dict[str, Any]:
 def plan_schema() -> dict[str, Any]:
     """Of `--plan-out` and of what `apply` reads."""
     definitions: dict[str, Any] = {}
-    kinds = (PlannedGroup, Refit, StreamBasis, DroppedBlock)
-    group, refit, basis, block = (schema_of(kind, definitions) for kind in kinds)
+    kinds = (PlannedGroup, Refit, StreamBasis, DroppedBlock, TunedStep)
+    group, refit, basis, block, tuned = (schema_of(kind, definitions) for kind in kinds)
     group["properties"]["kept"] = {
         **group["properties"]["kept"],
         "minItems": 1,
@@ -70,9 +70,10 @@ def plan_schema() -> dict[str, Any]:
         },
         "required": ["pass", "blocks"],
     }
-    steps = [rotate, drop, prune, refit]
-    refit["properties"]["pass"] = {"const": "recover"}
-    refit["required"].append("pass")
+    steps = [rotate, drop, prune, refit, tuned]
+    for step, name in ((refit, "recover"), (tuned, "finetune")):
+        step["properties"]["pass"] = {"const": name}
+        step["required"].append("pass")
     return {
         **_head("plan", written.FORMAT),
         "type": "object",

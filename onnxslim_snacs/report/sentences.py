@@ -9,7 +9,7 @@ from onnxslim_snacs.config import Budget, CompressConfig, Drop, Ratio
 from onnxslim_snacs.errors import foreign
 from onnxslim_snacs.judge.drift import Drift
 from onnxslim_snacs.report.console import proof_words, recovery_line, share
-from onnxslim_snacs.report.make import CUT
+from onnxslim_snacs.report.make import WHAT
 from onnxslim_snacs.report.report import GroupReport, Report
 
 #: Below this share of unchanged answers a model is another one.
@@ -62,7 +62,7 @@ def decided(report: Report) -> Iterator[str]:
     if report.proof is not None:
         passed = "passed" if report.proof.passed else "FAILED"
         yield f"Proof ({report.proof.oracle}): {passed}, {proof_words(report.proof)}."
-    made = "the raw cut" if report.made == CUT else "the cut with re-fitted weights"
+    made = WHAT[report.made]
     yield f"The model is {made}."
 
 

@@ -479,6 +479,14 @@ def drop(kit: Kit) -> None:
         assert len(kit.cli(*line, number).json()["dropped"]["blocks"]) == number
 
 
+def finetune_minutes(kit: Kit) -> None:
+    line = ("compress", kit.model(), *QUICK[:2], "--ratio", 0.5, "--data", kit.data(300), "--json")
+    assert kit.cli(*line, "--force").json()["tuned"] is None
+    told = kit.cli(*line, "--force", "--finetune", 0.02).json()["tuned"]
+    assert told["minutes"] == 0.02
+    assert 1.2 <= told["seconds"] < 10 * 1.2
+
+
 def width(kit: Kit) -> None:
     """Of a stream of eight channels behind normalisations, beside a branch of twelve."""
     model, path = kit.folder / "net.onnx", kit.folder / "x.npz"
@@ -737,6 +745,7 @@ CASES: dict[str, Case] = {
     "compress --blocks": blocks,
     "compress --block-order": block_order,
     "compress --drop": drop,
+    "compress --finetune": finetune_minutes,
     "compress --tries": tries,
     "compress --option": option,
     "compress --recover": recover,
