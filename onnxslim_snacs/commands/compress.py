@@ -152,13 +152,8 @@ def compress(
     scores = ScoreResult({})
     if work.analysis.ir.groups:
         scores = rank(work, config, criterion, samples.scoring)
-    taken = Taken(work, config, scores, frozen, 0)
-    if config.blocks and judge is not None:
-        with clock.stage("blocks"):
-            taken = take_blocks(work, config, samples, scores, judge, frozen)
-            work = taken.work
-    if config.blocks and not taken.found:
-        require_prunable(work.analysis, frozen)
+    taken = _taken(work, config, samples, scores, judge, frozen)
+    work = taken.work
     dropped = _proved_drop(taken, config)
     with clock.stage("decide"):
         decision = decide(work, taken.config, samples, taken.scores, judge, taken.frozen)
@@ -172,14 +167,7 @@ def compress(
     if turned is not None:
         plan = replace(plan, bases=turned.bases)
     report = _report(work, config, decision, cut, final, out)
-    if tuned is not None and config.finetune is not None:
-        report = replace(report, tuned=tuned_report(config.finetune, tuned))
-        if not tuned.why:
-            plan = replace(plan, tuned=_tuned_step(work, config.finetune, tuned))
-            report = replace(report, made=TRAINED)
-            if judge is not None:
-                moved = judge.with_blend(tuned.model, judge.drift(tuned.model))
-                report = replace(report, drift=moved)
+    plan, report = _with_training(plan, report, config, judge, tuned)
     if simpler is not None:
         plan = replace(plan, simplified=simpler.version)
     report = with_simplified(asked(with_curves(report, scores.notes), config, out), simpler)
@@ -245,6 +233,28 @@ def _judge(work: Work, config: CompressConfig, judging: CalibrationSource) -> Ju
         return open_judge(work.analysis, judging, work.session, work.seed, config.metric)
 
 
+def _taken(
+    work: Work,
+    config: CompressConfig,
+    samples: Samples,
+    scores: ScoreResult,
+    judge: Judge | None,
+    frozen: frozenset[str],
+) -> Taken:
+    """The model without the blocks that go, if that was asked for.
+
+    Raises:
+        NothingToPrune: there is no block, and no channel can go.
+    """
+    taken = Taken(work, config, scores, frozen, 0)
+    if config.blocks and judge is not None:
+        with work.clock.stage("blocks"):
+            taken = take_blocks(work, config, samples, scores, judge, frozen)
+    if config.blocks and not taken.found:
+        require_prunable(work.analysis, frozen)
+    return taken
+
+
 def _proved_drop(taken: Taken, config: CompressConfig) -> DroppedReport | None:
     """What was done to whole blocks, if anything was asked for, proved.
 
@@ -283,9 +293,19 @@ def _tuned(
     return tune(pair, samples, how, Attendance(heed(), work.progress, work.clock))
 
 
-def _tuned_step(work: Work, minutes: float, tuned: Tuned) -> TunedStep:
-    digest = model_digest(tuned.model, work.graph.base_dir)
-    return TunedStep(digest, minutes, tuned.trained.steps)
+def _with_training(
+    plan: Plan, report: Report, config: CompressConfig, judge: Judge | None, tuned: Tuned | None
+) -> tuple[Plan, Report]:
+    """Plan and report with what training did, if there was any."""
+    if tuned is None or config.finetune is None or judge is None:
+        return plan, report
+    report = replace(report, tuned=tuned_report(config.finetune, tuned))
+    if tuned.why:
+        return plan, report
+    digest = model_digest(tuned.model, judge.analysis.graph.base_dir)
+    step = TunedStep(digest, config.finetune, tuned.trained.steps)
+    moved = judge.with_blend(tuned.model, judge.drift(tuned.model))
+    return replace(plan, tuned=step), replace(report, made=TRAINED, drift=moved)
 
 
 def _latency(
