@@ -60,7 +60,7 @@ from onnxslim_snacs.report.sentences import alarm
 from onnxslim_snacs.scores import find_criterion
 from onnxslim_snacs.scores.criterion import ScoreResult, with_options
 from onnxslim_snacs.torch_graph.network import open_network
-from onnxslim_snacs.training.tune import Attendance, Pair, Tuned, tune
+from onnxslim_snacs.training.tune import Attendance, Lesson, Tuned, tune
 
 #: What is said where there is no block to drop.
 NO_BLOCKS = (
@@ -282,7 +282,7 @@ def _tuned(
     """Train what is left, if that was asked for."""
     if config.finetune is None or final is None:
         return None
-    pair = Pair(ModelGraph(final.model, work.graph.base_dir), work.graph, work.session)
+    lesson = Lesson(ModelGraph(final.model, work.graph.base_dir), work.graph, work.session)
     how = FinetuneConfig(
         data=config.data,
         minutes=config.finetune,
@@ -290,7 +290,7 @@ def _tuned(
         threads=work.session.threads,
         provider=work.session.provider,
     )
-    return tune(pair, samples, how, Attendance(heed(), work.progress, work.clock))
+    return tune(lesson, samples, how, Attendance(heed(), work.progress, work.clock))
 
 
 def _with_training(

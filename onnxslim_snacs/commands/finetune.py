@@ -26,7 +26,7 @@ from onnxslim_snacs.report.make import versions
 from onnxslim_snacs.report.report import to_json
 from onnxslim_snacs.report.training import TrainingReport
 from onnxslim_snacs.report.training_page import training_page
-from onnxslim_snacs.training.tune import Attendance, Pair, tune
+from onnxslim_snacs.training.tune import Attendance, Lesson, tune
 
 
 def never() -> bool:
@@ -83,7 +83,7 @@ def finetune(
             raise UsageError(f"--loss {config.loss}: {foreign(source.name)} holds no labels")
     note = None if checkpoint is None else Path(checkpoint)
     tuned = tune(
-        Pair(student, original, session),
+        Lesson(student, original, session),
         samples,
         config,
         Attendance(stop, progress, clock, note, resume),

@@ -26,7 +26,7 @@ from onnxslim_snacs.training.teacher import open_examiner, open_teacher
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class Lesson:
     """A model that learns, and the one that it learns from.
 
     Attributes:
@@ -78,11 +78,11 @@ class Tuned:
     trained: Trained
 
 
-def tune(pair: Pair, samples: Samples, config: FinetuneConfig, seen_by: Attendance) -> Tuned:
+def tune(lesson: Lesson, samples: Samples, config: FinetuneConfig, seen_by: Attendance) -> Tuned:
     """Train a model to answer as another one does, and never give back a worse one.
 
     Args:
-        pair: the two models.
+        lesson: the two models.
         samples: to train on, and to judge by.
         config: how.
         seen_by: who looks at it.
@@ -90,7 +90,7 @@ def tune(pair: Pair, samples: Samples, config: FinetuneConfig, seen_by: Attendan
     Raises:
         InputRefused: nothing can be trained, or torch cannot run the model.
     """
-    student, original, session = pair.student, pair.original, pair.session
+    student, original, session = lesson.student, lesson.original, lesson.session
     note, clock = seen_by.note, seen_by.clock
     with clock.stage("train"), torch_threads(config.threads):
         network = open_network(student, device="cuda" if session.provider == "cuda" else "cpu")
@@ -111,17 +111,17 @@ def tune(pair: Pair, samples: Samples, config: FinetuneConfig, seen_by: Attendan
         trained = train(course)
     with clock.stage("judge"):
         made = with_weights(network, trained.best) if trained.best else student.proto
-        before, after = _distances(pair, made, samples.judging)
+        before, after = _distances(lesson, made, samples.judging)
     why = _worse(trained, before, after, config.loss)
     return Tuned(student.proto if why else made, why, before, after, trained)
 
 
-def _distances(pair: Pair, made: ModelProto, judging: CalibrationSource) -> tuple[Drift, Drift]:
+def _distances(lesson: Lesson, made: ModelProto, judging: CalibrationSource) -> tuple[Drift, Drift]:
     """How far the model was from its teacher, and how far it is, in ONNX Runtime."""
-    original, student = pair.original, pair.student
-    reference = answers(original.proto, judging.batches(), pair.session, original.base_dir)
+    original, student = lesson.original, lesson.student
+    reference = answers(original.proto, judging.batches(), lesson.session, original.base_dir)
     told = (
-        answers(model, judging.batches(), pair.session, student.base_dir)
+        answers(model, judging.batches(), lesson.session, student.base_dir)
         for model in (student.proto, made)
     )
     before, after = (drift(reference, each) for each in told)
