@@ -12,7 +12,7 @@ from onnxslim_snacs.activations.sources import CalibrationSource, files_of, open
 from onnxslim_snacs.blocks.left import planned
 from onnxslim_snacs.blocks.take import Taken, take_blocks
 from onnxslim_snacs.commands.finetune import never
-from onnxslim_snacs.commands.foresee import foresee
+from onnxslim_snacs.commands.foresee import foresee, is_quick
 from onnxslim_snacs.commands.gate import require_worth
 from onnxslim_snacs.commands.outputs import Outputs, Told, nobody
 from onnxslim_snacs.commands.refusals import (
@@ -161,7 +161,9 @@ def compress(
             require_cut(config.goal, decision.why)
     cut = prove_cut(work, decision.keep)
     final = None if judge is None else recover_proved(work, config.recover, cut, samples, judge)
-    latency = _latency(work, config, samples.judging, cut if final is None else final)
+    shown = html_out is not None and judge is not None and is_quick(work, judge)
+    left = cut if final is None else final
+    latency = _latency(work, config, samples.judging, left, shown=shown)
     tuned = _tuned(work, config, samples, final, heed)
     plan = plan_of(work, config, decision, final, source)
     if turned is not None:
@@ -188,8 +190,7 @@ def compress(
             *((said,) if (said := alarm(report.drift)) else ()),
         ),
     )
-    made = cut.model if final is None else final.model
-    made = made if tuned is None else tuned.model
+    made = left.model if tuned is None else tuned.model
     require_worth(report, config.require)
     if config.metadata:
         sign(made, plan, report)
@@ -309,20 +310,26 @@ def _with_training(
 
 
 def _latency(
-    work: Work, config: CompressConfig, judging: CalibrationSource, made: ProvedCut | Outcome
+    work: Work,
+    config: CompressConfig,
+    judging: CalibrationSource,
+    made: ProvedCut | Outcome,
+    *,
+    shown: bool,
 ) -> Latency | None:
-    """Measured once more, if there is a budget for it.
+    """Measured once more, if there is a budget for it; else for a second if it is to be shown.
 
     Raises:
         NothingToPrune: the result is not faster, and that was not allowed.
     """
     goal = config.goal
-    if not isinstance(goal, Budget) or "latency" not in goal.shares:
+    bound = isinstance(goal, Budget) and "latency" in goal.shares
+    if not bound and not shown:
         return None
     with work.clock.stage("latency"):
         watch = LatencyWatch(work.analysis, judging, work.session, work.graph)
-        latency = watch.measure(made.model, seconds=2.0)
-    if not goal.allow_slower:
+        latency = watch.measure(made.model, seconds=2.0 if bound else 1.0)
+    if bound and isinstance(goal, Budget) and not goal.allow_slower:
         require_faster(latency.ratio)
     return latency
 

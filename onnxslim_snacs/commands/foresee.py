@@ -23,6 +23,8 @@ _UNIT, _SCORED = 2e-3, 2.5
 _CURVE, _REFIT, _LAYER = 0.6, 8.0, 0.06
 #: Seconds of a proof beside its runs.
 _PROOF = 0.1
+#: Seconds of a run that may be repeated a few dozen times only to be shown.
+_QUICK = 0.1
 #: Multiply-accumulates in a second where the model could not be timed.
 _RATE = 1e10
 
@@ -56,7 +58,14 @@ def foresee(work: Work, config: CompressConfig, samples: Samples, judge: Judge |
     seconds["proof"] = _PROOF + 8 * run
     if refits:
         seconds["recover"] = (_REFIT * whole + judging) * run + _LAYER * layers
+    if config.finetune is not None:
+        seconds["train"] = 60.0 * config.finetune
     return Foreseen(seconds, count + judging, macs, _cheaper(seconds))
+
+
+def is_quick(work: Work, judge: Judge) -> bool:
+    """Whether a run of the model is so short that some dozen of them cost nothing."""
+    return _seconds_of_a_run(work, judge, 0) <= _QUICK
 
 
 def _seconds_of_a_run(work: Work, judge: Judge | None, macs: int) -> float:

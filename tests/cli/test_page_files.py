@@ -59,3 +59,14 @@ def test_compare_and_sweep_write_pages(cli: Cli, model: Path, data: Path, tmp_pa
     text = html.read_text()
     assert "1 of 2 runs wrote a model" in text
     assert "exit code 4" in text
+
+
+def test_a_page_shows_times_although_no_budget_asks_for_them(
+    cli: Cli, model: Path, data: Path, tmp_path: Path
+) -> None:
+    html, out = tmp_path / "a.html", tmp_path / "a.onnx"
+    line = ("compress", model, "--data", data, *QUICK, "--json", "-o", out)
+    assert cli(*line).json()["latency"] is None
+    report = cli(*line, "--html", html, "--force").json()
+    assert report["latency"]["runs"] >= 15
+    assert "ms for a sample" in html.read_text()
