@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from xml.etree.ElementTree import tostring
 
 from onnxslim_snacs.report.knots import NodeReport
+from onnxslim_snacs.report.markup import el
 from onnxslim_snacs.report.page import page
 from onnxslim_snacs.report.pictures import bar, error_at
 from onnxslim_snacs.report.report import GroupReport
@@ -55,6 +57,12 @@ def test_names_of_a_model_stay_text() -> None:
     assert not {name for name, _ in found.attributes if name.startswith("on")}
     assert "\u202e" not in page(hostile)
     assert "onerror=alert(1)" in found.text
+
+
+def test_what_does_not_show_is_escaped_wherever_it_stands() -> None:
+    made = el("p", "a\u202eb", el("i", "\x07"), "c\u200bd", title="e\u2066f")
+    text = tostring(made, encoding="unicode", method="html")
+    assert text == '<p title="e\\u2066f">a\\u202eb<i>\\x07</i>c\\u200bd</p>'
 
 
 def test_nothing_is_loaded() -> None:
