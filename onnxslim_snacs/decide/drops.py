@@ -23,7 +23,7 @@ from onnxslim_snacs.scores.criterion import ScoreContext
 #: Samples with which the attempts of the automatic decision are recovered.
 ATTEMPT = 256
 #: Samples with which allocations are compared: a third of what there is, within these bounds.
-COMPARED = (64, 256)
+COMPARED = (64, 96)
 
 
 @dataclass(frozen=True, slots=True)

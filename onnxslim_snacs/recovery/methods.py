@@ -4,7 +4,7 @@ Bias: the mean of every output channel (method 4.5).  Statistics: mean and varia
 Least squares: weights and bias anew (4.1, 4.3).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from math import inf
 
@@ -16,9 +16,6 @@ from onnxslim_snacs.recovery.recover import Cut, Method, Recovered, recover
 from onnxslim_snacs.recovery.regression import Regression, sums_of
 from onnxslim_snacs.recovery.solve import Affine, least_squares, with_mean, with_statistics
 
-#: Ridges that are tried, relative to the mean variance of the features.
-RIDGES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
-
 
 def recover_least_squares(cut: Cut) -> Recovered:
     """Re-fit every layer whose input the cut has changed."""
@@ -27,38 +24,43 @@ def recover_least_squares(cut: Cut) -> Recovered:
 
 def least_squares_method(effort: Effort) -> Method:
     """Least squares, refined as far as the effort says."""
-    return Method(partial(_refitted, steps=effort.steps), wide=True, sums=True)
+    return Method(partial(_refitted, effort=effort), wide=True, sums=True)
 
 
-def _refitted(rows: Regression, now: Affine, steps: int) -> Affine:
+def _refitted(rows: Regression, now: Affine, effort: Effort) -> Affine:
     """The best ridge on held-out rows, then what an activation behind it leaves free."""
     fitted, judged = rows.fitted, rows.held
     if rows.x.shape[2] > FEATURES and len(rows.x) == 1:
-        return min(map(over_rows(fitted, now), RIDGES), key=judged.error)
+        return min(map(over_rows(fitted, now), effort.ridges), key=judged.error)
     seen = moments(sums_of(fitted))
-    ridge, best = _best_ridge(partial(least_squares, seen, now.weight), judged)
-    if steps and rows.clips and len(rows.x) == 1:
-        best = min(best, refine(fitted, seen, best, ridge, steps), key=judged.error)
+    fit = partial(least_squares, seen, now.weight)
+    ridge, best = _best_ridge(fit, judged, effort.ridges)
+    if effort.steps and rows.clips and len(rows.x) == 1:
+        best = min(best, refine(fitted, seen, best, ridge, effort.steps), key=judged.error)
     return min(best, with_mean(seen, now.weight), key=judged.error)
 
 
-def _best_ridge(fit: Callable[[float], Affine], judged: Regression) -> tuple[float, Affine]:
+def _best_ridge(
+    fit: Callable[[float], Affine], judged: Regression, ridges: Sequence[float]
+) -> tuple[float, Affine]:
     """The ridge beyond which the error rises on either side, from the middle one downhill."""
+    if len(ridges) == 1:
+        return ridges[0], fit(ridges[0])
     tried: dict[int, tuple[float, Affine]] = {}
 
     def error(place: int) -> float:
-        if not 0 <= place < len(RIDGES):
+        if not 0 <= place < len(ridges):
             return inf
         if place not in tried:
-            made = fit(RIDGES[place])
+            made = fit(ridges[place])
             tried[place] = judged.error(made), made
         return tried[place][0]
 
-    place = len(RIDGES) // 2
+    place = len(ridges) // 2
     way = -1 if error(place - 1) < error(place) else 1
     while error(place + way) < error(place):
         place += way
-    return RIDGES[place], tried[place][1]
+    return ridges[place], tried[place][1]
 
 
 def recover_statistics(cut: Cut) -> Recovered:
