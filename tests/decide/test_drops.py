@@ -28,6 +28,7 @@ net (float[N,3] x, float[3,6] w_a, float[6,2] w_b) => (float[N,2] y) {
 class Told:
     moved: Drift
     blended: float
+    metric: None = None
 
     def drift(self, model: ModelProto) -> Drift:
         return self.moved
