@@ -28,5 +28,6 @@ class Effort:
 #: For a model that will be written.
 WHOLE = Effort(each=32, least=1 << 15, most=1 << 16, steps=4, ridges=(1e-5, 1e-4, 1e-3, 1e-2, 1e-1))
 #: For models that are only compared with each other: of twelve pairs of allocations of ResNet-8
-#: and ResNet-20, ten came out in the order of twice the work, and two were nearly as good as each other.
+#: and ResNet-20, ten came out in the order of twice the work, and two that were nearly as good as
+#: each other did not.
 LIGHT = Effort(each=8, least=1 << 12, most=1 << 13, steps=0, ridges=(1e-3,))
