@@ -83,6 +83,13 @@ def finetune(
     augment: Annotated[
         str, typer.Option(help="How samples are changed: flip,shift,mix, some of them, or none.")
     ] = ",".join(TRAINING.augment),
+    sparse: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Drive units to zero and remove them; this share of the MACs is left (OTO).",
+        ),
+    ] = TRAINING.sparse,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from OUT.checkpoint, if it is there.")
     ] = False,
@@ -121,6 +128,7 @@ def finetune(
         batch=batch,
         rate=rate,
         augment=() if augment == "none" else tuple(augment.split(",")),
+        sparse=sparse,
         seed=seed,
         threads=threads,
         provider=provider,

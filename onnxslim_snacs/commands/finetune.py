@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from onnx import ModelProto
 
 from onnxslim_snacs.activations.samples import split
 from onnxslim_snacs.activations.sources import files_of, open_source
+from onnxslim_snacs.commands.sparse import choose_going, remove_zeros
 from onnxslim_snacs.config import FinetuneConfig
 from onnxslim_snacs.config.fields import checked
 from onnxslim_snacs.config.line import as_options
@@ -82,13 +84,20 @@ def finetune(
         if config.loss != "distil" and not (source.has_labels and source.classes):
             raise UsageError(f"--loss {config.loss}: {foreign(source.name)} holds no labels")
     note = None if checkpoint is None else Path(checkpoint)
+    lesson, going = Lesson(student, original, session), None
+    if config.sparse is not None:
+        with clock.stage("score"):
+            going = choose_going(student, samples.scoring, session, config, progress)
+        lesson = replace(lesson, student=going.analysis.graph, going=going.units)
     tuned = tune(
-        Lesson(student, original, session),
+        lesson,
         samples,
         config,
         Attendance(stop, progress, clock, note, resume),
     )
-    trained, why = tuned.trained, tuned.why
+    trained, why, model, removed = tuned.trained, tuned.why, tuned.model, None
+    if going is not None:
+        model, removed = remove_zeros(model, going, samples.judging, session, clock, progress)
     report = TrainingReport(
         model=str(path),
         teacher=str(teacher),
@@ -107,12 +116,13 @@ def finetune(
         config=config,
         command=_line(path, teacher, config, out),
         versions=versions(),
+        removed=removed,
     )
     progress("write", 0, 1)
-    _write(tuned.model, places, report, student.base_dir, read, overwrite=overwrite)
+    _write(model, places, report, student.base_dir, read, overwrite=overwrite)
     if note is not None and not trained.stopped:
         note.unlink(missing_ok=True)
-    return tuned.model, report
+    return model, report
 
 
 def _line(

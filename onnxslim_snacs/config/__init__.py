@@ -271,6 +271,8 @@ class FinetuneConfig:
         average: how much the moving average of the weights keeps in each step.
         augment: how samples are changed: flip and shift (images), mix.
         loss: distil, labels or both.
+        sparse: drive units to zero and remove them, until this share of the multiply-accumulates
+            is left; None trains the model as it is.
         seed: for everything that is drawn.
         threads: threads of torch and of ONNX Runtime; fixed, because results depend on it.
         provider: auto, cpu or cuda.
@@ -287,6 +289,7 @@ class FinetuneConfig:
     average: float = 0.99
     augment: tuple[str, ...] = AUGMENT
     loss: str = "distil"
+    sparse: float | None = None
     seed: int = 0
     threads: int = 1
     provider: str = "auto"

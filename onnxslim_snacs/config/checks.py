@@ -78,6 +78,8 @@ def check_finetune(config: FinetuneConfig) -> None:
     for name, number in positive.items():
         if number <= 0.0:
             raise UsageError(f"{name} {number:g}: expected a positive number")
+    if config.sparse is not None and not 0.0 < config.sparse < 1.0:
+        raise UsageError(f"--sparse {config.sparse:g}: expected a number between 0 and 1")
     if config.decay < 0.0:
         raise UsageError(f"decay {config.decay:g}: expected a number that is not negative")
     for name, share in (("warmup", config.warmup), ("average", config.average)):

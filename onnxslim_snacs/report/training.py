@@ -17,6 +17,26 @@ from onnxslim_snacs.report.report import FORMAT
 
 
 @dataclass(frozen=True, slots=True)
+class RemovedUnits:
+    """What training has driven to zero, and what was then removed.
+
+    Attributes:
+        units: group -> how many.
+        left_out: groups that do not fall silent when their weights are zero.
+        macs: share of the multiply-accumulates that is left.
+        proof: largest relative difference of the proof of the cut.
+        difference: the largest relative difference of the outputs with the zeros and without them,
+            on held-out samples.
+    """
+
+    units: Mapping[str, int]
+    left_out: tuple[str, ...]
+    macs: float
+    proof: float
+    difference: float
+
+
+@dataclass(frozen=True, slots=True)
 class TrainingReport:
     """What training did.
 
@@ -40,6 +60,7 @@ class TrainingReport:
         config: what was asked for.
         command: the command line that repeats the run, one argument each.
         versions: of this package and those that it stands on.
+        removed: the units that `--sparse` has taken away.
     """
 
     model: str
@@ -60,6 +81,19 @@ class TrainingReport:
     config: FinetuneConfig | None = None
     command: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
+    removed: RemovedUnits | None = None
+
+
+def removed_line(removed: RemovedUnits) -> str:
+    """What `--sparse` has taken away, as a sentence."""
+    said = (
+        f"{sum(removed.units.values())} units of {len(removed.units)} groups came to zero and were "
+        f"removed: {100 * removed.macs:.1f} % of the multiply-accumulates are left, the outputs "
+        f"are {removed.difference:.1e} from those with the zeros"
+    )
+    if removed.left_out:
+        said += f"; {len(removed.left_out)} groups do not fall silent with their weights and stay"
+    return said
 
 
 def print_training(report: TrainingReport, console: Console) -> None:
@@ -84,6 +118,8 @@ def print_training(report: TrainingReport, console: Console) -> None:
         f"that were held out{ended}",
         soft_wrap=True,
     )
+    if report.removed is not None:
+        console.print(removed_line(report.removed), soft_wrap=True)
     if not report.improved:
         console.print(f"the model is the one that came in: {report.why}", soft_wrap=True)
     if report.output:

@@ -11,7 +11,7 @@ from onnxslim_snacs.errors import foreign
 from onnxslim_snacs.report.markup import Child, document, el, table
 from onnxslim_snacs.report.page import section, settings
 from onnxslim_snacs.report.pictures import line_picture
-from onnxslim_snacs.report.training import TrainingReport
+from onnxslim_snacs.report.training import TrainingReport, removed_line
 
 
 def training_page(report: TrainingReport) -> str:
@@ -24,7 +24,7 @@ def training_page(report: TrainingReport) -> str:
         if report.improved
         else el("p", f"The model is the one that came in: {report.why}", class_="alarm"),
         *section("Before and after", table(("", "before", "after"), _rows(report))),
-        *section("What happened", el("p", _sentence(report))),
+        *section("What happened", el("p", _sentence(report)), *_removed(report)),
         *_curves(report),
         *settings(report.config, report.command, report.versions, report.timings, ()),
     )
@@ -41,6 +41,11 @@ def _rows(report: TrainingReport) -> list[tuple[Child, ...]]:
         if None not in pair:
             rows.append((words, *(f"{100 * share:.2f} %" for share in pair)))
     return rows
+
+
+def _removed(report: TrainingReport) -> Iterator[Element]:
+    if report.removed is not None:
+        yield el("p", removed_line(report.removed))
 
 
 def _sentence(report: TrainingReport) -> str:

@@ -27,6 +27,7 @@ from onnxslim_snacs.torch_graph.late import functional, torch
 from onnxslim_snacs.torch_graph.network import Network
 from onnxslim_snacs.training.augment import Mixed, augmented
 from onnxslim_snacs.training.checkpoint import Progressed, load_checkpoint, save_checkpoint
+from onnxslim_snacs.training.fading import PERIOD, Fading
 from onnxslim_snacs.training.optimizer import cut_gradients, open_optimizer
 from onnxslim_snacs.training.pace import interval, is_due, rate_at, share_done
 from onnxslim_snacs.training.teacher import (
@@ -80,6 +81,7 @@ class Course:
         resume: whether to go on from there.
         stop: asked after each step whether to come to an end.
         progress: told (stage, done, total).
+        fading: units that are to become zero.
     """
 
     network: Network
@@ -91,6 +93,7 @@ class Course:
     resume: bool
     stop: Callable[[], bool]
     progress: Progress
+    fading: Fading | None = None
 
 
 def train(course: Course) -> Trained:
@@ -127,6 +130,8 @@ def train(course: Course) -> Trained:
             # the look that follows is one that an uninterrupted training would not take
             _note(course, state, weights, optimizer)
         end = _examine(course, state, start, end)
+    if course.fading is not None and not state.best:
+        state.best = {key: value.clone() for key, value in state.average.items()}
     return Trained(state.best, start, end, state.step, state.seconds, stopped, tuple(state.curve))
 
 
@@ -159,13 +164,18 @@ def _step(course: Course, optimizer: torch.optim.AdamW, state: Progressed) -> fl
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     cut_gradients(optimizer, config.clip)
+    weights = course.network.parameters
+    before = course.fading.rows(weights) if course.fading else {}
     optimizer.step()
     state.step += 1
     # young averages forget faster, for they begin with what was there before
     keep = min(config.average, (1 + state.step) / (10 + state.step))
     with torch.no_grad():
-        for key, value in course.network.parameters.items():
+        for key, value in weights.items():
             state.average[key].lerp_(value, 1 - keep)
+        if course.fading is not None:
+            share = share_done(config, state)
+            course.fading.fade(weights, before, config.rate * factor, share, state.average)
     return float(loss.detach())
 
 
@@ -215,7 +225,13 @@ def _examine(course: Course, state: Progressed, start: Standing, end: Standing) 
     now = course.examiner.examine(course.network, state.average)
     state.curve.append((state.step, now.error, now.agreement))
     loss = course.config.loss
-    if not now.may_replace(start, loss) or now.value(loss) >= state.best_value:
+    if course.fading is not None:
+        # what came in is larger: it is no measure, and before all have come to zero nothing is
+        if share_done(course.config, state) < PERIOD:
+            return now
+    elif not now.may_replace(start, loss):
+        return end
+    if now.value(loss) >= state.best_value:
         return end
     state.best_value = now.value(loss)
     state.best = {key: value.clone() for key, value in state.average.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from onnxslim_snacs.activations.samples import Samples
 from onnxslim_snacs.activations.sources import CalibrationSource
 from onnxslim_snacs.config import FinetuneConfig
 from onnxslim_snacs.errors import InputRefused
+from onnxslim_snacs.ir.types import Axis, IntArray
 from onnxslim_snacs.judge.drift import Drift, answers, drift
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.session import SessionConfig
@@ -22,6 +23,7 @@ from onnxslim_snacs.torch_graph.network import open_network
 from onnxslim_snacs.torch_graph.put_back import with_weights
 from onnxslim_snacs.torch_graph.threads import torch_threads
 from onnxslim_snacs.training.distil import Course, Trained, train
+from onnxslim_snacs.training.fading import open_fading
 from onnxslim_snacs.training.teacher import open_examiner, open_teacher
 
 
@@ -33,11 +35,14 @@ class Lesson:
         student: the model; not changed.
         original: what it was made from, with the same inputs and outputs.
         session: how to run both.
+        going: units that are to become zero: (group, axis of a weight, (units, multiplicity) slots
+            on it); the result is then taken whatever it costs.
     """
 
     student: ModelGraph
     original: ModelGraph
     session: SessionConfig
+    going: Sequence[tuple[str, Axis, IntArray]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +112,13 @@ def tune(lesson: Lesson, samples: Samples, config: FinetuneConfig, seen_by: Atte
             seen_by.resume and note is not None and note.exists(),
             seen_by.stop,
             seen_by.progress,
+            open_fading(network.values, lesson.going) if lesson.going else None,
         )
         trained = train(course)
     with clock.stage("judge"):
         made = with_weights(network, trained.best) if trained.best else student.proto
         before, after = _distances(lesson, made, samples.judging)
-    why = _worse(trained, before, after, config.loss)
+    why = "" if lesson.going else _worse(trained, before, after, config.loss)
     return Tuned(student.proto if why else made, why, before, after, trained)
 
 

@@ -860,6 +860,7 @@ HANDED["finetune"] |= {
     "--batch": ("9", lambda given: given.batch, 9),
     "--rate": ("0.25", lambda given: given.rate, 0.25),
     "--augment": ("flip,mix", lambda given: given.augment, ("flip", "mix")),
+    "--sparse": ("0.5", lambda given: given.sparse, 0.5),
     "--resume": ("", lambda given: given.resume, True),
 }
 
