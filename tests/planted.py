@@ -382,8 +382,10 @@ BUGS = (
     Planted(
         "`apply --input-shape` does not arrive",
         "onnxslim_snacs/cli/making.py",
-        "layout, input_shape, sample_axis),\n            recover=recover,",
-        "layout, None, sample_axis),\n            recover=recover,",
+        "preset,\n                input_shape,\n                sample_axis,\n            ),\n"
+        "            recover=recover,",
+        "preset,\n                None,\n                sample_axis,\n            ),\n"
+        "            recover=recover,",
         f"{OPTIONS}[apply --input-shape]",
     ),
 )
