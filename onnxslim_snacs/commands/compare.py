@@ -25,7 +25,7 @@ from onnxslim_snacs.commands.trial_files import open_folder
 from onnxslim_snacs.commands.trial_runs import Entry, TrialBench, run_criterion, target_name
 from onnxslim_snacs.config.comparison import CompareConfig
 from onnxslim_snacs.config.fields import checked
-from onnxslim_snacs.errors import UsageError
+from onnxslim_snacs.errors import NothingToPrune, UsageError
 from onnxslim_snacs.judge.drift import answers
 from onnxslim_snacs.judge.judge import open_judge
 from onnxslim_snacs.model.load import load_model
@@ -68,6 +68,8 @@ def compare(
     trials, scorings = bench.files.all(bench.jobs, bench.keys)
     done = make_trials(str(path), str(out), trials, scorings)
     bench.files.finish(done, pareto_svg(done))
+    if all(trial.drift is None for trial in trials):
+        raise NothingToPrune(f"no run gave a result; the first one: {trials[0].error}")
     return done
 
 

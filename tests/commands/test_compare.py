@@ -17,7 +17,7 @@ from onnxslim_snacs.commands.compare import compare
 from onnxslim_snacs.commands.compress import compress
 from onnxslim_snacs.config import CompressConfig, DataConfig
 from onnxslim_snacs.config.comparison import CompareConfig
-from onnxslim_snacs.errors import FileSystemError, UsageError
+from onnxslim_snacs.errors import FileSystemError, NothingToPrune, UsageError
 from onnxslim_snacs.judge.drift import Drift
 from onnxslim_snacs.plan.written import load_plan
 from onnxslim_snacs.report.pareto import pareto_svg
@@ -145,6 +145,13 @@ def test_what_one_criterion_cannot_do_is_told_in_its_place(
     assert broken.error == "it has no labels"
     assert fine.good is not None
     assert "l1" in done.advice
+
+
+def test_no_result_at_all_is_an_error_with_its_reason(tmp_path: Path) -> None:
+    asked = config(criteria=("l1",), recover=("none",), targets=({"macs": 0.0001},))
+    with pytest.raises(NothingToPrune, match=r"no run gave a result.*cannot be met"):
+        compare(MODEL, asked, out=tmp_path / "r")
+    assert (tmp_path / "r" / "report.json").exists()
 
 
 def test_options_of_criteria_are_their_own(tmp_path: Path) -> None:
