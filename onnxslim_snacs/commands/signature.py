@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 from onnx import ModelProto
 
@@ -17,8 +18,12 @@ _VERSION, _PLAN, _KEPT, _MADE, _EARLIER = (
 
 
 def plan_digest(plan: Plan) -> str:
-    """SHA-256 of a plan as it is written."""
-    return hashlib.sha256(plan_to_json(plan).encode()).hexdigest()
+    """SHA-256 of a plan as it is written, without its sizes and what happened after the cut.
+
+    Plans of the first format do not say those, and are the same plans.
+    """
+    cut = replace(plan, refit=None, tuned=None, sizes={})
+    return hashlib.sha256(plan_to_json(cut).encode()).hexdigest()
 
 
 def sign(model: ModelProto, plan: Plan, report: Report) -> None:
