@@ -35,6 +35,7 @@ ROOMS = (
     "blocks",
     "report",
     "commands",
+    "pipelines",
     "cli",
 )
 #: On the package's root without being rooms: its face, and the way in by `python -m`.

@@ -36,7 +36,7 @@ ELSEWHERE = {
     "make test": "this very run",
     "pip install": "tests/test_wheel.py",
     "docker": "there is no container in a test",
-    "olive run": "tests/olive/test_workflow.py",
+    "olive run": "tests/pipelines/test_olive.py",
 }
 
 

@@ -1,0 +1,1 @@
+"""Where other tools call this package: imported by them alone."""
