@@ -19,7 +19,9 @@ from onnx import ModelProto, NodeProto
 from onnxslim_snacs.errors import foreign
 from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.layers.aims import Aims
-from onnxslim_snacs.layers.typed import typed
+from onnxslim_snacs.layers.floated import floated
+from onnxslim_snacs.layers.twins import twin_keep, twin_of
+from onnxslim_snacs.layers.typed import scale_of, typed
 from onnxslim_snacs.model.graph import ModelGraph, node_constant
 from onnxslim_snacs.model.mapped import tensor_array
 from onnxslim_snacs.ops.analyse import Analysis
@@ -70,6 +72,9 @@ def touched(
     """
     graph = ModelGraph(cut, analysis.graph.base_dir)
     places, names = _places(analysis, keep, graph, aims)
+    if aims is None:
+        more = _twin_places(analysis, keep, graph)
+        places, names = places | more[0], names | more[1]
     before = _constants(cut, analysis.graph.base_dir)
     after = _constants(other, other_dir)
     nodes = _without_biases(other, frozenset(node.output[0] for node in cut.graph.node))
@@ -101,8 +106,26 @@ def _places(
         inputs = by_output[output].input
         names.update(inputs[position : position + 1])
     # a weight of another type is written where it is stored, in front of Cast and the like
-    lying = (typed(graph, name) for name in names if name)
-    return places, {place.name for place in lying if place is not None}
+    lying = [place for name in names if name and (place := typed(graph, name)) is not None]
+    scales = {scale_of(graph, place) for place in lying} - {""}  # which grow with their weights
+    return places, {place.name for place in lying} | scales
+
+
+def _twin_places(
+    analysis: Analysis, keep: KeepMap, graph: ModelGraph
+) -> tuple[set[tuple[str, int]], set[str]]:
+    """The same for integer products, which are re-fitted as the float layers they stand for."""
+    twin = twin_of(analysis)
+    there = None if twin is None else twin_keep(analysis, twin, keep)
+    form = None if there is None else floated(graph)
+    if twin is None or there is None or form is None:
+        return set(), set()
+    places, names = _places(twin, there, ModelGraph(form.model, graph.base_dir), None)
+    places |= {place for name, place in form.biases.items() if name in names}
+    by_output = {name: node for node in graph.nodes for name in node.output if name}
+    read = (by_output[out].input[at : at + 1] for out, at in places if out in by_output)
+    known = {form.copies.get(name, name) for name in names} - form.added
+    return places, known.union(*read)
 
 
 def _bias_places(task: Task) -> Iterator[tuple[str, int]]:

@@ -25,6 +25,7 @@ from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.passes.prune import prune
 from onnxslim_snacs.recovery.methods import recover_least_squares
 from onnxslim_snacs.recovery.recover import Cut
+from onnxslim_snacs.recovery.touched import touched
 from tests.harness import model_from_text, read, run
 
 quantization = pytest.importorskip("onnxruntime.quantization")
@@ -161,6 +162,7 @@ def test_recovery_brings_integers_as_near_as_floats(
     types = {t.name: (t.data_type, list(t.dims)) for t in cut.model.graph.initializer}
     new = {t.name: (t.data_type, list(t.dims)) for t in recovered.model.graph.initializer}
     assert types == {name: new[name] for name in types}
+    assert touched(cut.analysis, cut.keep, cut.model, recovered.model).wrong == ""
 
 
 @pytest.mark.parametrize("form", FORMS)
