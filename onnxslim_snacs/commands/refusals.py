@@ -126,8 +126,8 @@ def require_prunable(analysis: Analysis, frozen: frozenset[str]) -> None:
     if all(group.id in frozen for group in able) and analysis.bodies:
         raise NothingToPrune(
             "what could go lies in bodies of control flow (If, Loop, Scan), where no activation is "
-            "measured, or is protected: --criterion l1 with --ratio or --allocation uniform can do "
-            "without"
+            "measured, or is protected: decide by weights alone, with --criterion l1 --allocation "
+            "uniform beside the same --target, or --criterion l1 --ratio"
         )
     if all(group.id in frozen for group in able):
         raise NothingToPrune("--protect covers every channel that could go")
