@@ -70,9 +70,11 @@ def quantised(network: Network, form: Form, images: NDArray[np.float32], folder:
 
     prepared, out = folder / "prepared.onnx", folder / "quantised.onnx"
     model = onnx.load(network.path)
-    if model.opset_import[0].version < CHANNELS:
+    version = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
+    if version < CHANNELS:
         model = onnx.version_converter.convert_version(model, CHANNELS)
-    quant_pre_process(model, str(prepared), skip_symbolic_shape=True)
+    onnx.save(model, str(folder / "model.onnx"))
+    quant_pre_process(str(folder / "model.onnx"), str(prepared), skip_symbolic_shape=True)
     quantize_static(
         str(prepared),
         str(out),
