@@ -78,6 +78,9 @@ def finetune(
     loss: Annotated[
         str, one_of("--loss", LOSSES, "By the teacher's answers, by labels, or by both.")
     ] = TRAINING.loss,
+    features: Annotated[
+        float, typer.Option(help="Weight of the distance at the ends of blocks; 0: answers alone.")
+    ] = TRAINING.features,
     batch: Annotated[int, typer.Option(help="Samples in a batch.")] = TRAINING.batch,
     rate: Annotated[float, typer.Option(help="Largest learning rate.")] = TRAINING.rate,
     augment: Annotated[
@@ -125,6 +128,7 @@ def finetune(
         minutes=minutes,
         steps=steps,
         loss=loss,
+        features=features,
         batch=batch,
         rate=rate,
         augment=() if augment == "none" else tuple(augment.split(",")),

@@ -9,6 +9,7 @@ from onnxslim_snacs.activations.samples import split
 from onnxslim_snacs.activations.sources import CalibrationSource, files_of, open_source
 from onnxslim_snacs.blocks.left import blocks_of, found_again, without_blocks
 from onnxslim_snacs.commands.outputs import Outputs, Told, nobody
+from onnxslim_snacs.commands.recovered import recovered
 from onnxslim_snacs.commands.signature import sign
 from onnxslim_snacs.commands.simplified import simplified_as_planned, with_simplified
 from onnxslim_snacs.commands.start import Compressed, Setup, open_work
@@ -27,7 +28,7 @@ from onnxslim_snacs.plan.written import load_plan
 from onnxslim_snacs.progress import Clock, Progress, silent
 from onnxslim_snacs.proof.dropped import prove_drop, require_dropped
 from onnxslim_snacs.proof.prove import ProvedCut, prove_cut
-from onnxslim_snacs.recovery.accept import Outcome, recover_proved
+from onnxslim_snacs.recovery.accept import Outcome
 from onnxslim_snacs.report.make import RAW, dropped_report, made_by, make_report
 from onnxslim_snacs.report.report import DroppedReport, Report
 
@@ -192,7 +193,7 @@ def _refitted(
     samples = split(source, share, work.whole.costs.cost(KeepMap({})).macs)
     with work.clock.stage("drift"):
         judge = open_judge(work.whole.analysis, samples.judging, work.session, work.seed)
-    return recover_proved(work, method, cut, samples, judge)
+    return recovered(work, method, cut, samples, judge)
 
 
 def _report(

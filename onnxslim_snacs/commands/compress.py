@@ -15,6 +15,7 @@ from onnxslim_snacs.commands.finetune import never
 from onnxslim_snacs.commands.foresee import foresee, is_quick
 from onnxslim_snacs.commands.gate import require_worth
 from onnxslim_snacs.commands.outputs import Outputs, Told, nobody
+from onnxslim_snacs.commands.recovered import recovered
 from onnxslim_snacs.commands.refusals import (
     frozen_groups,
     require_certain,
@@ -43,7 +44,7 @@ from onnxslim_snacs.plan.work import Work
 from onnxslim_snacs.progress import Clock, Foreseen, Progress, silent, unforeseen
 from onnxslim_snacs.proof.dropped import prove_drop, require_dropped
 from onnxslim_snacs.proof.prove import ProvedCut, prove_cut
-from onnxslim_snacs.recovery.accept import Outcome, recover_proved
+from onnxslim_snacs.recovery.accept import Outcome
 from onnxslim_snacs.report.make import (
     TRAINED,
     asked,
@@ -160,7 +161,7 @@ def compress(
         if not taken.dropped:
             require_cut(config.goal, decision.why)
     cut = prove_cut(work, decision.keep)
-    final = None if judge is None else recover_proved(work, config.recover, cut, samples, judge)
+    final = None if judge is None else recovered(work, config.recover, cut, samples, judge)
     shown = html_out is not None and judge is not None and is_quick(work, judge)
     left = cut if final is None else final
     latency = _latency(work, config, samples.judging, left, shown=shown)

@@ -12,6 +12,7 @@ from onnx import ModelProto
 from onnxslim_snacs.activations.samples import Samples
 from onnxslim_snacs.activations.sources import CalibrationSource
 from onnxslim_snacs.commands.compress import plan_of
+from onnxslim_snacs.commands.recovered import recovered
 from onnxslim_snacs.commands.refusals import frozen_groups, require_cut
 from onnxslim_snacs.commands.trial_files import TrialFiles
 from onnxslim_snacs.config import CompressConfig
@@ -27,7 +28,6 @@ from onnxslim_snacs.layers.consumers import Consumers
 from onnxslim_snacs.plan.work import Work
 from onnxslim_snacs.progress import Clock
 from onnxslim_snacs.proof.prove import prove_cut
-from onnxslim_snacs.recovery.accept import recover_proved
 from onnxslim_snacs.report.trials import Scoring, TrialRun
 from onnxslim_snacs.scores.criterion import Criterion, ScoreContext, ScoreResult
 from onnxslim_snacs.scores.refit import moments_for
@@ -214,7 +214,7 @@ def _cut(shared: _Shared, config: CompressConfig, trial: TrialRun) -> TrialRun:
     decision = decide(work, config, bench.samples, scores, bench.judge, frozen)
     require_cut(config.goal, decision.why)
     cut = prove_cut(work, decision.keep)
-    final = recover_proved(work, config.recover, cut, bench.samples, bench.judge)
+    final = recovered(work, config.recover, cut, bench.samples, bench.judge)
     seconds = perf_counter() - start
     plan = plan_of(work, config, decision, final, bench.samples.scoring)
     before, after = work.costs.cost(KeepMap({})), work.costs.cost(decision.keep)

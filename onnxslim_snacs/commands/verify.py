@@ -114,12 +114,12 @@ def verify_files(
     steps = {REFITTED: plan.refit, TRAINED: plan.tuned}
     digests = {step.digest: made for made, step in steps.items() if step is not None}
     digest = next(iter(digests), "")
+    method = plan.refit.method if plan.refit is not None else ""
     known = digests.get(model_digest(other.proto, other.base_dir)) if digests else None
     if known is not None:
         proof = prove(analysis, keep, cut, threads=threads)
-        found = touched(
-            analysis, keep, cut, other.proto, other.base_dir, aims, trained=known == TRAINED
-        )
+        free = known == TRAINED or method == "distil"
+        found = touched(analysis, keep, cut, other.proto, other.base_dir, aims, trained=free)
         if proof.passed and found.wrong:
             reason = f"no re-fitted cut: {found.wrong}"
             proof = replace(proof, passed=False, failure=reason)

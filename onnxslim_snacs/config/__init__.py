@@ -145,7 +145,8 @@ class CompressConfig:
         allocation: how much of the cut each group bears: curves, uniform or scores.
         tries: with a target: allocations that are recovered and judged before one is chosen.
         options: options of the criterion by their names, as text or as values.
-        recover: how accuracy is recovered after the cut: auto, none, bias, stats, least-squares.
+        recover: how accuracy is recovered after the cut: auto, none, bias, stats, least-squares, or
+            distil (training at the ends of blocks).
         blocks: drop whole blocks as well: a target is met by blocks and channels together, a ratio
             is one of the blocks, too, and half of a tolerated drop is theirs.
         block_order: in which order blocks go: error (greedy, with the layers re-fitted that answer
@@ -273,6 +274,8 @@ class FinetuneConfig:
         loss: distil, labels or both.
         sparse: drive units to zero and remove them, until this share of the multiply-accumulates
             is left; None trains the model as it is.
+        features: weight of the distance from the teacher at the ends of blocks; 0 looks at answers
+            alone.
         seed: for everything that is drawn.
         threads: threads of torch and of ONNX Runtime; fixed, because results depend on it.
         provider: auto, cpu or cuda.
@@ -290,6 +293,7 @@ class FinetuneConfig:
     augment: tuple[str, ...] = AUGMENT
     loss: str = "distil"
     sparse: float | None = None
+    features: float = 0.0
     seed: int = 0
     threads: int = 1
     provider: str = "auto"

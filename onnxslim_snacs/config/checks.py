@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from onnxslim_snacs.config import CompressConfig, DataConfig, FinetuneConfig, ReleasedConfig
 
 #: How accuracy may be recovered.
-RECOVER = ("auto", "none", "bias", "stats", "least-squares")
+RECOVER = ("auto", "none", "bias", "stats", "least-squares", "distil")
 #: What a budget may be about.
 TARGETS = ("params", "macs", "bytes", "latency")
 #: Drop that is tolerated if nobody says otherwise: a sample in a hundred may change its answer.
@@ -80,6 +80,8 @@ def check_finetune(config: FinetuneConfig) -> None:
             raise UsageError(f"{name} {number:g}: expected a positive number")
     if config.sparse is not None and not 0.0 < config.sparse < 1.0:
         raise UsageError(f"--sparse {config.sparse:g}: expected a number between 0 and 1")
+    if config.features < 0.0:
+        raise UsageError(f"--features {config.features:g}: expected a number that is not negative")
     if config.decay < 0.0:
         raise UsageError(f"decay {config.decay:g}: expected a number that is not negative")
     for name, share in (("warmup", config.warmup), ("average", config.average)):

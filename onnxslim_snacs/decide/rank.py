@@ -95,7 +95,8 @@ def refits(asked: str, context: ScoreContext) -> bool:
     """Whether recovery will re-fit the layers behind a cut: "auto" does not on random inputs."""
     if not context.analysis.facts.ran:
         return False
-    return asked == "least-squares" or (asked == "auto" and not context.source.is_random)
+    named = asked in ("least-squares", "distil")
+    return named or (asked == "auto" and not context.source.is_random)
 
 
 def budget_of(goal: Goal) -> str:

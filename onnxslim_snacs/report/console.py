@@ -150,6 +150,9 @@ def recovery_line(recovery: RecoveryReport) -> str:
     """One sentence on what recovery did."""
     if recovery.used == "none":
         return f"recovery ({recovery.asked}): none{f', {r}' if (r := recovery.reason) else ''}"
+    if not recovery.layers:
+        words = "" if recovery.raw is None else f"; the raw cut: {drift_words(recovery.raw)}"
+        return f"recovery ({recovery.used}): trained at the ends of blocks{words}"
     kept = sum(layer.kept for layer in recovery.layers)
     tried = sum(layer.target != "" for layer in recovery.layers)
     raw = recovery.raw

@@ -1,7 +1,8 @@
 """Training by a teacher (method 6.3): AdamW on the distance of answers; the best average is kept.
 
 The loss is the squared difference of the answers over their variance, the mean over the outputs
-(Ba and Caruana 2014), or the cross-entropy of labels, or the sum of both.  The rate rises for the
+(Ba and Caruana 2014), or the cross-entropy of labels, or the sum of both; with `features` that of
+what the two have at the ends of their blocks as well.  The rate rises for the
 first steps and falls by a cosine; gradients are cut to a length; statistics of normalisations stay.
 What is examined and kept is a moving average of the weights.
 """
@@ -23,11 +24,13 @@ from onnxslim_snacs.activations.sources import Batch, CalibrationSource
 from onnxslim_snacs.config import FinetuneConfig
 from onnxslim_snacs.errors import UsageError
 from onnxslim_snacs.progress import Progress
+from onnxslim_snacs.torch_graph.answers import answer_tensors, chosen
 from onnxslim_snacs.torch_graph.late import functional, torch
-from onnxslim_snacs.torch_graph.network import Network
+from onnxslim_snacs.torch_graph.network import Network, run
 from onnxslim_snacs.training.augment import Mixed, augmented
 from onnxslim_snacs.training.checkpoint import Progressed, load_checkpoint, save_checkpoint
 from onnxslim_snacs.training.fading import PERIOD, Fading
+from onnxslim_snacs.training.features import feature_distance
 from onnxslim_snacs.training.optimizer import cut_gradients, open_optimizer
 from onnxslim_snacs.training.pace import interval, is_due, rate_at, share_done
 from onnxslim_snacs.training.teacher import (
@@ -35,7 +38,6 @@ from onnxslim_snacs.training.teacher import (
     Standing,
     Teacher,
     paired,
-    student_answers,
 )
 
 if TYPE_CHECKING:
@@ -190,10 +192,16 @@ def batch_at(source: CalibrationSource, step: int, size: int, seed: int) -> Batc
 
 def _loss(course: Course, batch: Batch, changed: Mixed) -> Tensor:
     config = course.config
-    answers = student_answers(course.network, changed.inputs)
+    names, features = answer_tensors(course.network.graph), course.teacher.features
+    seen = run(course.network, changed.inputs, watched=(*names.values(), *features)).watched
+    answers = chosen(seen, names)
     parts = []
+    told, shown = course.teacher.lesson(changed.inputs)
+    if config.features:
+        distance = feature_distance(seen, shown, batch.size)
+        parts.extend([] if distance is None else [config.features * distance])
     if config.loss != "labels":
-        pairs = paired(answers, course.teacher.answers(changed.inputs), batch.size)
+        pairs = paired(answers, told, batch.size)
         spreads = [course.examiner.spread[output] for output in answers]
         distances = [
             (a - b).square().mean() / scale for (a, b), scale in zip(pairs, spreads, strict=True)

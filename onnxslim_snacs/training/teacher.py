@@ -34,10 +34,12 @@ class Teacher:
     Attributes:
         session: it.
         tensors: output -> the tensor by which it answers.
+        features: more tensors that it is asked for in training.
     """
 
     session: Any
     tensors: Mapping[str, str]
+    features: tuple[str, ...] = ()
 
     def answers(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Output -> what it answers, in single precision."""
@@ -48,16 +50,34 @@ class Teacher:
             for output, value in zip(self.tensors, made, strict=True)
         }
 
+    def lesson(
+        self, inputs: Mapping[str, NDArray[Any]]
+    ) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
+        """What it answers, and what it has at its features."""
+        names = [*self.tensors.values(), *self.features]
+        made = [np.asarray(v, dtype=np.float32) for v in execute(self.session, names, inputs)]
+        count = len(self.tensors)
+        told = dict(zip(self.tensors, made[:count], strict=True))
+        return told, dict(zip(self.features, made[count:], strict=True))
 
-def open_teacher(graph: ModelGraph, session: SessionConfig) -> Teacher:
+
+def open_teacher(
+    graph: ModelGraph, session: SessionConfig, features: tuple[str, ...] = ()
+) -> Teacher:
     """Make a model ready to answer.
+
+    Args:
+        graph: the model.
+        session: how to run it.
+        features: more tensors that it will be asked for.
 
     Raises:
         InputRefused: ONNX Runtime does not take it.
     """
     tensors = answer_tensors(graph)
-    more = [name for name in tensors.values() if name not in graph.outputs]
-    return Teacher(open_session(graph.proto, session, graph.base_dir, more), tensors)
+    more = [n for n in dict.fromkeys((*tensors.values(), *features)) if n not in graph.outputs]
+    opened = open_session(graph.proto, session, graph.base_dir, more)
+    return Teacher(opened, tensors, features)
 
 
 def student_answers(

@@ -24,6 +24,7 @@ from onnxslim_snacs.torch_graph.put_back import with_weights
 from onnxslim_snacs.torch_graph.threads import torch_threads
 from onnxslim_snacs.training.distil import Course, Trained, train
 from onnxslim_snacs.training.fading import open_fading
+from onnxslim_snacs.training.features import block_ends
 from onnxslim_snacs.training.teacher import open_examiner, open_teacher
 
 
@@ -101,7 +102,8 @@ def tune(lesson: Lesson, samples: Samples, config: FinetuneConfig, seen_by: Atte
         network = open_network(student, device="cuda" if session.provider == "cuda" else "cpu")
         if not network.trained:
             raise InputRefused("the model stores no weights that could be trained")
-        answering = open_teacher(original, session)
+        ends = block_ends(student, original) if config.features else ()
+        answering = open_teacher(original, session, ends)
         course = Course(
             network,
             answering,

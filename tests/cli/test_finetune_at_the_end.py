@@ -14,7 +14,7 @@ from onnxslim_snacs.commands.compress import compress
 from onnxslim_snacs.config import CompressConfig, DataConfig
 from onnxslim_snacs.report.make import TRAINED
 from tests.cli.conftest import Cli
-from tests.cli.test_options_arrive import NET
+from tests.cli.test_options_arrive import NET, RESIDUAL
 from tests.harness import model_from_text
 
 
@@ -75,3 +75,25 @@ def test_training_needs_samples(cli: Cli, net: Path) -> None:
     result = cli("compress", net, "--finetune", 1, code=2)
     assert "--finetune trains on samples" in result.err
     assert "--finetune -1" in cli("compress", net, "--finetune", -1, code=2).err
+
+
+@pytest.fixture
+def residual(net: Path) -> Path:
+    onnx.save(model_from_text(RESIDUAL, integers=False), net)
+    return net
+
+
+@pytest.mark.parametrize("blocks", [(), ("--blocks", "--drop", 1)])
+def test_recovery_by_distillation_is_replayed_and_proved(
+    cli: Cli, residual: Path, blocks: tuple[object, ...]
+) -> None:
+    slim, plan, again = (residual.with_name(n) for n in ("slim.onnx", "plan.json", "again.onnx"))
+    data = ("--data", residual.with_name("x.npz"))
+    line = ("compress", residual, *data, "--criterion", "l1", "--ratio", 0.25, *blocks)
+    report = cli(*line, "--recover", "distil", "-o", slim, "--plan-out", plan, "--json").json()
+    assert report["recovery"]["used"] == "distil"
+    assert report["drift"]["rel_error"] < 0.8 * report["recovery"]["raw"]["rel_error"]
+    cli("apply", residual, plan, *data, "-o", again)
+    assert again.read_bytes() == slim.read_bytes()
+    verified = cli("verify", residual, slim, "--plan", plan, "--json").json()
+    assert (verified["made"], verified["passed"]) == ("re-fitted", True)

@@ -857,6 +857,7 @@ HANDED["finetune"] |= {
     "--minutes": ("0.5", lambda given: given.minutes, 0.5),
     "--steps": ("7", lambda given: given.steps, 7),
     "--loss": ("both", lambda given: given.loss, "both"),
+    "--features": ("0.5", lambda given: given.features, 0.5),
     "--batch": ("9", lambda given: given.batch, 9),
     "--rate": ("0.25", lambda given: given.rate, 0.25),
     "--augment": ("flip,mix", lambda given: given.augment, ("flip", "mix")),
