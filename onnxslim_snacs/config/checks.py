@@ -80,10 +80,9 @@ def check_finetune(config: FinetuneConfig) -> None:
             raise UsageError(f"{name} {number:g}: expected a positive number")
     if config.sparse is not None and not 0.0 < config.sparse < 1.0:
         raise UsageError(f"--sparse {config.sparse:g}: expected a number between 0 and 1")
-    if config.features < 0.0:
-        raise UsageError(f"--features {config.features:g}: expected a number that is not negative")
-    if config.decay < 0.0:
-        raise UsageError(f"decay {config.decay:g}: expected a number that is not negative")
+    for name, number in (("--features", config.features), ("decay", config.decay)):
+        if number < 0.0:
+            raise UsageError(f"{name} {number:g}: expected a number that is not negative")
     for name, share in (("warmup", config.warmup), ("average", config.average)):
         if not 0.0 <= share < 1.0:
             raise UsageError(f"{name} {share:g}: expected a number in [0, 1)")
