@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 from onnxslim_snacs.config.memory import InMemory
@@ -80,13 +80,17 @@ def check_finetune(config: FinetuneConfig) -> None:
             raise UsageError(f"{name} {number:g}: expected a positive number")
     if config.sparse is not None and not 0.0 < config.sparse < 1.0:
         raise UsageError(f"--sparse {config.sparse:g}: expected a number between 0 and 1")
-    for name, number in (("--features", config.features), ("decay", config.decay)):
-        if number < 0.0:
-            raise UsageError(f"{name} {number:g}: expected a number that is not negative")
+    _not_negative({"--features": config.features, "decay": config.decay})
     for name, share in (("warmup", config.warmup), ("average", config.average)):
         if not 0.0 <= share < 1.0:
             raise UsageError(f"{name} {share:g}: expected a number in [0, 1)")
     _check_machine(config)
+
+
+def _not_negative(values: Mapping[str, float]) -> None:
+    for name, number in values.items():
+        if number < 0.0:
+            raise UsageError(f"{name} {number:g}: expected a number that is not negative")
 
 
 def check_config(config: CompressConfig) -> None:
