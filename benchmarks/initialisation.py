@@ -3,7 +3,7 @@
 Scores are taken before any training, with the labels of the training images (SNIP, GraSP), or at
 random; what is left is trained, and so is the whole network, each by the same number of steps.
 
-    python -m benchmarks.initialisation [--seeds 3] [--steps 600]
+    python -m benchmarks.initialisation [--seeds 3] [--steps 600] [--shares ...] [--ways ...]
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ SHARES = (0.5, 0.25, 0.1)
 #: Name -> criterion and its options.
 WAYS: dict[str, tuple[str, dict[str, object]]] = {
     "snip": ("snip", {"loss": "labels"}),
+    "snip, by weight": ("snip", {"loss": "labels", "per": "weight"}),
     "snip, gates": ("snip", {"loss": "labels", "form": "gate"}),
     "grasp": ("grasp", {"loss": "labels"}),
     "l1": ("l1", {}),
@@ -92,6 +93,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--shares", type=float, nargs="+", default=SHARES)
+    parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS)
     given = parser.parse_args()
     torch.set_num_threads(1)
     splits = split_digits()
@@ -103,20 +106,20 @@ def main() -> None:
             fresh(seed, torch.from_numpy(splits["train"][0]), whole)
             model = compressed(whole, data, "whole", 1.0, seed)
             note(found, "whole", 1.0, trained(model, splits, given.steps, seed))
-            for share in SHARES:
-                for way in WAYS:
+            for share in given.shares:
+                for way in given.ways:
                     cut = compressed(whole, data, way, share, seed)
                     note(found, way, share, trained(cut, splits, given.steps, seed))
-    print("| pruned by | " + " | ".join(f"{share:.0%} of the weights" for share in SHARES) + " |")
-    print("|---|" + "---|" * len(SHARES))
-    print(f"| nothing: {told(found['whole', 1.0])} |" + " |" * len(SHARES))
-    for way in WAYS:
-        print(f"| {way} | " + " | ".join(told(found[way, share]) for share in SHARES) + " |")
+    heads = (f"{share:.0%} of the weights" for share in given.shares)
+    print("| pruned by | " + " | ".join(heads) + " |")
+    print("|---|" + "---|" * len(given.shares))
+    print(f"| nothing: {told(found['whole', 1.0])} |" + " |" * len(given.shares))
+    for way in given.ways:
+        print(f"| {way} | " + " | ".join(told(found[way, share]) for share in given.shares) + " |")
 
 
 def compressed(whole: Path, data: Path, way: str, share: float, seed: int) -> ModelProto:
     """The network with so much of its weights, one threshold on the scores of all units."""
-
     if way == "whole":
         return onnx.load(whole)
     criterion, options = WAYS[way]

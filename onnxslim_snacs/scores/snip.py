@@ -37,12 +37,13 @@ def snip(
     draws: int = SIGNS,
     reduce: str = "auto",
     normalise: str = "none",
+    per: str = "unit",
 ) -> ScoreResult:
     """Share of each unit in the sensitivity of all."""
     name, losses = choose_losses(context, loss, draws=draws, shared=form != "per-sample")
     if form == "connections":
         how = "sum" if reduce in ("auto", "gate") else reduce
-        found = _of_connections(context, losses, how, normalise)
+        found = _of_connections(context, losses, how, normalise, per)
     else:
         how = "gate" if reduce == "auto" else reduce
         found = _of_gates(context, losses, form, how, normalise)
@@ -51,7 +52,7 @@ def snip(
 
 
 def _of_connections(
-    context: ScoreContext, losses: Losses, reduce: str, normalise: str
+    context: ScoreContext, losses: Losses, reduce: str, normalise: str, per: str
 ) -> dict[str, FloatArray]:
     """Group -> (units,) |w dL/dw| over the weights that make and that read each unit."""
     analysis = context.analysis
@@ -64,11 +65,16 @@ def _of_connections(
             product = (network.values[key].detach() * slope).abs().double().cpu().numpy()
             sensitive[key] = sensitive.get(key, 0.0) + product
     found: dict[str, list[Part]] = {}
+    counts: dict[str, int] = {}
     for group, axis, index in parts:
         values = np.moveaxis(sensitive[axis.tensor], axis.dim, 0)
         of_slots = values.reshape(len(values), -1).sum(axis=1)
         found.setdefault(group, []).append(Part(of_slots[index].sum(axis=1)))
-    return {group: together(several, reduce, normalise) for group, several in found.items()}
+        counts[group] = counts.get(group, 0) + values[0].size * index.shape[1]
+    return {
+        group: together(several, reduce, normalise) / (counts[group] if per == "weight" else 1)
+        for group, several in found.items()
+    }
 
 
 def _of_gates(
@@ -98,6 +104,9 @@ SNIP = Criterion(
             "form",
             one_of("connections", "gate", "per-sample"),
             "connections (the paper's), gate, or per-sample: for networks that are trained",
+        ),
+        Option(
+            "per", one_of("unit", "weight"), "unit, or weight: units with many are no dearer for it"
         ),
         LOSS,
         DRAWS,

@@ -127,6 +127,25 @@ net (float[N,2] x) => (float[N,1] y) <float[2,2] w = {2, 1,  -1, 1}, float[2,1] 
     assert values == pytest.approx([7 / 49, 42 / 49])
 
 
+def test_snip_by_weight_makes_groups_of_different_sizes_alike(tmp_path: Path) -> None:
+    """Units of 3 + 5 weights, and of 4 + 1: shares over eight and over five."""
+    text = """
+<ir_version: 8, opset_import: ["" : 17]>
+net (float[N,3] x, float[3,4] w_a, float[4,5] w_b, float[5,1] w_c) => (float[N,1] y) {
+  a = MatMul(x, w_a)
+  b = MatMul(a, w_b)
+  y = MatMul(b, w_c)
+}
+"""
+    rows = np.random.default_rng(0).standard_normal((9, 3)).astype(np.float32)
+    made = context(model_from_text(text, integers=False), tmp_path / "x.npz", x=rows)
+    first, second = snip.snip(made).scores.values()
+    by_weight = snip.snip(made, per="weight").scores.values()
+    total = float(first.sum() / 8 + second.sum() / 5)
+    for found, wanted in zip(by_weight, (first / 8, second / 5), strict=True):
+        assert found == pytest.approx(wanted / total)
+
+
 def test_taylor_by_hand(toy: ScoreContext, monkeypatch: pytest.MonkeyPatch) -> None:
     """2019: mean z^2; 2016: mean |z| = [.5, 4, 2.5] divided by its norm."""
     monkeypatch.setattr(taylor, "choose_losses", lambda *_, **__: ("squared", squared))
