@@ -74,7 +74,8 @@ def compare(
     criteria: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME[:OPTION=VALUE],...", help="Which criteria; all that there are by default."
+            metavar="NAME[:OPTION=VALUE],...",
+            help="Which criteria; all but mint (slow) by default.",
         ),
     ] = None,
     recover: Annotated[

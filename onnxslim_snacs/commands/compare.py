@@ -36,6 +36,9 @@ from onnxslim_snacs.report.trials import Trials, make_trials
 from onnxslim_snacs.scores import CRITERIA, find_criterion
 from onnxslim_snacs.scores.criterion import with_options
 
+#: Takes a hundred times as long as the others, and runs only if it is asked for.
+SLOW = "mint"
+
 
 @checked
 def compare(
@@ -59,7 +62,7 @@ def compare(
         SnacsError: one leaf for each way in which a run can end, see `errors`; what only one of
             the runs cannot do stands in its place in the table.
     """
-    criteria = [_named(text) for text in config.criteria or CRITERIA]
+    criteria = [_named(text) for text in config.criteria or [n for n in CRITERIA if n != SLOW]]
     bench = _open(Path(path), config, Path(out), criteria, overwrite=overwrite, progress=progress)
     for number, (entry, seed) in enumerate(bench.jobs):
         progress("criteria", number, len(bench.jobs))

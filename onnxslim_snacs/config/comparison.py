@@ -22,7 +22,7 @@ class CompareConfig:
             may be one.
         targets: the budgets; of each, budget -> share of the original to keep.
         criteria: names of criteria, with options behind colons (`snacs:conditioning=hash`); none
-            for all that there are.
+            for all that there are but `mint`, which is slow.
         recover: ways to recover accuracy after the cut.
         seeds: how often what draws its scores (`random`) runs.
         repeats: how often every other criterion runs, each time with another seed.

@@ -147,6 +147,19 @@ def test_what_one_criterion_cannot_do_is_told_in_its_place(
     assert "l1" in done.advice
 
 
+def test_all_but_the_slow_one_take_part_by_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(
+        "onnxslim_snacs.commands.compare.run_criterion",
+        lambda bench, entry, seed: seen.append(entry.name),
+    )
+    with pytest.raises(FileSystemError):  # nothing has run, so there is nothing to read
+        compare(MODEL, config(criteria=(), seeds=1), out=tmp_path / "r")
+    assert set(seen) == set(CRITERIA) - {"mint"}
+
+
 def test_no_result_at_all_is_an_error_with_its_reason(tmp_path: Path) -> None:
     asked = config(criteria=("l1",), recover=("none",), targets=({"macs": 0.0001},))
     with pytest.raises(NothingToPrune, match=r"no run gave a result.*cannot be met"):
