@@ -12,12 +12,10 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from onnxslim_snacs.activations.sources import BATCH, Batch, CalibrationSource
-from onnxslim_snacs.errors import InputRefused, RuntimeRefused
+from onnxslim_snacs.errors import InputRefused, LimitExceeded, RuntimeRefused
+from onnxslim_snacs.model.bounds import memory_bound, working_memory
 from onnxslim_snacs.model.facts import ModelFacts
 from onnxslim_snacs.model.session import SessionConfig, create_session, import_onnxruntime
-
-#: Bytes that the activations of one run may take.
-MEMORY = 1 << 30
 
 
 def run_batches(
@@ -110,7 +108,7 @@ def execute(
     """
     with refusing("the model fails on the samples"):
         if session.get_providers()[0] == "CUDAExecutionProvider":
-            outputs = _execute_on_cuda(session, names, inputs)
+            outputs = execute_bound(session, names, inputs, "cuda")
         else:
             outputs = session.run(list(names), dict(inputs))
     return [_as_array(output) for output in outputs]
@@ -125,13 +123,21 @@ def _as_array(output: Any) -> NDArray[Any]:
     return np.array(output, dtype=object)
 
 
-def _execute_on_cuda(
-    session: Any, names: Sequence[str], inputs: Mapping[str, NDArray[Any]]
+def execute_bound(
+    session: Any, names: Sequence[str], inputs: Mapping[str, NDArray[Any]], device: str
 ) -> list[NDArray[Any]]:
+    """Run a session once, with its inputs on a device and its outputs bound to memory.
+
+    Args:
+        session: the session.
+        names: outputs that are asked for.
+        inputs: values by name.
+        device: "cuda" or "cpu".
+    """
     ort = import_onnxruntime()
     binding = session.io_binding()
     for name, value in inputs.items():
-        binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(value, "cuda", 0))
+        binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(value, device, 0))
     for name in names:
         binding.bind_output(name, "cpu")
     session.run_with_iobinding(binding)
@@ -140,7 +146,7 @@ def _execute_on_cuda(
 
 
 def batch_size(
-    facts: ModelFacts, source: CalibrationSource, kept: Sequence[str], memory: int = MEMORY
+    facts: ModelFacts, source: CalibrationSource, kept: Sequence[str], memory: int | None = None
 ) -> int:
     """Samples in a run such that its activations fit into memory.
 
@@ -148,7 +154,10 @@ def batch_size(
         facts: shapes of the model's tensors, for the inputs with which they were found.
         source: the samples, which may be larger than those inputs.
         kept: activations that may all stay in memory until the run ends.
-        memory: bytes that may be used.
+        memory: bytes that may be used; None for what `bounds.working_memory` says.
+
+    Raises:
+        LimitExceeded: not even a single sample fits within `--max-memory`.
     """
     if source.fixed_batch is not None or not facts.ran:
         return source.fixed_batch or BATCH
@@ -157,4 +166,11 @@ def batch_size(
     sample = next(source.part(0, 1).batches(1))
     share = sum(value.size for value in sample.inputs.values()) / probed
     elements = sum(sizes.get(name, 0) for name in kept) + 4 * max(sizes.values())
-    return int(min(BATCH, max(1, memory // max(1.0, 4 * share * elements))))
+    each, bound = max(1.0, 4 * share * elements), memory_bound()
+    if bound is not None and each > bound:
+        raise LimitExceeded(
+            f"the activations of one sample take about {each / 2**20:.0f} MiB, and the run "
+            f"may take {bound / 2**20:.0f} MiB (see --max-memory)"
+        )
+    memory = working_memory() if memory is None else memory
+    return int(min(BATCH, max(1, memory // each)))

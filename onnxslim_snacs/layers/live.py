@@ -10,8 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: Bytes of activations that are kept in memory; what goes beyond is mapped from files.
-MEMORY = 3 << 29
+from onnxslim_snacs.model.bounds import working_memory
+
+
+def _budget() -> int:
+    """Bytes of activations that are kept in memory; what goes beyond is mapped from files."""
+    return 3 * working_memory() // 2
 
 
 @dataclass(slots=True)
@@ -23,7 +27,7 @@ class LiveTensors:
         used: bytes that are in memory now.
     """
 
-    budget: int = MEMORY
+    budget: int = field(default_factory=_budget)
     used: int = 0
     _values: dict[str, list[NDArray[Any]]] = field(default_factory=dict)
 

@@ -30,6 +30,8 @@ class Limits:
 
 
 DEFAULT_LIMITS = Limits()
+#: Bytes of activations that a stage holds at a time, where there is room for them.
+WORKING = 1 << 30
 
 #: Where control groups of version 2 and 1 say what they may take, and what they have taken.
 _GROUPS = (
@@ -53,3 +55,25 @@ def available_memory() -> int:
         with suppress(OSError, ValueError):  # "max" is no number: no bound
             free.append(int(Path(most).read_text()) - int(Path(taken).read_text()))
     return max(0, min(free))
+
+
+def memory_bound() -> int | None:
+    """Bytes beyond which the process is given no memory (`--max-memory`); None for no bound."""
+    try:
+        import resource
+    except ImportError:  # not everywhere
+        return None
+    bound, _ = resource.getrlimit(resource.RLIMIT_DATA)
+    return None if bound == resource.RLIM_INFINITY else int(bound)
+
+
+def working_memory(most: int = WORKING) -> int:
+    """Bytes that a stage may fill with activations: a quarter of the bound, and never more.
+
+    A power of two, so that nearly the same bounds make the same batches.
+
+    Args:
+        most: what it may take where nothing is bound.
+    """
+    bound = memory_bound()
+    return most if bound is None else min(most, 1 << max(0, (bound // 4).bit_length() - 1))

@@ -13,6 +13,7 @@ from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.layers.moments import Rows
 from onnxslim_snacs.layers.rows import layer_rows, target_rows
 from onnxslim_snacs.layers.walk import Walk
+from onnxslim_snacs.model.bounds import working_memory
 from onnxslim_snacs.recovery.bilinear import mixing
 from onnxslim_snacs.recovery.effort import Effort
 from onnxslim_snacs.recovery.kernel import FEATURES
@@ -69,7 +70,8 @@ def rows_of_batch(rows: int, numbers: int, batches: int) -> int:
         numbers: that a row holds over all groups.
         batches: how many there are.
     """
-    return max(1, -(-min(rows, NUMBERS // numbers) // batches))
+    room = min(NUMBERS, working_memory() // 8)
+    return max(1, -(-min(rows, room // numbers) // batches))
 
 
 def joined(

@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
+from onnxslim_snacs.activations import run as runs_of
 from onnxslim_snacs.activations.instrument import instrument
 from onnxslim_snacs.activations.requests import (
     GramRequest,
@@ -25,11 +26,12 @@ from onnxslim_snacs.activations.requests import (
     pooled_request,
 )
 from onnxslim_snacs.activations.reservoir import Reservoir
-from onnxslim_snacs.activations.run import batch_size, run_batches
+from onnxslim_snacs.activations.run import batch_size, execute, open_session, run_batches
 from onnxslim_snacs.activations.sources import CalibrationSource, open_source
 from onnxslim_snacs.activations.statistics import collect, merge
 from onnxslim_snacs.config import DataConfig
-from onnxslim_snacs.errors import InputRefused, InternalError
+from onnxslim_snacs.errors import InputRefused, InternalError, LimitExceeded
+from onnxslim_snacs.model import bounds
 from onnxslim_snacs.model.facts import ModelFacts, read_facts
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.session import SessionConfig, create_session, import_onnxruntime
@@ -299,6 +301,29 @@ def test_batch_size_is_bounded_by_memory(tmp_path: Path) -> None:
     needed = 4 * (2 * 8 * 36 + 4 * 8 * 36)  # bytes of a sample: h and r kept, four of the largest
     assert batch_size(facts, source, ["h", "r"], memory=5 * needed) == 5
     assert batch_size(facts, source, ["h", "r"], memory=1) == 1
+
+
+def test_what_the_process_is_bound_to_bounds_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts, source = source_of(net(), tmp_path)
+    needed = 4 * (2 * 8 * 36 + 4 * 8 * 36)
+    monkeypatch.setattr(bounds, "memory_bound", lambda: 4 * 4 * needed)
+    assert bounds.working_memory() == 1 << (4 * needed).bit_length() - 1
+    assert batch_size(facts, source, ["h", "r"]) == bounds.working_memory() // needed
+    monkeypatch.setattr(runs_of, "memory_bound", lambda: needed - 1)
+    with pytest.raises(LimitExceeded, match="activations of one sample"):
+        batch_size(facts, source, ["h", "r"])
+
+
+def test_bound_buffers_give_what_a_plain_run_gives(tmp_path: Path) -> None:
+    _, source = source_of(net(), tmp_path)
+    session = open_session(net(), CPU)
+    names = [output.name for output in session.get_outputs()]
+    (batch,) = source.part(0, 5).batches(5)
+    plain = execute(session, names, batch.inputs)
+    bound = runs_of.execute_bound(session, names, batch.inputs, "cpu")
+    assert [a.tobytes() for a in bound] == [a.tobytes() for a in plain]
 
 
 def test_failure_on_samples_is_told(tmp_path: Path) -> None:
