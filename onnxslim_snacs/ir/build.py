@@ -139,6 +139,8 @@ def _number(
     }
 
     def tracked(axis: Axis) -> bool:
+        if axis in table:
+            return True
         extent = virtual.get(axis) or extent_of(axis)
         if not extent:
             return False

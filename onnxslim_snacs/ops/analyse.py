@@ -338,8 +338,9 @@ def node_facts(nodes: Iterable[OpNode], chains: Iterable[Chain] = ()) -> Iterato
             facts: Iterable[Fact] = propagate(last[number])
         else:
             facts = () if number in inside else _facts_of(node)
+        name, op = foreign(node.name), foreign(node.op)
         for fact in facts:
-            yield Stated(number, foreign(node.name), foreign(node.op), fact)
+            yield Stated(number, name, op, fact)
 
 
 def _facts_of(node: OpNode) -> Iterable[Fact]:
