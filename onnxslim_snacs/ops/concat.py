@@ -19,6 +19,11 @@ def propagate_concat(node: OpNode) -> Iterable[Fact]:
     yield from _side_by_side(node, node.outputs[0], [name for name in node.inputs if name])
 
 
+def propagate_quantised_concat(node: OpNode) -> Iterable[Fact]:
+    """QLinearConcat: behind the scale and the zero point of the output, three inputs a part."""
+    yield from _side_by_side(node, node.outputs[0], list(node.inputs[2::3]))
+
+
 def propagate_split(node: OpNode) -> Iterable[Fact]:
     """The input's axis is made of the outputs' axes one after the other."""
     yield from pin_operand(node, 1)
@@ -73,6 +78,7 @@ def propagate_split_to_sequence(node: OpNode) -> Iterable[Fact]:
 
 RULES: Family = {
     "Concat": OpRule(propagate_concat),
+    "com.microsoft::QLinearConcat": OpRule(propagate_quantised_concat),
     "Split": OpRule(propagate_split, shrink_split),
     "SplitToSequence": OpRule(propagate_split_to_sequence),
 }

@@ -39,6 +39,7 @@ _FIXED = {
     "com.microsoft::QGemm": (1, 2, 4, 5, 7, 8),
     "com.microsoft::QLinearAdd": (1, 2, 4, 5, 6, 7),
     "com.microsoft::QLinearMul": (1, 2, 4, 5, 6, 7),
+    "com.microsoft::QLinearConcat": (0, 1, *(k for k in range(3, 99) if k % 3 != 2)),
     "com.microsoft::QLinearSigmoid": (1, 2, 3, 4),
     "com.microsoft::QLinearLeakyRelu": (1, 2, 3, 4),
     "com.microsoft::QuantizeLinear": (1, 2),

@@ -192,6 +192,12 @@ def qlinear_mul(call: Call) -> Tensor:
     return _requantized(call, _dequantized(call, 0) * _dequantized(call, 3), 6)
 
 
+def qlinear_concat(call: Call) -> Tensor:
+    """QLinearConcat: scale and zero point of the result, then each part with its own."""
+    parts = [_dequantized(call, k) for k in range(2, len(call.inputs), 3)]
+    return _requantized(call, torch.cat(parts, dim=call.attr("axis", 1)), 0)
+
+
 def qlinear_sigmoid(call: Call) -> Tensor:
     """QLinearSigmoid."""
     return _requantized(call, torch.sigmoid(_dequantized(call, 0)), 3)
@@ -244,6 +250,7 @@ OPERATORS: Family = {
     "com.microsoft::DynamicQuantizeMatMul": dynamic_matmul,
     "com.microsoft::QLinearAdd": qlinear_add,
     "com.microsoft::QLinearMul": qlinear_mul,
+    "com.microsoft::QLinearConcat": qlinear_concat,
     "com.microsoft::QLinearSigmoid": qlinear_sigmoid,
     "com.microsoft::QLinearLeakyRelu": qlinear_leaky_relu,
     "com.microsoft::QuantizeLinear": quantize_linear,
