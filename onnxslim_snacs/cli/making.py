@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -49,6 +49,7 @@ from onnxslim_snacs.cli.signals import (
     told_of_writing,
 )
 from onnxslim_snacs.cli.terminal import (
+    finish,
     screen,
     write_stdout,
 )
@@ -56,6 +57,9 @@ from onnxslim_snacs.config import RECOVER, ReleasedConfig
 from onnxslim_snacs.config.checks import MOST_THREADS
 from onnxslim_snacs.errors import UsageError, foreign
 from onnxslim_snacs.progress import silent
+
+if TYPE_CHECKING:
+    from onnxslim_snacs.commands.turned import Turned
 
 
 def released(
@@ -179,7 +183,15 @@ def rotate(
     from onnxslim_snacs.report import to_json
 
     place = out or model.with_name(f"{model.stem}.rotated.onnx")
-    turned = rotate_file(
+
+    def told(turned: Turned) -> None:
+        if json:
+            write_stdout(to_json({"output": str(place), **width_notes(turned)}))
+        else:
+            _print_turned(turned)
+        finish()
+
+    rotate_file(
         model,
         data_config(
             data,
@@ -201,10 +213,11 @@ def rotate(
         threads=threads,
         seed=seed,
         progress=told_of_writing(silent),
+        told=told,
     )
-    if json:
-        write_stdout(to_json({"output": str(place), **width_notes(turned)}))
-        return
+
+
+def _print_turned(turned: Turned) -> None:
     for stream in turned.streams:
         screen().print(
             f"a stream of {stream.width} channels behind {stream.norms} normalisations: "

@@ -41,6 +41,7 @@ from onnxslim_snacs.cli.signals import (
     told_of_writing,
 )
 from onnxslim_snacs.cli.terminal import (
+    finish,
     screen,
     write_stdout,
 )
@@ -139,13 +140,22 @@ def finetune(
     )
     from onnxslim_snacs.commands.finetune import finetune as train
     from onnxslim_snacs.report import to_json
-    from onnxslim_snacs.report.training import print_training
+    from onnxslim_snacs.report.training import TrainingReport, print_training
 
     written = out or model.with_name(f"{model.stem}.tuned.onnx")
     note = written.with_name(f"{written.name}.checkpoint")
     keeps(f"{foreign(note)} holds where training stood, if it had come that far (--resume)")
+
+    def told(done: TrainingReport) -> None:
+        bars.stop()
+        if json:
+            write_stdout(to_json(done))
+        else:
+            print_training(done, screen())
+        finish()
+
     with progress_bars(progress, quiet=quiet, verbose=verbose) as bars:
-        _, done = train(
+        train(
             model,
             teacher,
             config,
@@ -157,8 +167,5 @@ def finetune(
             overwrite=force,
             stop=heed_interrupts(),
             progress=told_of_writing(bars.progress),
+            told=told,
         )
-    if json:
-        write_stdout(to_json(done))
-    else:
-        print_training(done, screen())

@@ -36,6 +36,10 @@ def never() -> bool:
     return False
 
 
+def nothing_told(report: TrainingReport) -> None:
+    """A report that nobody waits for."""
+
+
 @checked
 def finetune(
     path: Path | str,
@@ -50,6 +54,7 @@ def finetune(
     overwrite: bool = False,
     stop: Callable[[], bool] = never,
     progress: Progress = silent,
+    told: Callable[[TrainingReport], None] = nothing_told,
 ) -> tuple[ModelProto, TrainingReport]:
     """Train a model to answer as another one does, and never give back a worse one.
 
@@ -65,6 +70,7 @@ def finetune(
         overwrite: whether existing files may be replaced.
         stop: asked after each step whether to come to an end.
         progress: told (stage, done, total); the last stage is "write".
+        told: told the report before its files are written; if it raises, none is.
 
     Raises:
         SnacsError: one leaf for each way in which a run can end, see `errors`.
@@ -118,6 +124,7 @@ def finetune(
         versions=versions(),
         removed=removed,
     )
+    told(report)
     progress("write", 0, 1)
     _write(model, places, report, student.base_dir, read, overwrite=overwrite)
     if note is not None and not trained.stopped:

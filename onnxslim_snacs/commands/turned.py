@@ -6,7 +6,7 @@ all channels, is then a group like any other, its channels ordered by what they 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -210,6 +210,10 @@ def _difference(before: Analysis, after: Analysis) -> float:
     return worst
 
 
+def nothing_shown(turned: Turned) -> None:
+    """A result that nobody waits for."""
+
+
 def rotate_file(
     path: Path | str,
     data: DataConfig,
@@ -220,6 +224,7 @@ def rotate_file(
     threads: int = 1,
     seed: int = 0,
     progress: Progress = silent,
+    told: Callable[[Turned], None] = nothing_shown,
 ) -> Turned:
     """Write a model of the same function whose width can be cut.
 
@@ -232,6 +237,7 @@ def rotate_file(
         threads: threads of ONNX Runtime.
         seed: for what is drawn.
         progress: told (stage, done, total); the last stage is "write".
+        told: told the result before its file is written; if it raises, none is.
 
     Raises:
         SnacsError: one leaf for each way in which a run can end, see `errors`.
@@ -242,6 +248,7 @@ def rotate_file(
     if source.is_random:
         raise NothingToPrune(f"{foreign(path)}: principal components need real samples, --data")
     turned = turn(graph, source, SessionConfig(resolve_provider(provider), threads), data)
+    told(turned)
     progress("write", 0, 1)
     save_model(
         turned.graph.proto,

@@ -11,8 +11,10 @@ import onnx
 import pytest
 
 from onnxslim_snacs.commands.compress import compress
-from onnxslim_snacs.config import CompressConfig, DataConfig
+from onnxslim_snacs.commands.finetune import finetune
+from onnxslim_snacs.config import CompressConfig, DataConfig, FinetuneConfig
 from onnxslim_snacs.report.make import TRAINED
+from onnxslim_snacs.report.training import TrainingReport
 from tests.cli.conftest import Cli
 from tests.cli.test_options_arrive import NET, RESIDUAL
 from tests.harness import model_from_text
@@ -97,3 +99,16 @@ def test_recovery_by_distillation_is_replayed_and_proved(
     assert again.read_bytes() == slim.read_bytes()
     verified = cli("verify", residual, slim, "--plan", plan, "--json").json()
     assert (verified["made"], verified["passed"]) == ("re-fitted", True)
+
+
+def test_a_trained_model_is_told_before_it_is_written(net: Path) -> None:
+    out = net.with_name("tuned.onnx")
+    there = []
+    data = DataConfig(path=str(net.with_name("x.npz")))
+
+    def told(report: TrainingReport) -> None:
+        there.append((report.steps, out.exists()))
+
+    finetune(net, net, FinetuneConfig(data=data, steps=3), out=out, told=told)
+    assert there == [(3, False)]
+    assert out.exists()
