@@ -24,6 +24,7 @@ from onnxslim_snacs.progress import Clock, silent
 from onnxslim_snacs.scores.unit_weights import unit_weights
 from onnxslim_snacs.torch_graph.network import Network, open_network
 from onnxslim_snacs.training.fading import PENALTY, PERIOD, half_space, open_fading
+from tests.conftest import SHARED
 from tests.harness import model_from_text, read
 from tests.training.test_finetune import CONFIG, TEACHER
 
@@ -205,6 +206,22 @@ def test_resumed_training_ends_as_if_it_had_not_been_stopped(tmp_path: Path) -> 
     assert note.exists()
     resumed, _ = finetune(TEACHER, TEACHER, config, checkpoint=note, resume=True)
     assert resumed == whole
+
+
+@pytest.mark.shared
+def test_units_of_residual_streams_go_without_a_trace(tmp_path: Path) -> None:
+    """ResNet-20 with its normalisations as they were trained: a few steps, and half is zero."""
+    path = SHARED / "models" / "cifar10_akamaster_resnet20_ts17_bn.onnx"
+    rows = np.random.default_rng(0).standard_normal((24, 3, 32, 32)).astype(np.float32)
+    np.savez(tmp_path / "x.npz", input=rows)
+    data = DataConfig(str(tmp_path / "x.npz"))
+    config = replace(CONFIG, data=data, steps=3, batch=6, sparse=0.5)
+    _, report = finetune(path, path, config)
+    removed = report.removed
+    assert removed is not None
+    assert removed.macs <= 0.5
+    assert removed.left_out == ()
+    assert removed.difference <= 1e-5
 
 
 def test_what_cannot_be_had_is_refused(tmp_path: Path) -> None:
