@@ -57,3 +57,11 @@ def test_the_example_runs(
     assert 0.48 < float(lines[0]) <= 0.5
     assert len(lines) == 7
     assert (tmp_path / "model.slim.onnx").exists()
+
+
+def test_the_readme_is_short() -> None:
+    """Rows on commands and options go into docs/reference.md, once each."""
+    assert len(README.splitlines()) <= 130
+    assert "| command | what it does |" not in README
+    rows = re.findall(r"^\| (`[^|]+)\|", REFERENCE, re.MULTILINE)
+    assert len(rows) == len(set(rows))
