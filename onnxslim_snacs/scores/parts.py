@@ -112,5 +112,6 @@ NORMALISE = Option(
 NORMALISE_READERS = Option(
     "normalise",
     one_of(*_NORMALISATIONS),
-    "the same, or output: how much the output of the layer varies that reads the unit",
+    "what each reader's values are divided by first: none, mean, sum, max, l2, output (how much "
+    "what the reader makes varies); standard, lamp",
 )
