@@ -80,9 +80,6 @@ def _slots_of(ir: DependencyGraph, item: Stated) -> IntArray:
 
 def _shortest(ir: DependencyGraph, start: int, goals: IntArray) -> tuple[list[int], list[int]]:
     """Slots from `start` to the nearest goal, and the statement behind each step."""
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import breadth_first_order
-
     a, b, source = [ir.ties.a], [ir.ties.b], [ir.ties.source]
     known = [
         (number, item.fact)
@@ -98,8 +95,7 @@ def _shortest(ir: DependencyGraph, start: int, goals: IntArray) -> tuple[list[in
             source.append(np.full(len(fine), number, dtype=np.int64))
     left, right, by = joined(a), joined(b), joined(source)
     size = ir.table.size
-    graph = coo_matrix((np.ones(len(left), dtype=np.int8), (left, right)), shape=(size, size))
-    order, before = breadth_first_order(graph.tocsr(), start, directed=False)
+    order, before = _breadth_first(left, right, size, start)
     reached = order[np.isin(order, goals)]
     if not len(reached):
         return [start], []
@@ -108,6 +104,33 @@ def _shortest(ir: DependencyGraph, start: int, goals: IntArray) -> tuple[list[in
         path.append(int(before[path[-1]]))
     path.reverse()
     return path, [_tie_between(left, right, by, x, y) for x, y in pairwise(path)]
+
+
+def _breadth_first(
+    left: IntArray, right: IntArray, size: int, start: int
+) -> tuple[IntArray, IntArray]:
+    """What is reached from a slot, the nearest first, and from where each was reached.
+
+    scipy has the same, but importing it takes longer than most analyses.
+    """
+    heads, tails = np.concatenate([left, right]), np.concatenate([right, left])
+    by = np.argsort(heads, kind="stable")
+    heads, tails = heads[by], tails[by]
+    first = np.searchsorted(heads, np.arange(size + 1))
+    before = np.full(size, -1, dtype=np.int64)
+    before[start] = start
+    levels = [np.array([start], dtype=np.int64)]
+    while len(levels[-1]):
+        near = levels[-1]
+        counts = first[near + 1] - first[near]
+        places = np.repeat(first[near] - np.cumsum(counts) + counts, counts)
+        to, came = tails[places + np.arange(len(places))], np.repeat(near, counts)
+        fresh = before[to] < 0
+        to, came = to[fresh], came[fresh]
+        found = np.sort(np.unique(to, return_index=True)[1])
+        before[to[found]] = came[found]
+        levels.append(to[found])
+    return np.concatenate(levels), before
 
 
 def _tie_between(left: IntArray, right: IntArray, by: IntArray, x: int, y: int) -> int:
