@@ -21,7 +21,7 @@ from onnxslim_snacs.activations.sources import CalibrationSource
 from onnxslim_snacs.blocks.energies import class_energy, distance_correlation, distances, shrunk
 from onnxslim_snacs.blocks.left import without_blocks
 from onnxslim_snacs.config import CompressConfig
-from onnxslim_snacs.errors import InputRefused
+from onnxslim_snacs.errors import InputRefused, foreign
 from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.judge.judge import Judge, open_judge
 from onnxslim_snacs.layers.branches import Branch
@@ -32,6 +32,8 @@ from onnxslim_snacs.recovery.recover import Cut, recover
 
 #: Samples between which distances are taken, and by which errors are judged.
 DISTANCES, JUDGED = 512, 128
+#: Samples between which a distance correlation is defined.
+LEAST = 4
 #: Numbers of a sample of which distances are taken, and bytes that they may take at once.
 NUMBERS, MEMORY = 1 << 14, 1 << 28
 
@@ -68,9 +70,15 @@ def energies(
         which: "energy" (PED), or "correlation" (with the model's answers).
 
     Raises:
-        InputRefused: PED needs classes, and the model ranks none.
+        InputRefused: PED needs classes, and the model ranks none; there are too few samples; or
+            what they give cannot be laid side by side.
     """
     few = source.part(0, min(DISTANCES, source.samples))
+    if few.samples < LEAST:
+        raise InputRefused(
+            f"--block-order {which} compares samples, at least {LEAST}: {few.samples} are left "
+            "beside those to judge by"
+        )
     each = 4 * few.samples * NUMBERS
     room = max(1, MEMORY // each)
     answers, found = _features(work, list(work.analysis.graph.outputs)[:1], few)[0][0], {}
@@ -110,6 +118,11 @@ def _features(
             rows = rows if rows.ndim > 1 else rows.reshape(-1, 1)
             sizes[k] = int(rows[0].size)
             parts[k].append(shrunk(rows, NUMBERS).astype(np.float32))
+    for name, rows in zip(tensors, parts, strict=True):
+        if len({part.shape[1:] for part in rows}) > 1:
+            raise InputRefused(
+                f"{foreign(name)} has another size in each run: --block-order error does without"
+            )
     return [(np.concatenate(rows), size) for rows, size in zip(parts, sizes, strict=True)]
 
 

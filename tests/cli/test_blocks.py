@@ -111,3 +111,10 @@ def test_a_model_without_blocks_loses_channels_alone(cli: Cli, net: Path) -> Non
     report = cli(*line(net, "--blocks", "--ratio", 0.25)).json()
     assert report["dropped"]["found"] == 0
     assert any(warning.startswith("--blocks: no part") for warning in report["warnings"])
+
+
+@pytest.mark.parametrize("order", ["energy", "correlation"])
+def test_too_few_samples_for_distances(cli: Cli, net: Path, order: str) -> None:
+    more = ("--blocks", "--drop", 1, "--ratio", 0, "--samples", 3, "--criterion", "l1")
+    result = cli(*line(net, *more, "--block-order", order), code=3)
+    assert "compares samples, at least 4" in result.err
