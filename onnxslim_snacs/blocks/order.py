@@ -118,8 +118,8 @@ def _features(
             rows = rows if rows.ndim > 1 else rows.reshape(-1, 1)
             sizes[k] = int(rows[0].size)
             parts[k].append(shrunk(rows, NUMBERS).astype(np.float32))
-    for name, rows in zip(tensors, parts, strict=True):
-        if len({part.shape[1:] for part in rows}) > 1:
+    for name, several in zip(tensors, parts, strict=True):
+        if len({part.shape[1:] for part in several}) > 1:
             raise InputRefused(
                 f"{foreign(name)} has another size in each run: --block-order error does without"
             )
