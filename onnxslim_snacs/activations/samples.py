@@ -10,6 +10,8 @@ from onnxslim_snacs.activations.sources import CalibrationSource
 #: cent at 90 % agreement, and never more than this share of what there is; the automatic decision
 #: has nothing else to go by, and is worth more of them.
 HELD_OUT, SHARE, SHARE_AUTO = 512, 0.25, 0.5
+#: Samples that are left for scoring as long as one is set aside.
+LEAST = 8
 #: Random samples that are set aside where nothing is decided by them: they tell little, and of a
 #: model with so many multiply-accumulates a single one has to do.
 RANDOM, HEAVY = 4, 10**9
@@ -40,7 +42,7 @@ def split(source: CalibrationSource, share: float = SHARE, macs: int = 0) -> Sam
     most = HELD_OUT
     if source.is_random and share < SHARE_AUTO:
         most = 1 if macs > HEAVY else RANDOM
-    aside = min(most, max(1, int(total * share)))
+    aside = max(1, min(most, int(total * share), total - LEAST))
     if total < 2:
         return Samples(source, source)
     return Samples(source.part(0, total - aside), source.part(total - aside, total))

@@ -8,6 +8,7 @@ from pathlib import Path
 from onnxslim_snacs.activations.samples import split
 from onnxslim_snacs.activations.sources import CalibrationSource, files_of, open_source
 from onnxslim_snacs.blocks.left import blocks_of, found_again, without_blocks
+from onnxslim_snacs.commands.naming import names_file
 from onnxslim_snacs.commands.outputs import Outputs, Told, nobody
 from onnxslim_snacs.commands.recovered import recovered
 from onnxslim_snacs.commands.signature import sign
@@ -46,6 +47,7 @@ UNTRAINED = (
 
 
 @checked
+@names_file
 def apply_plan(
     model: AnyModel,
     plan: Plan | Path | str,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from onnxslim_snacs.activations.sources import open_source
+from onnxslim_snacs.commands.naming import names_file
 from onnxslim_snacs.config import DataConfig
 from onnxslim_snacs.errors import InputRefused, RuntimeRefused, foreign
 from onnxslim_snacs.ir.keep import KeepMap
@@ -20,6 +21,7 @@ from onnxslim_snacs.plan.cost import cost_model
 from onnxslim_snacs.report.report import Comparison
 
 
+@names_file
 def side_by_side(
     before: Path,
     after: Path,

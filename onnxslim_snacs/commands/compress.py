@@ -14,6 +14,7 @@ from onnxslim_snacs.blocks.take import Taken, take_blocks
 from onnxslim_snacs.commands.finetune import never
 from onnxslim_snacs.commands.foresee import foresee, is_quick
 from onnxslim_snacs.commands.gate import require_worth
+from onnxslim_snacs.commands.naming import names_file
 from onnxslim_snacs.commands.outputs import Outputs, Told, nobody
 from onnxslim_snacs.commands.recovered import recovered
 from onnxslim_snacs.commands.refusals import (
@@ -71,6 +72,7 @@ NO_BLOCKS = (
 
 
 @checked
+@names_file
 def compress(
     model: AnyModel,
     config: CompressConfig | None = None,

@@ -10,6 +10,7 @@ from onnx import ModelProto
 
 from onnxslim_snacs.activations.samples import split
 from onnxslim_snacs.activations.sources import files_of, open_source
+from onnxslim_snacs.commands.naming import names_file
 from onnxslim_snacs.commands.sparse import choose_going, remove_zeros
 from onnxslim_snacs.config import FinetuneConfig
 from onnxslim_snacs.config.fields import checked
@@ -41,6 +42,7 @@ def nothing_told(report: TrainingReport) -> None:
 
 
 @checked
+@names_file
 def finetune(
     path: Path | str,
     teacher: Path | str,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from onnxslim_snacs.commands.naming import names_file
 from onnxslim_snacs.config.fields import checked
 from onnxslim_snacs.errors import UsageError, foreign
 from onnxslim_snacs.ir.keep import KeepMap
@@ -17,6 +18,7 @@ from onnxslim_snacs.report.report import Inspection
 
 
 @checked
+@names_file
 def inspect(
     model: AnyModel,
     *,

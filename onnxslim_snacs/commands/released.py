@@ -15,6 +15,7 @@ import numpy as np
 from onnxslim_snacs.activations.distinct import require_different
 from onnxslim_snacs.activations.samples import split
 from onnxslim_snacs.activations.sources import files_of, open_source
+from onnxslim_snacs.commands.naming import names_file
 from onnxslim_snacs.commands.outputs import Outputs, Told, nobody
 from onnxslim_snacs.commands.refusals import require_runnable
 from onnxslim_snacs.commands.start import Compressed, Setup, open_work
@@ -36,6 +37,7 @@ from onnxslim_snacs.scores.snacs.connections import Released, score_connections
 
 
 @checked
+@names_file
 def compress_as_released(
     path: Path | str,
     config: ReleasedConfig | None = None,

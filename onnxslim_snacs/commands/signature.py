@@ -48,3 +48,9 @@ def sign(model: ModelProto, plan: Plan, report: Report) -> None:
     del model.metadata_props[:]
     for key, value in (*others, *notes.items()):
         model.metadata_props.add(key=key, value=value)
+
+
+def other_plan(model: ModelProto, plan: Plan) -> bool:
+    """Whether a model says that it was made by another plan than this."""
+    noted = {entry.key: entry.value for entry in model.metadata_props}.get(_PLAN, "")
+    return noted not in ("", plan_digest(plan))

@@ -17,6 +17,7 @@ from onnxslim_snacs.activations.requests import GramRequest
 from onnxslim_snacs.activations.run import execute, open_session
 from onnxslim_snacs.activations.sources import CalibrationSource, files_of, open_source
 from onnxslim_snacs.activations.statistics import collect
+from onnxslim_snacs.commands.naming import names_file
 from onnxslim_snacs.commands.outputs import Outputs
 from onnxslim_snacs.config import DataConfig
 from onnxslim_snacs.errors import InputRefused, NothingToPrune, ProofFailed, foreign
@@ -214,6 +215,7 @@ def nothing_shown(turned: Turned) -> None:
     """A result that nobody waits for."""
 
 
+@names_file
 def rotate_file(
     path: Path | str,
     data: DataConfig,

@@ -10,6 +10,8 @@ from typing import Any
 from onnx import ModelProto
 
 from onnxslim_snacs.blocks.left import found_again, left_without
+from onnxslim_snacs.commands.naming import names_file
+from onnxslim_snacs.commands.signature import other_plan
 from onnxslim_snacs.commands.simplified import simplified_as_planned
 from onnxslim_snacs.commands.turned import Turned, turn_again
 from onnxslim_snacs.config.fields import checked
@@ -29,6 +31,7 @@ from onnxslim_snacs.report.make import CUT, RAW, REFITTED, TRAINED
 
 #: What a file is that other tools have changed behind the cut, and still computes the same.
 REWRITTEN = "rewritten cut"
+_OTHER = "; by its own note another plan has made the file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,7 @@ class Verified:
             the plan's digest, and what they make of the model is not proved.
         planned: whether the file is what the plan leads to; of a plan with recovery, the raw cut is
             not.
+        other_plan: whether the file notes that another plan has made it.
         turned: max|difference| / max|output| that turning the residual streams has made, before the
             cut; None where the plan turns none.
         dropped: the proof of the blocks that went before; None if none did.
@@ -52,6 +56,7 @@ class Verified:
     proof: Proof
     refitted: tuple[str, ...] = ()
     planned: bool = True
+    other_plan: bool = False
     turned: float | None = None
     dropped: DropProof | None = None
 
@@ -62,6 +67,7 @@ class Verified:
 
 
 @checked
+@names_file
 def verify_files(
     before: AnyModel,
     after: AnyModel,
@@ -116,6 +122,7 @@ def verify_files(
     digest = next(iter(digests), "")
     method = plan.refit.method if plan.refit is not None else ""
     known = digests.get(model_digest(other.proto, other.base_dir)) if digests else None
+    foreign_plan = other_plan(other.proto, plan)
     if known is not None:
         proof = prove(analysis, keep, cut, threads=threads)
         free = known == TRAINED or method == "distil"
@@ -123,15 +130,28 @@ def verify_files(
         if proof.passed and found.wrong:
             reason = f"no re-fitted cut: {found.wrong}"
             proof = replace(proof, passed=False, failure=reason)
-        return Verified(known, proof, found.weights, turned=_moved(turned), dropped=dropped)
+        return Verified(
+            *(known, proof, found.weights),
+            turned=_moved(turned),
+            dropped=dropped,
+            other_plan=foreign_plan,
+        )
     same = _nodes(other.proto) == _nodes(cut)
     check = prove if same else compare
     proof = check(analysis, keep, other.proto, threads=threads, pruned_dir=other.base_dir)
     if digest and not proof.passed:
         hint = f"{proof.failure}; nor is it the model that the plan has re-fitted"
         proof = replace(proof, failure=hint)
-    made = CUT if same else REWRITTEN
-    return Verified(made, proof, planned=not digest, turned=_moved(turned), dropped=dropped)
+    if foreign_plan and not proof.passed:
+        proof = replace(proof, failure=proof.failure + _OTHER)
+    return Verified(
+        CUT if same else REWRITTEN,
+        proof,
+        planned=not digest,
+        turned=_moved(turned),
+        dropped=dropped,
+        other_plan=foreign_plan,
+    )
 
 
 def _moved(turned: Turned | None) -> float | None:
@@ -173,14 +193,14 @@ def verified_words(found: Verified) -> str:
         return (
             f"{found.made}: the file is the cut in its nodes, its shapes and all weights but "
             f"{len(found.refitted)}, which are known by the plan's digest alone; the cut itself "
-            f"passed its proof ({proof.oracle}): {numbers}"
+            f"passed its proof ({proof.oracle}): {numbers}{_OTHER * found.other_plan}"
         )
     words = f"proved ({proof.oracle}): {numbers}"
     if found.made == REWRITTEN:
         words += "; its nodes are not those of the cut, so that only what it computes was compared"
     if not found.planned:
         words += f"; {RAW}"
-    return words
+    return words + _OTHER * found.other_plan
 
 
 def verified_json(found: Verified) -> dict[str, Any]:
@@ -190,6 +210,7 @@ def verified_json(found: Verified) -> dict[str, Any]:
         "proved": found.passed and found.made not in (REFITTED, TRAINED),
         "refitted": found.refitted,
         "planned": found.planned,
+        "other_plan": found.other_plan,
         "turned": found.turned,
         "dropped": None if found.dropped is None else asdict(found.dropped),
     }

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import onnx
+from onnx import NodeProto
 
-from onnxslim_snacs.model.graph import ModelGraph, captured
+from onnxslim_snacs.model.graph import ModelGraph, captured, subgraphs
 from onnxslim_snacs.model.tensors import element_count
 
 #: Elements beyond which a value is not worth a run's memory.
@@ -24,20 +24,26 @@ def constant_tensors(
     by_shape = set(graph.initializers).union(more)
     weights = set(graph.initializers).union(stored)
     for node in graph.nodes:
-        if any(
-            a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
-            for a in node.attribute
-        ):
-            continue
         inputs = [name for name in (*node.input, *captured(node)) if name]
-        random = node.op_type.startswith("Random") or node.op_type in ("Bernoulli", "Multinomial")
-        if random or (not inputs and node.op_type != "Constant"):
+        if any(subgraphs(node)):
+            # of control flow, a choice is what it chooses from
+            if node.op_type == "If" and not _draws(node) and by_shape.issuperset(inputs):
+                by_shape.update(node.output)
+            continue
+        if _draws(node) or (not inputs and node.op_type != "Constant"):
             continue
         if node.op_type in ("Shape", "Size") or all(name in by_shape for name in inputs):
             by_shape.update(node.output)
         if all(name in weights for name in inputs):
             weights.update(node.output)
     return frozenset(by_shape), frozenset(weights)
+
+
+def _draws(node: NodeProto) -> bool:
+    """Whether a node, or one in its bodies, gives something else each time."""
+    if node.op_type.startswith("Random") or node.op_type in ("Bernoulli", "Multinomial"):
+        return True
+    return any(_draws(inner) for body in subgraphs(node) for inner in body.node)
 
 
 def heavy_tensors(graph: ModelGraph, weights: frozenset[str]) -> frozenset[str]:

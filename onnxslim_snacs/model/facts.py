@@ -28,7 +28,7 @@ from onnxslim_snacs.model.constants import constant_tensors, heavy_tensors
 from onnxslim_snacs.model.evaluate import evaluate
 from onnxslim_snacs.model.extents import InputExtents, LinearExtent, read_layout
 from onnxslim_snacs.model.graph import ModelGraph, node_constant
-from onnxslim_snacs.model.patience import patience
+from onnxslim_snacs.model.patience import modesty, patience
 from onnxslim_snacs.model.session import (
     SessionConfig,
     create_session,
@@ -405,12 +405,24 @@ def _runs(graph: ModelGraph, begin: Sequence[Start], threads: int) -> bool:
     return False
 
 
+#: Bytes that shape inference may take beside copies of the model.
+_INFERENCE = 1 << 29
+
+
 def _inferred(graph: ModelGraph) -> dict[str, Shape]:
-    """Shapes by ONNX's static inference, for models that cannot be run."""
+    """Shapes by ONNX's static inference, for models that cannot be run.
+
+    Raises:
+        LimitExceeded: it takes numbers of which there are a billion for a shape.
+    """
     try:
-        model = onnx.shape_inference.infer_shapes(graph.proto, data_prop=True)
+        with modesty(_INFERENCE + 4 * graph.proto.ByteSize()):
+            model = onnx.shape_inference.infer_shapes(graph.proto, data_prop=True)
     except MemoryError:
-        raise
+        raise LimitExceeded(
+            "ONNX's shape inference runs out of memory, as it does where a list of numbers that is "
+            "far too long is read as a shape"
+        ) from None
     except Exception:  # inference is best effort: without it the tensors stay unknown
         return {}
     infos: Sequence[ValueInfoProto] = (

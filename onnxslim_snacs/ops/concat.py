@@ -12,6 +12,7 @@ from onnxslim_snacs.ops.node import Edit, Keep, OpNode, SetAttribute, SetInput, 
 from onnxslim_snacs.ops.registry import Family, OpRule
 
 DYNAMIC = "joined with an extent that changes with the input"
+CHOSEN = "split into sizes that are computed or chosen while the model runs"
 
 
 def propagate_concat(node: OpNode) -> Iterable[Fact]:
@@ -27,6 +28,9 @@ def propagate_quantised_concat(node: OpNode) -> Iterable[Fact]:
 def propagate_split(node: OpNode) -> Iterable[Fact]:
     """The input's axis is made of the outputs' axes one after the other."""
     yield from pin_operand(node, 1)
+    if node.has_input(1) and not node.facts.follows_from_shapes(node.inputs[1]):
+        axis = int(node.attr("axis", 0)) % len(known(node.in_shape(0)))
+        yield from (Pin(Axis(name, axis), CHOSEN) for name in (node.inputs[0], *node.outputs))
     yield from _side_by_side(node, node.inputs[0], list(node.outputs))
 
 

@@ -23,11 +23,15 @@ Extents = tuple[int, ...]
 Member = tuple[Axis, Extents]
 
 DYNAMIC = "split or merged with an extent that changes with the input"
+CHOSEN = "into a shape that is computed or chosen while the model runs"
 
 
 def propagate(node: OpNode) -> Iterable[Fact]:
     """Reshape and Flatten: segments of axes with equal products."""
     yield from pin_operand(node, 1)
+    if not _spelled(node):
+        yield from pin_tensors(node, (node.inputs[0], node.outputs[0]), CHOSEN)
+        return
     before, after = members(node.facts, node.inputs[0]), members(node.facts, node.outputs[0])
     if before is None or after is None or not _told(before, after):
         tensors = (node.inputs[0], node.outputs[0])
@@ -38,6 +42,21 @@ def propagate(node: OpNode) -> Iterable[Fact]:
     left, right = _without_ones(before), _without_ones(after)
     for number, (a, b) in enumerate(_segments(left, right)):
         yield from _segment(node, number, a, b)
+
+
+def _spelled(node: OpNode) -> bool:
+    """Whether the new shape follows from shapes and constants, all but one of its entries.
+
+    What a body hands on, or values of samples, may be another shape in the next run.
+    """
+    if len(node.inputs) < 2 or node.facts.follows_from_shapes(node.inputs[1]) or not node.facts.ran:
+        return True
+    graph = node.facts.graph
+    maker = graph.producer.get(node.inputs[1])
+    if maker is None or graph.nodes[maker].op_type != "Concat":
+        return False
+    others = [n for n in graph.nodes[maker].input if not node.facts.follows_from_shapes(n)]
+    return [node.facts.shape(name) for name in others] == [(1,)]
 
 
 def members(facts: ModelFacts, tensor: str) -> list[Member] | None:

@@ -25,7 +25,10 @@ def numbers(source: CalibrationSource) -> list[int]:
 
 @pytest.mark.parametrize(
     ("rows", "share", "aside"),
-    [(40, SHARE, 10), (40, SHARE_AUTO, 20), (2, SHARE, 1), (4000, SHARE_AUTO, HELD_OUT)],
+    [
+        *((40, SHARE, 10), (40, SHARE_AUTO, 20), (2, SHARE, 1), (4000, SHARE_AUTO, HELD_OUT)),
+        *((9, SHARE, 1), (9, SHARE_AUTO, 1), (10, SHARE_AUTO, 2), (16, SHARE_AUTO, 8)),
+    ],
 )
 def test_no_sample_is_scored_and_judged(
     tmp_path: Path, rows: int, share: float, aside: int

@@ -268,7 +268,43 @@ def test_nothing_to_prune(cli: Cli, tmp_path: Path) -> None:
     )
     with untouched(tmp_path):
         ended = cli("compress", plain, *QUICK, code=4)
-    assert "no channel of this model can go: x[0] (graph): graph input" in ended.err
+    said = f"error: {plain}: no channel of this model can go: x[0] (graph): graph input"
+    assert said in ended.err
+
+
+def test_as_few_samples_as_are_asked_for(cli: Cli, model: Path, data: Path, old: Path) -> None:
+    line = ("compress", model, "--data", data, "--target", "macs=0.5", "--force", "--samples")
+    with untouched(model.parent):
+        ended = cli(*line, 8, code=3)
+    assert ended.err.startswith(f"error: {model}: ")
+    assert "give at least 9" in ended.err
+    cli(*line, 9)
+
+
+@pytest.mark.parametrize("command", ["compress", "inspect", "apply", "verify", "bench"])
+def test_what_is_said_of_a_model_names_its_file(cli: Cli, model: Path, command: str) -> None:
+    """Found out late, when the file has been read: extents that disagree with what runs show."""
+    plan = model.with_name("p.json")
+    cli("compress", model, *QUICK, "--plan-out", plan)
+    broken = model.with_name("broken.onnx")
+    proto = onnx.load(model)
+    proto.graph.input[0].type.tensor_type.shape.dim[2].dim_value = 4  # of (N, 1, 8, 8)
+    del proto.graph.value_info[:]
+    first = proto.graph.initializer[0]
+    array = numpy_helper.to_array(first).repeat(3, axis=1)
+    first.CopyFrom(numpy_helper.from_array(array, first.name))
+    proto.graph.input[0].type.tensor_type.shape.dim[1].dim_param = "c"
+    onnx.save(proto, broken)
+    rest: dict[str, tuple[object, ...]] = {
+        "compress": QUICK,
+        "inspect": (),
+        "apply": (plan,),
+        "verify": (model, "--plan", plan),
+        "bench": (model,),
+    }
+    with untouched(model.parent):
+        ended = cli(command, broken, *rest[command], code=3)
+    assert ended.err.splitlines()[-1].startswith(f"error: {broken}: ")
 
 
 @pytest.mark.parametrize("key", ["params", "macs", "bytes"])
@@ -367,3 +403,16 @@ def test_limits(
     monkeypatch.setattr(load, "_MAX_FILE", 10)
     with untouched(tmp_path):
         cli("inspect", model, code=7)
+
+
+def test_a_file_that_another_plan_has_made(cli: Cli, model: Path, data: Path) -> None:
+    """The same cut by another plan: proved, but not what this plan has made."""
+    plan, out = model.with_name("p.json"), model.with_name("net.slim.onnx")
+    line = ("compress", model, "--data", data, *QUICK, "--recover", "none", "--plan-out", plan)
+    cli(*line)
+    said = cli("verify", model, out, "--plan", plan)
+    assert "another plan" not in said.out + said.err
+    edited = json.loads(plan.read_text())
+    edited["steps"][0]["groups"][0]["kept"] = edited["steps"][0]["groups"][0]["kept"][:-1]
+    plan.write_text(json.dumps(edited))
+    assert "another plan has made the file" in cli("verify", model, out, "--plan", plan, code=5).err

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -129,3 +131,17 @@ def test_a_name_of_a_file_is_escaped(cli: Cli, tmp_path: Path) -> None:
     said = cli("inspect", tmp_path / ("\x1b[31m\u202e" + "net.onnx"), code=6)
     assert not UNSEEN.search(said.err)
     assert "\\x1b[31m\\u202enet.onnx" in said.err
+
+
+def test_no_socket_is_opened(
+    cli: Cli, model: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    sys.addaudithook(lambda event, _: opened.append(event) if event.startswith("socket.") else None)
+    plan = model.with_name("p.json")
+    cli("compress", model, "--data", data, *CUT, "--plan-out", plan)
+    cli("verify", model, model.with_name("net.slim.onnx"), "--plan", plan)
+    assert opened == []
+    with pytest.raises(OSError, match=r".*"):
+        socket.create_connection(("127.0.0.1", 9), timeout=0.01)
+    assert opened  # else nothing was listened for

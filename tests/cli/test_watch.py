@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +107,36 @@ def test_time_is_limited(endless: Path) -> None:
         _, said = process.communicate(timeout=30)
     assert process.returncode == 7
     assert said == "error: --max-time is over; nothing was written\n"
+
+
+#: Where nothing runs, so that all is left to onnx: a list of 1.6e9 numbers is read as a shape.
+LISTED = """
+<ir_version: 8, opset_import: ["" : 17, "zz" : 1]>
+net (float[1,3,8,8] x) => (float[a,b,c,d] y) <int64[1] k = {40000}> {
+  k2 = Mul(k, k)
+  z = ConstantOfShape<value = int64[1] {0}>(k2)
+  u = Slice(x, z, z, z)
+  y = zz.Frob(u)
+}
+"""
+
+
+@LINUX
+def test_a_shape_that_is_a_list_of_a_billion_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "listed.onnx"
+    onnx.save(onnx.parser.parse_model(LISTED), path)
+    process = command("inspect", path)
+    child = worker(process)
+    peak = 0
+    while process.poll() is None:
+        with suppress(OSError):
+            found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{child}/status").read_text())
+            peak = max(peak, int(found[1]) if found else 0)
+        time.sleep(0.005)
+    _, said = process.communicate()
+    assert process.returncode == 7, said
+    assert "shape inference runs out of memory" in said
+    assert 1024 * peak < 1 << 30
 
 
 #: A function of the user's, and what comes of what it does.

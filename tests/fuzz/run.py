@@ -1,8 +1,11 @@
 """Run the command on broken files, each in a process of its own, and tell of what is not right.
 
     python -m tests.fuzz.run KIND --seed 0 --count 1000 [--keep FOLDER] [--models MODEL ...]
+                             [--log FILE]
 
 KIND is `models`, `data` or `plans`.  A line of JSON for each finding; the last one counts the ends.
+With a log every file leaves a line there, and what stands there is not done again: a run that was
+ended goes on, and runs of other seeds beside it have logs of their own.
 A finding is an internal error, a proof that asks to be reported, a run that takes too long, a
 traceback, a file that is left behind, or an output that ONNX's checker or ONNX Runtime rejects.
 """
@@ -20,6 +23,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
@@ -32,7 +36,8 @@ from tests.fuzz.mutators import mutated_bytes, mutated_json, mutated_model
 from tests.harness import FIXTURES, read_fixtures
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
-SECONDS, MEMORY = 30, 4 << 30
+#: Of work, and of waiting, which is no fault of the file on a machine that is busy.
+SECONDS, WAITING, MEMORY = 30, 300, 4 << 30
 CUT = ("--criterion", "l1", "--ratio", "0.5", "--recover", "none")
 #: Ends that are right for a file that is wrong: done, refused, nothing to cut, too much.
 FINE = {0, 3, 4, 7}
@@ -148,7 +153,8 @@ def _work(
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
-    signal.alarm(SECONDS)
+    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+    signal.alarm(WAITING)
     try:
         wrong = attempt(kind, model, broken, rng, folder)
         print(wrong, flush=True)
@@ -159,6 +165,29 @@ def _work(
         os._exit(end)
 
 
+def seeds_of(given: argparse.Namespace) -> set[int]:
+    """The seeds of a run."""
+    return set(range(given.seed, given.seed + given.count))
+
+
+def _logged(log: Path | None) -> dict[int, str]:
+    """Seed -> end of what was done before; a line that was cut off does not count."""
+    done = {}
+    for line in log.read_text().splitlines() if log is not None and log.exists() else ():
+        with suppress(ValueError):
+            entry = json.loads(line)
+            done[int(entry["seed"])] = str(entry["end"])
+    return done
+
+
+def _note(log: Path | None, found: dict[str, str], seconds: float) -> None:
+    if log is None:
+        return
+    with log.open("a") as file:
+        line = {name: found[name] for name in ("seed", "end", "file")}
+        file.write(json.dumps({**line, "seconds": round(seconds, 2)}) + "\n")
+
+
 def main(arguments: Sequence[str]) -> int:
     """Break files, count the ends, print the findings."""
     parser = argparse.ArgumentParser()
@@ -167,6 +196,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--models", nargs="*", type=Path, default=[])
+    parser.add_argument("--log", type=Path)
     given = parser.parse_args(arguments)
     import_onnxruntime()
     for name in ("commands.apply", "commands.compress", "commands.inspect", "report.console"):
@@ -177,9 +207,13 @@ def main(arguments: Sequence[str]) -> int:
         folder = Path(name)
         os.environ["SNACS_ONNX_DEBUG"] = ""
         pairs = seeds(given.kind, given.models, folder)
-        for seed in range(given.seed, given.seed + given.count):
+        known = _logged(given.log)
+        ends.update(known[seed] for seed in known.keys() & seeds_of(given))
+        for seed in sorted(seeds_of(given) - known.keys()):
+            start = time.monotonic()
             found = once(given.kind, seed, pairs, folder)
             ends[found["end"]] += 1
+            _note(given.log, found, time.monotonic() - start)
             if found["end"] in ("fine", "SIGSEGV", "SIGABRT", "SIGFPE"):
                 continue  # a library that crashes ends the command with a code of its own
             print(json.dumps(found), flush=True)

@@ -109,7 +109,8 @@ def _checked(*arrays: npt.ArrayLike) -> tuple[npt.NDArray[Any], ...]:
         )
     if len(x) < _LEAST_SAMPLES:
         raise InputRefused(
-            f"{len(x)} calibration samples are too few to score; give at least {_LEAST_SAMPLES}"
+            f"{len(x)} samples to score by are too few, one more being set aside to judge by: give "
+            f"at least {_LEAST_SAMPLES + 1}"
         )
     if not all(np.isfinite(array).all() for array in (x, y, weights)):
         raise InputRefused("activations or weights are not finite (NaN or infinity)")
