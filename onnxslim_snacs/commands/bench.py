@@ -1,4 +1,4 @@
-"""Size, work and time of two models side by side."""
+"""Size, work, answers and time of two models side by side."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from onnxslim_snacs.commands.naming import names_file
 from onnxslim_snacs.config import DataConfig
 from onnxslim_snacs.errors import InputRefused, RuntimeRefused, foreign
 from onnxslim_snacs.ir.keep import KeepMap
+from onnxslim_snacs.judge.drift import answers, drift
 from onnxslim_snacs.judge.stopwatch import compare_latency
 from onnxslim_snacs.model.external import is_external
 from onnxslim_snacs.model.graph import ModelGraph
@@ -36,7 +37,7 @@ def side_by_side(
     Args:
         before: the first model.
         after: the second model.
-        data: where inputs come from.
+        data: where inputs come from; where samples are given, the answers are compared on all.
         batch: samples in a run, if the model leaves that open.
         threads: threads of ONNX Runtime.
         provider: auto, cpu or cuda.
@@ -56,18 +57,24 @@ def side_by_side(
         cost_model(analyse(graph, input_shapes=data.input_shapes)).cost(KeepMap({}))
         for graph in (first, second)
     ]
+    session = SessionConfig(provider=where, threads=threads)
+    moved = None
+    if data.path is not None:
+        said = [answers(g.proto, source.batches(), session, g.base_dir) for g in (first, second)]
+        moved = drift(*said)
     try:
         latency = compare_latency(
             first.proto,
             second.proto,
             feeds,
-            SessionConfig(provider=where, threads=threads),
+            session,
             base_dirs=(first.base_dir, second.base_dir),
         )
     except RuntimeRefused as error:
         raise InputRefused(f"the models cannot be run on the data: {error}") from error
     sizes = (_size(first, before), _size(second, after))
-    return Comparison((str(before), str(after)), costs[0], costs[1], sizes, latency, threads, where)
+    names = (str(before), str(after))
+    return Comparison(names, costs[0], costs[1], sizes, latency, threads, where, moved)
 
 
 def _size(graph: ModelGraph, path: Path) -> int:

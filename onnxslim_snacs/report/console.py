@@ -322,6 +322,9 @@ def print_comparison(result: Comparison, console: Console) -> None:
         a, b = getattr(result.before, name), getattr(result.after, name)
         table.add_row(name, f"{a:,}", f"{b:,}", share(b, a))
     table.add_row("file bytes", *(f"{s:,}" for s in result.files), share(*reversed(result.files)))
+    moved = result.drift
+    if moved is not None and moved.accuracy_before is not None and moved.accuracy_after is not None:
+        table.add_row("top-1", f"{moved.accuracy_before:.4f}", f"{moved.accuracy_after:.4f}", "")
     times = result.latency
     table.add_row(
         "latency ms",
@@ -330,6 +333,8 @@ def print_comparison(result: Comparison, console: Console) -> None:
         f"{100 * times.ratio:.1f} %",
     )
     console.print(table)
+    if moved is not None:
+        console.print(f"on {moved.samples} samples: {drift_words(moved)}", soft_wrap=True)
     console.print(
         f"latency: median of {times.runs} alternating runs, {result.threads} thread(s), "
         f"{result.provider}; speed-up {1 / times.ratio:.2f}x",

@@ -242,6 +242,7 @@ class Comparison:
         latency: their times, measured in alternation.
         threads: threads of ONNX Runtime.
         provider: where they ran.
+        drift: how far the second has moved from the first on samples that were given.
     """
 
     names: tuple[str, str]
@@ -251,3 +252,4 @@ class Comparison:
     latency: Latency
     threads: int
     provider: str
+    drift: Drift | None = None

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import numpy_helper
 
@@ -262,7 +263,16 @@ def test_bench(cli: Cli, model: Path, data: Path, tmp_path: Path) -> None:
     assert found["after"]["macs"] < 0.5 * found["before"]["macs"]
     assert found["latency"]["ratio"] > 0
     assert found["latency"]["runs"] >= 15
+    # the answers are compared on all samples, by a loop of the test's own
+    given = np.load(data)
+    sessions = [onnxruntime.InferenceSession(path) for path in (model, out)]
+    said = [s.run(None, {"image": given["image"]})[0].argmax(axis=1) for s in sessions]
+    assert found["drift"]["samples"] == len(given["image"])
+    assert found["drift"]["top1_agreement"] == pytest.approx(float(np.mean(said[0] == said[1])))
+    right = float(np.mean(said[1] == given["labels"]))
+    assert found["drift"]["accuracy_after"] == pytest.approx(right)
     text = cli("bench", model, out).out
+    assert "top-1" not in text
     assert "latency ms" in text
     assert "speed-up" in text
 
