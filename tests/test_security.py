@@ -145,6 +145,11 @@ PROMISES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
     ("The network is not used.", ("cli/test_promises.py::test_no_socket_is_opened",)),
     (
+        "The exception is `sweep --cluster ADDRESS`, which talks to the scheduler that you name, "
+        "and trusts it as Dask does.",
+        ("cluster/test_workers.py::test_where_no_scheduler_answers_its_address_is_named",),
+    ),
+    (
         "Text from a model, a plan or the name of a file reaches the terminal and the report with "
         "control characters, bidirectional marks and other characters that do not show escaped, "
         "and cut to 300 characters;",
