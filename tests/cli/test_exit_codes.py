@@ -276,7 +276,7 @@ def test_as_few_samples_as_are_asked_for(cli: Cli, model: Path, data: Path, old:
     line = ("compress", model, "--data", data, "--target", "macs=0.5", "--force", "--samples")
     with untouched(model.parent):
         ended = cli(*line, 8, code=3)
-    assert ended.err.startswith(f"error: {model}: ")
+    assert f"error: {model}: " in ended.err  # perhaps behind how long it would have taken
     assert "give at least 9" in ended.err
     cli(*line, 9)
 
