@@ -29,7 +29,7 @@ def test_version_and_help(cli: Cli) -> None:
 
 
 def test_compress_writes_beside_the_model(cli: Cli, model: Path, data: Path) -> None:
-    ended = cli("compress", model, "--data", data, *QUICK)
+    ended = cli("compress", model, "--data", data, *QUICK, "-q")
     out = model.with_name("net.slim.onnx")
     assert set(contents(model.parent)) == {"net.onnx", "net.slim.onnx"}
     assert out.stat().st_size < 0.6 * model.stat().st_size

@@ -34,7 +34,7 @@ def shell(line: str, folder: Path, **environment: str) -> subprocess.CompletedPr
 
 
 def test_json_alone_goes_to_stdout(model: Path, data: Path) -> None:
-    done = shell(f"snacs compress net.onnx --data {data} {' '.join(QUICK)} --json", model.parent)
+    done = shell(f"snacs compress net.onnx --data {data} {' '.join(QUICK)} --json -q", model.parent)
     assert done.returncode == 0
     assert json.loads(done.stdout)["proof"]["passed"]
     assert done.stderr == ""
