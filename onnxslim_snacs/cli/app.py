@@ -13,6 +13,7 @@ import typer
 
 from onnxslim_snacs import __version__
 from onnxslim_snacs.cli import comparing, cutting, exporting, looking, making, sweeping, tuning
+from onnxslim_snacs.cli.option_groups import gathering
 from onnxslim_snacs.cli.panels import EPILOG
 from onnxslim_snacs.cli.signals import (
     begin,
@@ -78,7 +79,7 @@ COMMANDS = (
     looking.schema,
 )
 for command in COMMANDS:
-    app.command(epilog=EPILOG)(command)
+    app.command(epilog=EPILOG)(gathering(command))
 
 
 def main(wire: int | None = None) -> None:

@@ -6,46 +6,20 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from onnxslim_snacs.cli.overall import Overall, about, announced
-from onnxslim_snacs.cli.panels import OUTPUT_PANEL, one_of
+from onnxslim_snacs.cli.showing import Showing
 from onnxslim_snacs.cli.terminal import screen
 from onnxslim_snacs.progress import Foreseen, Progress
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-MODES = ("auto", "plain", "json", "none")
 #: Runs that are shorter say nothing of their stages and of what they will take, in seconds.
 _SHORT, _ANNOUNCED = 2.0, 5.0
 #: Seconds between two lines of JSON of one stage.
 _OFTEN = 1.0
-
-ProgressMode = Annotated[
-    str,
-    one_of(
-        "--progress",
-        MODES,
-        "How stderr shows where the run is; auto: a bar on a terminal, else a line for each stage.",
-        OUTPUT_PANEL,
-    ),
-]
-Quiet = Annotated[
-    bool,
-    typer.Option("-q", "--quiet", help="Nothing but errors.", rich_help_panel=OUTPUT_PANEL),
-]
-Verbose = Annotated[
-    bool,
-    typer.Option(
-        "-v",
-        "--verbose",
-        help="Say what is measured within each stage.",
-        rich_help_panel=OUTPUT_PANEL,
-    ),
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,26 +38,18 @@ class ProgressBars:
 
 
 @contextmanager
-def progress_bars(
-    mode: str = "auto", *, quiet: bool = False, verbose: bool = False
-) -> Iterator[ProgressBars]:
-    """Show where a run is.
-
-    Args:
-        mode: one of `MODES`.
-        quiet: show nothing.
-        verbose: show what happens within stages as well.
-    """
+def progress_bars(how: Showing) -> Iterator[ProgressBars]:
+    """Show where a run is."""
     console, overall = screen(stderr=True), Overall()
-    if quiet or mode == "none":
+    if how.quiet or how.mode == "none":
         yield ProgressBars(_nothing, _stop, overall.foresee)
-    elif mode == "json":
+    elif how.mode == "json":
         yield ProgressBars(_as_json(console, overall), _stop, overall.foresee)
-    elif mode == "auto" and console.is_terminal and not verbose:
+    elif how.mode == "auto" and console.is_terminal and not how.verbose:
         with _one_bar(console, overall) as bars:
             yield bars
     else:
-        told = _as_lines(console, overall, verbose=verbose)
+        told = _as_lines(console, overall, verbose=how.verbose)
         yield ProgressBars(told, _stop, _announcing(console, overall))
 
 

@@ -9,33 +9,18 @@ import typer
 
 from onnxslim_snacs.cli import options
 from onnxslim_snacs.cli.arguments import (
-    DATA,
-    Bgr,
-    ClassFolders,
-    Data,
-    Fit,
     Force,
     HtmlOut,
-    InputShape,
-    Json,
-    Layout,
-    MaxMemory,
-    MaxTime,
-    Mean,
+    LimitOptions,
     Model,
-    Preset,
     Provider,
-    SampleAxis,
-    Samples,
     Seed,
-    Size,
-    Std,
     Threads,
-    data_config,
     keep_within,
-    warn,
 )
-from onnxslim_snacs.cli.bars import ProgressMode, Quiet, Verbose, progress_bars
+from onnxslim_snacs.cli.bars import progress_bars
+from onnxslim_snacs.cli.data import DataOptions
+from onnxslim_snacs.cli.showing import ShowingOptions, warn_without_data
 from onnxslim_snacs.cli.signals import told_of_writing
 from onnxslim_snacs.cli.terminal import screen, write_stdout
 from onnxslim_snacs.config.comparison import CompareConfig
@@ -45,22 +30,12 @@ _DEFAULT = CompareConfig()
 
 def compare(
     model: Model,
+    *,
     out: Annotated[
         Path | None,
         typer.Option("-o", "--out", help="Folder of the results. Default: MODEL.compare."),
     ] = None,
-    data: Data = None,
-    samples: Samples = None,
-    mean: Mean = None,
-    std: Std = None,
-    size: Size = None,
-    layout: Layout = DATA.layout,
-    fit: Fit = DATA.fit,
-    bgr: Bgr = DATA.bgr,
-    class_folders: ClassFolders = DATA.class_folders,
-    preset: Preset = None,
-    input_shape: InputShape = None,
-    sample_axis: SampleAxis = None,
+    data: DataOptions,
     test: Annotated[
         list[str] | None,
         typer.Option(metavar="PATH", help="Further samples to judge results by (repeatable)."),
@@ -95,32 +70,15 @@ def compare(
     seed: Seed = _DEFAULT.seed,
     threads: Threads = _DEFAULT.threads,
     provider: Provider = _DEFAULT.provider,
-    max_memory: MaxMemory = None,
-    max_time: MaxTime = None,
+    limits: LimitOptions,
     html: HtmlOut = None,
-    progress: ProgressMode = "auto",
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    json: Json = False,
+    showing: ShowingOptions,
     force: Force = False,
 ) -> None:
     """Criteria, budgets and recoveries side by side; what is in the folder is not done again."""
-    keep_within(max_memory, max_time)
+    keep_within(limits)
     config = CompareConfig(
-        data=data_config(
-            data,
-            samples,
-            mean,
-            std,
-            size,
-            layout,
-            fit,
-            bgr,
-            class_folders,
-            preset,
-            input_shape,
-            sample_axis,
-        ),
+        data=data,
         tests=tuple(test or ()),
         targets=tuple(options.targets(text.split(",")) for text in target)
         if target
@@ -139,22 +97,20 @@ def compare(
     from onnxslim_snacs.commands.render import put_page
     from onnxslim_snacs.model.targets import check_targets
     from onnxslim_snacs.report import to_json
-    from onnxslim_snacs.report.make import NO_DATA
     from onnxslim_snacs.report.tables_page import trials_page
     from onnxslim_snacs.report.trials import print_trials
 
-    if data is None:
-        warn([NO_DATA], quiet=quiet)
+    warn_without_data(data.path, showing)
     if html is not None:
         check_targets((html,), (model,), overwrite=force)
     folder = out or model.with_name(f"{model.stem}.compare")
-    with progress_bars(progress, quiet=quiet, verbose=verbose) as bars:
+    with progress_bars(showing) as bars:
         done = run(
             model, config, out=folder, overwrite=force, progress=told_of_writing(bars.progress)
         )
     if html is not None:
         put_page(trials_page(done), html)
-    if json:
+    if showing.json:
         write_stdout(to_json(done))
     else:
         print_trials(done, screen())

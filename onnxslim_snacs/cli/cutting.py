@@ -9,41 +9,24 @@ import typer
 
 from onnxslim_snacs.cli import options
 from onnxslim_snacs.cli.arguments import (
-    DATA,
     DEFAULT,
-    Bgr,
-    ClassFolders,
-    Data,
-    Fit,
     Force,
     HtmlOut,
     Inexact,
-    InputShape,
-    Json,
-    Layout,
-    MaxMemory,
-    MaxTime,
-    Mean,
+    LimitOptions,
     Metadata,
     Model,
     Out,
-    Preset,
     Provider,
     ReportOut,
-    SampleAxis,
-    Samples,
     Seed,
-    Size,
-    Std,
     Threads,
     beside,
-    data_config,
     keep_within,
-    show,
-    warn,
 )
-from onnxslim_snacs.cli.bars import ProgressMode, Quiet, Verbose, progress_bars
+from onnxslim_snacs.cli.bars import progress_bars
 from onnxslim_snacs.cli.config_file import Config, PrintConfig, write_config
+from onnxslim_snacs.cli.data import DataOptions
 from onnxslim_snacs.cli.panels import (
     BUDGET_PANEL,
     METHOD_PANEL,
@@ -51,6 +34,7 @@ from onnxslim_snacs.cli.panels import (
     criteria_names,
     one_of,
 )
+from onnxslim_snacs.cli.showing import ShowingOptions, show, warn_without_data
 from onnxslim_snacs.cli.signals import (
     heed_interrupts,
     told_of_writing,
@@ -71,18 +55,8 @@ from onnxslim_snacs.errors import (
 
 def compress(
     model: Model,
-    data: Data = None,
-    samples: Samples = None,
-    mean: Mean = None,
-    std: Std = None,
-    size: Size = None,
-    layout: Layout = DATA.layout,
-    fit: Fit = DATA.fit,
-    bgr: Bgr = DATA.bgr,
-    class_folders: ClassFolders = DATA.class_folders,
-    preset: Preset = None,
-    input_shape: InputShape = None,
-    sample_axis: SampleAxis = None,
+    *,
+    data: DataOptions,
     target: Annotated[
         list[str] | None,
         typer.Option(
@@ -234,36 +208,19 @@ def compress(
     ] = None,
     report: ReportOut = None,
     html: HtmlOut = None,
-    max_memory: MaxMemory = None,
-    max_time: MaxTime = None,
+    limits: LimitOptions,
     metadata: Metadata = True,
     config_file: Config = None,
     print_config: PrintConfig = False,
-    progress: ProgressMode = "auto",
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    json: Json = False,
+    showing: ShowingOptions,
     force: Force = False,
 ) -> None:
     """Make a model smaller: score, plan, cut, prove, write."""
-    keep_within(max_memory, max_time)
+    keep_within(limits)
     if (target or ratio is not None) and (auto or max_drop is not None):
         raise UsageError("--auto and --max-drop exclude --target and --ratio")
     config = CompressConfig(
-        data=data_config(
-            data,
-            samples,
-            mean,
-            std,
-            size,
-            layout,
-            fit,
-            bgr,
-            class_folders,
-            preset,
-            input_shape,
-            sample_axis,
-        ),
+        data=data,
         target=options.targets(target),
         ratio=ratio,
         max_drop=DEFAULT.max_drop if max_drop is None else max_drop,
@@ -293,11 +250,9 @@ def compress(
         write_stdout(write_config(config))
         return
     from onnxslim_snacs.commands.compress import compress as make_smaller
-    from onnxslim_snacs.report.make import NO_DATA
 
-    if data is None:
-        warn([NO_DATA], quiet=quiet)
-    with progress_bars(progress, quiet=quiet, verbose=verbose) as bars:
+    warn_without_data(data.path, showing)
+    with progress_bars(showing) as bars:
         make_smaller(
             model,
             config,
@@ -308,6 +263,6 @@ def compress(
             overwrite=force,
             progress=told_of_writing(bars.progress),
             foreseen=bars.foresee,
-            told=lambda done: show(done, json=json, bars=bars, quiet=quiet),
+            told=lambda done: show(done, showing, bars),
             heed=heed_interrupts,
         )

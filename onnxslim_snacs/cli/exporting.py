@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from onnxslim_snacs.cli.arguments import Force, Json
+from onnxslim_snacs.cli.arguments import Force
 from onnxslim_snacs.cli.panels import one_of
+from onnxslim_snacs.cli.showing import Json
 from onnxslim_snacs.cli.terminal import screen, write_stdout
 
 FORMATS = ("json", "torch")

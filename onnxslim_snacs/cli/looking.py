@@ -10,18 +10,15 @@ import typer
 from onnxslim_snacs.cli import options
 from onnxslim_snacs.cli.arguments import (
     DEFAULT,
-    Data,
     Inexact,
-    InputShape,
-    Json,
-    MaxMemory,
-    MaxTime,
+    LimitOptions,
     Model,
     Provider,
-    SampleAxis,
     Threads,
     keep_within,
 )
+from onnxslim_snacs.cli.data import Data, InputShape, SampleAxis
+from onnxslim_snacs.cli.showing import Json
 from onnxslim_snacs.cli.terminal import (
     screen,
     write_stdout,
@@ -34,18 +31,18 @@ from onnxslim_snacs.errors import UsageError, foreign
 
 def inspect(
     model: Model,
+    *,
     input_shape: InputShape = None,
     allow_inexact: Inexact = False,
     why: Annotated[
         str | None,
         typer.Option(metavar="TENSOR", help="Explain why a tensor (or a node's output) stays."),
     ] = None,
-    max_memory: MaxMemory = None,
-    max_time: MaxTime = None,
+    limits: LimitOptions,
     json: Json = False,
 ) -> None:
     """What can be pruned, what cannot, and why."""
-    keep_within(max_memory, max_time)
+    keep_within(limits)
     from onnxslim_snacs.commands.inspect import inspect as look
     from onnxslim_snacs.report import to_json
     from onnxslim_snacs.report.console import print_inspection
@@ -62,15 +59,15 @@ def inspect(
 def verify(
     model: Model,
     out: Annotated[Path, typer.Argument(metavar="OUT.onnx", help="The cut model.")],
+    *,
     plan: Annotated[Path, typer.Option("--plan", help="The plan that leads to it.")],
     input_shape: InputShape = None,
     threads: Threads = DEFAULT.threads,
-    max_memory: MaxMemory = None,
-    max_time: MaxTime = None,
+    limits: LimitOptions,
     json: Json = False,
 ) -> None:
     """Prove that a cut model computes what its plan says."""
-    keep_within(max_memory, max_time)
+    keep_within(limits)
     from onnxslim_snacs.commands.verify import (
         require_verified,
         verified_json,
@@ -92,18 +89,18 @@ def verify(
 def bench(
     model: Model,
     out: Annotated[Path, typer.Argument(metavar="OUT.onnx", help="The other model.")],
+    *,
     data: Data = None,
     input_shape: InputShape = None,
     sample_axis: SampleAxis = None,
     batch: Annotated[int, typer.Option(min=1, help="Samples in a run, if the model allows.")] = 1,
     threads: Threads = DEFAULT.threads,
     provider: Provider = DEFAULT.provider,
-    max_memory: MaxMemory = None,
-    max_time: MaxTime = None,
+    limits: LimitOptions,
     json: Json = False,
 ) -> None:
     """Size, work and time of two models side by side."""
-    keep_within(max_memory, max_time)
+    keep_within(limits)
     from onnxslim_snacs.commands.bench import side_by_side
     from onnxslim_snacs.report import to_json
     from onnxslim_snacs.report.console import print_comparison

@@ -10,41 +10,26 @@ from rich.markup import escape
 
 from onnxslim_snacs.cli import options
 from onnxslim_snacs.cli.arguments import (
-    DATA,
     DEFAULT,
     RELEASED,
-    Bgr,
-    ClassFolders,
-    Data,
-    Fit,
     Force,
     HtmlOut,
-    InputShape,
-    Json,
-    Layout,
-    MaxMemory,
-    MaxTime,
-    Mean,
+    LimitOptions,
     Metadata,
     Model,
     Out,
-    Preset,
     Provider,
     ReportOut,
-    SampleAxis,
-    Samples,
     Seed,
-    Size,
-    Std,
     Threads,
     beside,
-    data_config,
     keep_within,
-    show,
-    warn,
 )
-from onnxslim_snacs.cli.bars import ProgressMode, Quiet, Verbose, progress_bars
+from onnxslim_snacs.cli.bars import progress_bars
+from onnxslim_snacs.cli.data import DataOptions, data_config
+from onnxslim_snacs.cli.option_groups import Gathered
 from onnxslim_snacs.cli.panels import one_of
+from onnxslim_snacs.cli.showing import Json, ShowingOptions, show, warn_without_data
 from onnxslim_snacs.cli.signals import (
     told_of_writing,
 )
@@ -53,7 +38,7 @@ from onnxslim_snacs.cli.terminal import (
     screen,
     write_stdout,
 )
-from onnxslim_snacs.config import RECOVER, ReleasedConfig
+from onnxslim_snacs.config import RECOVER, DataConfig, ReleasedConfig
 from onnxslim_snacs.config.checks import MOST_THREADS
 from onnxslim_snacs.errors import UsageError, foreign
 from onnxslim_snacs.progress import silent
@@ -64,19 +49,9 @@ if TYPE_CHECKING:
 
 def released(
     model: Model,
+    *,
     out: Out = None,
-    data: Data = None,
-    samples: Samples = None,
-    mean: Mean = None,
-    std: Std = None,
-    size: Size = None,
-    layout: Layout = DATA.layout,
-    fit: Fit = DATA.fit,
-    bgr: Bgr = DATA.bgr,
-    class_folders: ClassFolders = DATA.class_folders,
-    preset: Preset = None,
-    input_shape: InputShape = None,
-    sample_axis: SampleAxis = None,
+    data: DataOptions,
     target: Annotated[
         list[str] | None,
         typer.Option(metavar="params=SHARE", help="Share of the connections' weights to KEEP."),
@@ -98,36 +73,19 @@ def released(
     provider: Provider = RELEASED.provider,
     report: ReportOut = None,
     html: HtmlOut = None,
-    max_memory: MaxMemory = None,
-    max_time: MaxTime = None,
-    progress: ProgressMode = "auto",
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    json: Json = False,
+    limits: LimitOptions,
+    showing: ShowingOptions,
     force: Force = False,
 ) -> None:
     """SNACS by the formulas of its authors' code: connections become zero."""
-    keep_within(max_memory, max_time)
+    keep_within(limits)
     wanted = options.targets(target)
     if set(wanted) - {"params"}:
         raise UsageError(f"--target {' '.join(wanted)}: `released` knows params alone")
     if target and max_drop is not None:
         raise UsageError("--max-drop excludes --target")
     config = ReleasedConfig(
-        data=data_config(
-            data,
-            samples,
-            mean,
-            std,
-            size,
-            layout,
-            fit,
-            bgr,
-            class_folders,
-            preset,
-            input_shape,
-            sample_axis,
-        ),
+        data=data,
         params=wanted.get("params"),
         max_drop=RELEASED.max_drop if max_drop is None else max_drop,
         groups=groups,
@@ -138,11 +96,9 @@ def released(
         provider=provider,
     )
     from onnxslim_snacs.commands.released import compress_as_released
-    from onnxslim_snacs.report.make import NO_DATA
 
-    if data is None:
-        warn([NO_DATA], quiet=quiet)
-    with progress_bars(progress, quiet=quiet, verbose=verbose) as bars:
+    warn_without_data(data.path, showing)
+    with progress_bars(showing) as bars:
         compress_as_released(
             model,
             config,
@@ -151,27 +107,17 @@ def released(
             html_out=html,
             overwrite=force,
             progress=told_of_writing(bars.progress),
-            told=lambda done: show(done, json=json, bars=bars, quiet=quiet),
+            told=lambda done: show(done, showing, bars),
         )
 
 
 def rotate(
     model: Model,
-    data: Data,
+    *,
+    data: Annotated[DataConfig, Gathered(data_config, required=("data",))],
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="Default: MODEL.rotated.onnx.")
     ] = None,
-    samples: Samples = None,
-    mean: Mean = None,
-    std: Std = None,
-    size: Size = None,
-    layout: Layout = DATA.layout,
-    fit: Fit = DATA.fit,
-    bgr: Bgr = DATA.bgr,
-    class_folders: ClassFolders = DATA.class_folders,
-    preset: Preset = None,
-    input_shape: InputShape = None,
-    sample_axis: SampleAxis = None,
     seed: Seed = DEFAULT.seed,
     threads: Threads = DEFAULT.threads,
     provider: Provider = DEFAULT.provider,
@@ -193,20 +139,7 @@ def rotate(
 
     rotate_file(
         model,
-        data_config(
-            data,
-            samples,
-            mean,
-            std,
-            size,
-            layout,
-            fit,
-            bgr,
-            class_folders,
-            preset,
-            input_shape,
-            sample_axis,
-        ),
+        data,
         out=place,
         overwrite=force,
         provider=provider,
@@ -226,29 +159,22 @@ def _print_turned(turned: Turned) -> None:
     screen().print(f"max relative difference {turned.difference:.2g}, allowed {turned.allowed:.2g}")
 
 
+_DataAgain = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="PATH",
+        help="The samples of `compress`, to re-fit what is left again as the plan says.",
+    ),
+]
+
+
 def apply(
     model: Model,
     plan: Annotated[Path, typer.Argument(metavar="PLAN.json", help="The plan.")],
+    *,
     out: Out = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            "--data",
-            metavar="PATH",
-            help="The samples of `compress`, to re-fit what is left again as the plan says.",
-        ),
-    ] = None,
-    samples: Samples = None,
-    mean: Mean = None,
-    std: Std = None,
-    size: Size = None,
-    layout: Layout = DATA.layout,
-    fit: Fit = DATA.fit,
-    bgr: Bgr = DATA.bgr,
-    class_folders: ClassFolders = DATA.class_folders,
-    preset: Preset = None,
-    input_shape: InputShape = None,
-    sample_axis: SampleAxis = None,
+    data: Annotated[DataConfig, Gathered(data_config, {"data": _DataAgain})],
     recover: Annotated[
         str, one_of("--recover", RECOVER, "auto: as the plan says; none: the raw cut.")
     ] = DEFAULT.recover,
@@ -264,19 +190,15 @@ def apply(
     report: ReportOut = None,
     html: HtmlOut = None,
     metadata: Metadata = True,
-    max_memory: MaxMemory = None,
-    max_time: MaxTime = None,
-    progress: ProgressMode = "auto",
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    json: Json = False,
+    limits: LimitOptions,
+    showing: ShowingOptions,
     force: Force = False,
 ) -> None:
     """Replay a plan: the same file, byte for byte, with the same data and threads."""
-    keep_within(max_memory, max_time)
+    keep_within(limits)
     from onnxslim_snacs.commands.apply import apply_plan
 
-    with progress_bars(progress, quiet=quiet, verbose=verbose) as bars:
+    with progress_bars(showing) as bars:
         apply_plan(
             model,
             plan,
@@ -284,25 +206,12 @@ def apply(
             report_out=report,
             html_out=html,
             overwrite=force,
-            data=data_config(
-                data,
-                samples,
-                mean,
-                std,
-                size,
-                layout,
-                fit,
-                bgr,
-                class_folders,
-                preset,
-                input_shape,
-                sample_axis,
-            ),
+            data=data,
             recover=recover,
             threads=threads,
             metadata=metadata,
             progress=told_of_writing(bars.progress),
-            told=lambda done: show(done, json=json, bars=bars, quiet=quiet),
+            told=lambda done: show(done, showing, bars),
         )
 
 

@@ -9,31 +9,18 @@ import typer
 
 from onnxslim_snacs.cli import options
 from onnxslim_snacs.cli.arguments import (
-    DATA,
     DEFAULT,
-    Bgr,
-    ClassFolders,
-    Fit,
     HtmlOut,
     Inexact,
-    InputShape,
-    Json,
-    Layout,
-    MaxMemory,
-    MaxTime,
-    Mean,
-    Preset,
+    LimitOptions,
     Provider,
-    SampleAxis,
-    Samples,
     Seed,
-    Size,
-    Std,
     Threads,
-    data_config,
     keep_within,
 )
-from onnxslim_snacs.cli.bars import ProgressMode, Quiet, Verbose, progress_bars
+from onnxslim_snacs.cli.bars import progress_bars
+from onnxslim_snacs.cli.data import data_config
+from onnxslim_snacs.cli.option_groups import Gathered
 from onnxslim_snacs.cli.panels import (
     BUDGET_PANEL,
     DATA_PANEL,
@@ -43,10 +30,30 @@ from onnxslim_snacs.cli.panels import (
     criteria_names,
     one_of,
 )
+from onnxslim_snacs.cli.showing import ShowingOptions
 from onnxslim_snacs.cli.terminal import finish, screen, write_stdout
 from onnxslim_snacs.cli.worker import keeps
-from onnxslim_snacs.config import ALLOCATIONS, RECOVER, Budget, CompressConfig, Drop, Goal, Ratio
+from onnxslim_snacs.config import (
+    ALLOCATIONS,
+    RECOVER,
+    Budget,
+    CompressConfig,
+    DataConfig,
+    Drop,
+    Goal,
+    Ratio,
+)
 from onnxslim_snacs.errors import foreign
+
+_DataOfEach = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="PATH",
+        help="As for compress; {stem} and {folder} stand for the model's name and folder.",
+        rich_help_panel=DATA_PANEL,
+    ),
+]
 
 
 def sweep(
@@ -54,30 +61,12 @@ def sweep(
         list[str],
         typer.Argument(metavar="MODELS...", help="Files, folders, or patterns in quotes."),
     ],
+    *,
     out: Annotated[
         Path,
         typer.Option("-o", "--out", help="Folder of the results.", rich_help_panel=OUTPUT_PANEL),
     ],
-    data: Annotated[
-        str | None,
-        typer.Option(
-            "--data",
-            metavar="PATH",
-            help="As for compress; {stem} and {folder} stand for the model's name and folder.",
-            rich_help_panel=DATA_PANEL,
-        ),
-    ] = None,
-    samples: Samples = None,
-    mean: Mean = None,
-    std: Std = None,
-    size: Size = None,
-    layout: Layout = DATA.layout,
-    fit: Fit = DATA.fit,
-    bgr: Bgr = DATA.bgr,
-    class_folders: ClassFolders = DATA.class_folders,
-    preset: Preset = None,
-    input_shape: InputShape = None,
-    sample_axis: SampleAxis = None,
+    data: Annotated[DataConfig, Gathered(data_config, {"data": _DataOfEach})],
     target: Annotated[
         list[str] | None,
         typer.Option(
@@ -140,36 +129,19 @@ def sweep(
     seed: Seed = DEFAULT.seed,
     threads: Threads = DEFAULT.threads,
     provider: Provider = DEFAULT.provider,
-    max_memory: MaxMemory = None,
-    max_time: MaxTime = None,
+    limits: LimitOptions,
     html: HtmlOut = None,
-    progress: ProgressMode = "auto",
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    json: Json = False,
+    showing: ShowingOptions,
 ) -> None:
     """Compress many models to many budgets by many criteria; goes on where it was interrupted."""
-    keep_within(max_memory, max_time)
+    keep_within(limits)
     goals: list[Goal] = [
         *(Budget(options.targets(text.split(","))) for text in target or ()),
         *(Ratio(share) for share in ratio or ()),
         *(Drop(most) for most in max_drop or ()),
     ]
     config = CompressConfig(
-        data=data_config(
-            data,
-            samples,
-            mean,
-            std,
-            size,
-            layout,
-            fit,
-            bgr,
-            class_folders,
-            preset,
-            input_shape,
-            sample_axis,
-        ),
+        data=data,
         allocation=allocation,
         tries=tries,
         recover=recover,
@@ -189,7 +161,7 @@ def sweep(
         check_targets((html,), (), overwrite=True)
 
     keeps(f"the runs that are done lie in {foreign(out)}, and the same command goes on from there")
-    with progress_bars(progress, quiet=quiet, verbose=verbose) as bars:
+    with progress_bars(showing) as bars:
         rows = run_all(
             models,
             config,
@@ -202,7 +174,7 @@ def sweep(
         )
     if html is not None:
         put_page(rows_page(rows), html)
-    if json:
+    if showing.json:
         write_stdout(rows_to_json(rows))
     else:
         print_rows(rows, screen())

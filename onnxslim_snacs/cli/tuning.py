@@ -8,34 +8,22 @@ from typing import Annotated
 import typer
 
 from onnxslim_snacs.cli.arguments import (
-    DATA,
     TRAINING,
-    Bgr,
-    ClassFolders,
-    Data,
-    Fit,
     Force,
     HtmlOut,
-    InputShape,
-    Json,
-    Layout,
     MaxMemory,
-    Mean,
     Model,
-    Preset,
     Provider,
     ReportOut,
-    SampleAxis,
-    Samples,
     Seed,
-    Size,
-    Std,
     Threads,
-    data_config,
+    allowance,
     keep_within,
 )
-from onnxslim_snacs.cli.bars import ProgressMode, Quiet, Verbose, progress_bars
+from onnxslim_snacs.cli.bars import progress_bars
+from onnxslim_snacs.cli.data import DataOptions
 from onnxslim_snacs.cli.panels import one_of
+from onnxslim_snacs.cli.showing import ShowingOptions
 from onnxslim_snacs.cli.signals import (
     heed_interrupts,
     told_of_writing,
@@ -52,6 +40,7 @@ from onnxslim_snacs.errors import foreign
 
 def finetune(
     model: Model,
+    *,
     teacher: Annotated[
         Path,
         typer.Option("--teacher", metavar="ORIGINAL.onnx", help="The model that it was made from."),
@@ -59,18 +48,7 @@ def finetune(
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="Default: MODEL.tuned.onnx.")
     ] = None,
-    data: Data = None,
-    samples: Samples = None,
-    mean: Mean = None,
-    std: Std = None,
-    size: Size = None,
-    layout: Layout = DATA.layout,
-    fit: Fit = DATA.fit,
-    bgr: Bgr = DATA.bgr,
-    class_folders: ClassFolders = DATA.class_folders,
-    preset: Preset = None,
-    input_shape: InputShape = None,
-    sample_axis: SampleAxis = None,
+    data: DataOptions,
     minutes: Annotated[float, typer.Option(help="How long to train.")] = TRAINING.minutes,
     steps: Annotated[
         int | None,
@@ -103,29 +81,13 @@ def finetune(
     report: ReportOut = None,
     html: HtmlOut = None,
     max_memory: MaxMemory = None,
-    progress: ProgressMode = "auto",
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    json: Json = False,
+    showing: ShowingOptions,
     force: Force = False,
 ) -> None:
     """Train a smaller model by the original's answers; Ctrl-C ends it with the best so far."""
-    keep_within(max_memory, None)
+    keep_within(allowance(max_memory))
     config = FinetuneConfig(
-        data=data_config(
-            data,
-            samples,
-            mean,
-            std,
-            size,
-            layout,
-            fit,
-            bgr,
-            class_folders,
-            preset,
-            input_shape,
-            sample_axis,
-        ),
+        data=data,
         minutes=minutes,
         steps=steps,
         loss=loss,
@@ -148,13 +110,13 @@ def finetune(
 
     def told(done: TrainingReport) -> None:
         bars.stop()
-        if json:
+        if showing.json:
             write_stdout(to_json(done))
         else:
             print_training(done, screen())
         finish()
 
-    with progress_bars(progress, quiet=quiet, verbose=verbose) as bars:
+    with progress_bars(showing) as bars:
         train(
             model,
             teacher,

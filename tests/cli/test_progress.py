@@ -11,6 +11,7 @@ import pytest
 
 from onnxslim_snacs.cli.bars import progress_bars
 from onnxslim_snacs.cli.overall import Overall, about, announced
+from onnxslim_snacs.cli.showing import Showing
 from onnxslim_snacs.progress import Foreseen
 from tests.cli.conftest import Cli
 
@@ -100,7 +101,7 @@ def test_each_stage_has_a_line_where_there_is_no_terminal(
 ) -> None:
     hand = Hand()
     monkeypatch.setattr("onnxslim_snacs.cli.bars.Overall", partial(Overall, hand))
-    with progress_bars("plain") as bars:
+    with progress_bars(Showing("plain")) as bars:
         bars.progress("load", 0, 0)  # short
         hand.seconds = 1.0
         bars.foresee(EXPECTED)
@@ -117,7 +118,7 @@ def test_each_stage_has_a_line_where_there_is_no_terminal(
 
 
 def test_verbose_says_what_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
-    with progress_bars("auto", verbose=True) as bars:
+    with progress_bars(Showing("auto", verbose=True)) as bars:
         bars.progress("score", 0, 0)
         for done in range(3):
             bars.progress("activations", done, 300)
