@@ -20,17 +20,32 @@ from onnxslim_snacs.ops.elementwise import NARY, UNARY
 from onnxslim_snacs.ops.node import OpNode
 from onnxslim_snacs.ops.reduce import REDUCTIONS
 
+MICROSOFT = frozenset(
+    f"com.microsoft::{name}"
+    for name in (
+        *("BiasGelu", "FusedConv", "FusedGemm", "FusedMatMul", "TransposeMatMul"),
+        *("SkipLayerNormalization", "SkipSimplifiedLayerNormalization"),
+        *("QuantizeLinear", "DequantizeLinear", "QGemm", "QLinearAdd", "QLinearMul"),
+        *("QLinearSigmoid", "QLinearLeakyRelu", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"),
+    )
+)
+
 #: Operators that spell out no extent of a batch axis, or know how to scale it (Reshape, and Shape,
 #: which goes on to tell the extent of before).
 SAFE = frozenset(
     (
         *("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Shape", "Split", "Concat", "Slice"),
-        *("Gather", "Pad", "MatMul", "Gemm", "Einsum", "Softmax", "LogSoftmax"),
-        *("Conv", "ConvTranspose", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"),
+        *("Gather", "Pad", "MatMul", "Gemm", "Einsum", "Softmax", "LogSoftmax", "Hardmax"),
+        *("Flatten", "Dropout", "Trilu", "CumSum"),
+        *("Conv", "ConvTranspose", "AveragePool", "LpPool", "MaxPool"),
+        *("GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool"),
         *("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization"),
         *("BatchNormalization", "InstanceNormalization", "GroupNormalization", "LpNormalization"),
+        *("LRN", "MeanVarianceNormalization"),
+        *("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"),
+        *("ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul"),
     )
-).union(UNARY, NARY, REDUCTIONS)
+).union(UNARY, NARY, REDUCTIONS, MICROSOFT)
 
 ExtentOf = Callable[[Axis], int | None]
 
