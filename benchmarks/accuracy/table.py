@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from benchmarks.coverage.table import put_into
+from benchmarks.marked import put_into
 
 Row = dict[str, Any]
 MARK = "tables"
@@ -20,7 +20,7 @@ def write_table(rows: Sequence[Row], path: Path) -> None:
     blocks = [
         _network(name, [r for r in rows if r["case"]["network"] == name]) for name in networks
     ]
-    path.write_text(put_into(path.read_text(), MARK, "\n".join(blocks)))
+    put_into(path, MARK, "\n".join(blocks))
 
 
 def _network(name: str, rows: Sequence[Row]) -> str:

@@ -30,6 +30,7 @@ import numpy as np
 import onnxruntime  # noqa: F401
 from children import child
 from hints import HINTS, Hint
+from marked import put_into
 
 from onnxslim_snacs.cli.app import run as run_command
 
@@ -61,9 +62,7 @@ def main() -> None:
         saved.write_text(json.dumps(rows, indent=1))
     table = markdown(list(rows.values()))
     if options.readme:
-        from main_command.table import put_into
-
-        options.readme.write_text(put_into(options.readme.read_text(), "table", table))
+        put_into(options.readme, "table", table)
     print(table)
     sys.exit(any(row["exit"] not in ACCEPTED for row in rows.values()))
 

@@ -111,9 +111,10 @@ def main() -> None:
         rows.append(json.loads(done.stdout.splitlines()[-1]))
         print(rows[-1], flush=True)
     if options.readme:
-        from table import put_into
+        sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+        from marked import put_into
 
-        options.readme.write_text(put_into(options.readme.read_text(), "growth", table(rows)))
+        put_into(options.readme, "growth", table(rows))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,10 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from table import markdown, put_into
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from marked import put_into
+from table import markdown
 
 HERE = Path(__file__).parent
 TOOLS = ("onnxsim", "torch_pruning")
@@ -62,8 +65,7 @@ def main() -> None:
     if options.table_only:
         (out / "coverage.md").write_text(markdown(rows))
     if options.readme:
-        text = options.readme.read_text()
-        options.readme.write_text(put_into(text, "table", markdown(rows)))
+        put_into(options.readme, "table", markdown(rows))
 
 
 def parse() -> argparse.Namespace:

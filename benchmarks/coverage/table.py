@@ -25,13 +25,6 @@ def markdown(rows: Mapping[str, Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def put_into(text: str, mark: str, block: str) -> str:
-    """The text with what stands between the comments `mark` and `end of mark` replaced."""
-    start, end = f"<!-- {mark} -->\n", f"<!-- end of {mark} -->"
-    before, rest = text.split(start)
-    return before + start + block + end + rest.split(end, 1)[1]
-
-
 def summary(rows: Mapping[str, Row]) -> list[str]:
     """The figures by which the sweep is judged."""
     kept = [row["params_kept"] for row in rows.values() if row["status"] == "cut"]

@@ -30,8 +30,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import onnxruntime  # noqa: F401
 from children import child
 from hints import HINTS, Hint
+from marked import put_into
 from samples import write_samples
-from table import markdown, put_into
+from table import markdown
 
 from onnxslim_snacs.cli.app import run as run_command
 from onnxslim_snacs.config import CompressConfig
@@ -66,8 +67,7 @@ def main() -> None:
     table = markdown(list(rows.values()))
     (options.out / "table.md").write_text(table)
     if options.readme:
-        text = options.readme.read_text()
-        options.readme.write_text(put_into(text, "table", table))
+        put_into(options.readme, "table", table)
     sys.exit(any(row["exit"] not in ACCEPTED for row in rows.values()))
 
 

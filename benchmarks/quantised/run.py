@@ -27,6 +27,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from benchmarks.accuracy.networks import NETWORKS, Network
+from benchmarks.marked import put_into
 from onnxslim_snacs import CompressConfig, DataConfig, SnacsError, compress
 
 NAMES = ("bundled digits", "ResNet-8", "ResNet-20 dynamo", "ViT")
@@ -179,9 +180,7 @@ def main() -> None:
             found.append(row)
     table = markdown(found)
     if options.readme:
-        from benchmarks.main_command.table import put_into
-
-        options.readme.write_text(put_into(options.readme.read_text(), "table", table))
+        put_into(options.readme, "table", table)
     print(table)
 
 

@@ -7,20 +7,18 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.marked import put_into
+
 Rows = Mapping[str, Mapping[str, Any]]
 _NOT_STAGES = ("total", "cpu", "peak MiB")
 
 
 def tables(rows: Mapping[str, Rows], readme: Path) -> None:
     """Put the tables into the file, between its comments."""
-    text = readme.read_text()
     drawn = {"data": _data, "no data": _no_data, "growth": _growth}
     for mark, draw in drawn.items():
         if mark in rows:
-            start, end = f"<!-- {mark} -->\n", f"<!-- end of {mark} -->"
-            before, rest = text.split(start)
-            text = before + start + draw(rows[mark]) + end + rest.split(end, 1)[1]
-    readme.write_text(text)
+            put_into(readme, mark, draw(rows[mark]))
 
 
 def _table(head: list[str], lines: list[list[str]]) -> str:
