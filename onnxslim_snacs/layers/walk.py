@@ -22,7 +22,8 @@ from onnxslim_snacs.model.edit import FREE_INITIALIZERS
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.mapped import tensor_array
 from onnxslim_snacs.model.pieces import constant_nodes, fed_input, reads, with_constants
-from onnxslim_snacs.model.session import SessionConfig, not_tensors
+from onnxslim_snacs.model.probes import not_tensors
+from onnxslim_snacs.model.session import SessionConfig
 from onnxslim_snacs.model.shell import shell
 
 

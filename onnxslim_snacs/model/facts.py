@@ -29,11 +29,11 @@ from onnxslim_snacs.model.evaluate import evaluate
 from onnxslim_snacs.model.extents import InputExtents, LinearExtent, read_layout
 from onnxslim_snacs.model.graph import ModelGraph, node_constant
 from onnxslim_snacs.model.patience import modesty, patience
+from onnxslim_snacs.model.probes import probe_session
 from onnxslim_snacs.model.session import (
     SessionConfig,
     create_session,
     lacks_operator,
-    probe_session,
 )
 from onnxslim_snacs.model.settle import Settled, settle
 from onnxslim_snacs.model.sizes import Shape, Sizes, known_dims, random_inputs

@@ -19,7 +19,8 @@ from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 from onnxslim_snacs.errors import LimitExceeded, RuntimeRefused
 from onnxslim_snacs.model.body import bodies_of
 from onnxslim_snacs.model.graph import ModelGraph
-from onnxslim_snacs.model.session import SessionConfig, create_session, node_names
+from onnxslim_snacs.model.probes import node_names
+from onnxslim_snacs.model.session import SessionConfig, create_session
 from onnxslim_snacs.model.shell import shell
 from onnxslim_snacs.model.sizes import Sizes
 from onnxslim_snacs.model.tensors import element_count

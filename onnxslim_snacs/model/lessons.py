@@ -15,7 +15,7 @@ from functools import cache
 from onnxslim_snacs.errors import LimitExceeded, RuntimeRefused
 from onnxslim_snacs.model.extents import InputExtents, LinearExtent, Values
 from onnxslim_snacs.model.meetings import Met, meetings
-from onnxslim_snacs.model.session import failing_node, input_session
+from onnxslim_snacs.model.probes import failing_node, input_session
 from onnxslim_snacs.model.sizes import BATCH, SIDE, kinds, others, random_inputs
 from onnxslim_snacs.model.trial import Bench
 

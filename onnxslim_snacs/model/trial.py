@@ -12,7 +12,7 @@ from onnxslim_snacs.errors import LimitExceeded, RuntimeRefused, foreign
 from onnxslim_snacs.model.extents import InputExtents, Values
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.inferred import inferred, told_alike
-from onnxslim_snacs.model.session import ProbeSession
+from onnxslim_snacs.model.probes import ProbeSession
 from onnxslim_snacs.model.sizes import Sizes, random_inputs
 
 #: Numbers of all inputs together that are worth trying, unless the user asks for more.
