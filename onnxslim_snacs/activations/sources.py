@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxslim_snacs.activations.arrays import Rows, open_arrays
+from onnxslim_snacs.activations.array_files import open_arrays
+from onnxslim_snacs.activations.arrays import Rows
 from onnxslim_snacs.activations.held import described, held_table
 from onnxslim_snacs.activations.images import SUFFIXES, image_table
 from onnxslim_snacs.activations.inputs import (

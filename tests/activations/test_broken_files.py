@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from onnxslim_snacs.activations.arrays import open_archive, open_array
+from onnxslim_snacs.activations.array_files import open_archive, open_array
 from onnxslim_snacs.activations.sources import open_source
 from onnxslim_snacs.config import DataConfig
 from onnxslim_snacs.errors import InputRefused, LimitExceeded
