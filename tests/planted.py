@@ -382,10 +382,8 @@ BUGS = (
     Planted(
         "`apply --input-shape` does not arrive",
         "onnxslim_snacs/cli/making.py",
-        "preset,\n                input_shape,\n                sample_axis,\n            ),\n"
-        "            recover=recover,",
-        "preset,\n                None,\n                sample_axis,\n            ),\n"
-        "            recover=recover,",
+        "data=data,\n            recover=recover,",
+        "data=DataConfig(path=data.path),\n            recover=recover,",
         f"{OPTIONS}[apply --input-shape]",
     ),
 )

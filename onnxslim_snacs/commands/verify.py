@@ -26,8 +26,8 @@ from onnxslim_snacs.plan.written import load_plan
 from onnxslim_snacs.proof.dropped import DropProof, prove_drop
 from onnxslim_snacs.proof.prove import Proof, compare, prove
 from onnxslim_snacs.recovery.touched import touched
-from onnxslim_snacs.report.console import proof_words
 from onnxslim_snacs.report.make import CUT, RAW, REFITTED, TRAINED
+from onnxslim_snacs.report.phrases import proof_words
 
 #: What a file is that other tools have changed behind the cut, and still computes the same.
 REWRITTEN = "rewritten cut"

@@ -11,8 +11,8 @@ from xml.etree.ElementTree import Element
 
 from onnxslim_snacs.config.line import as_pairs
 from onnxslim_snacs.errors import foreign
-from onnxslim_snacs.report.console import drift_line, share
 from onnxslim_snacs.report.markup import Child, document, el, ending, folded, table
+from onnxslim_snacs.report.phrases import drift_line, share
 from onnxslim_snacs.report.pictures import (
     bar,
     curve_picture,

@@ -8,8 +8,8 @@ from typing import Any
 from onnxslim_snacs.config import Budget, CompressConfig, Drop, Ratio
 from onnxslim_snacs.errors import foreign
 from onnxslim_snacs.judge.drift import Drift
-from onnxslim_snacs.report.console import proof_words, recovery_line, share
 from onnxslim_snacs.report.make import WHAT
+from onnxslim_snacs.report.phrases import proof_words, recovery_line, share
 from onnxslim_snacs.report.report import GroupReport, Report
 
 #: Below this share of unchanged answers a model is another one.
