@@ -125,6 +125,7 @@ def finetune(
         command=_line(path, teacher, config, out),
         versions=versions(),
         removed=removed,
+        statistics_anew=trained.anew and not why,
     )
     told(report)
     progress("write", 0, 1)

@@ -61,6 +61,7 @@ class TrainingReport:
         command: the command line that repeats the run, one argument each.
         versions: of this package and those that it stands on.
         removed: the units that `--sparse` has taken away.
+        statistics_anew: whether the result has statistics of normalisations that were taken anew.
     """
 
     model: str
@@ -82,6 +83,7 @@ class TrainingReport:
     command: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     removed: RemovedUnits | None = None
+    statistics_anew: bool = False
 
 
 def removed_line(removed: RemovedUnits) -> str:
@@ -118,6 +120,8 @@ def print_training(report: TrainingReport, console: Console) -> None:
         f"that were held out{ended}",
         soft_wrap=True,
     )
+    if report.statistics_anew:
+        console.print("statistics of normalisations were taken anew", soft_wrap=True)
     if report.removed is not None:
         console.print(removed_line(report.removed), soft_wrap=True)
     if not report.improved:

@@ -3,8 +3,9 @@
 The loss is the squared difference of the answers over their variance, the mean over the outputs
 (Ba and Caruana 2014), or the cross-entropy of labels, or the sum of both; with `features` that of
 what the two have at the ends of their blocks as well.  The rate rises for the
-first steps and falls by a cosine; gradients are cut to a length; statistics of normalisations stay.
-What is examined and kept is a moving average of the weights.
+first steps and falls by a cosine; gradients are cut to a length; statistics of normalisations stay
+until the end, where they are taken anew if that does better.  What is examined and kept is a moving
+average of the weights.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from onnxslim_snacs.training.fading import PERIOD, Fading
 from onnxslim_snacs.training.features import feature_distance
 from onnxslim_snacs.training.optimizer import cut_gradients, open_optimizer
 from onnxslim_snacs.training.pace import interval, is_due, rate_at, share_done
+from onnxslim_snacs.training.statistics import statistics_anew
 from onnxslim_snacs.training.teacher import (
     Examiner,
     Standing,
@@ -58,6 +60,8 @@ class Trained:
         seconds: that they took.
         stopped: why training ended before its time, "" if it did not.
         curve: (step, error, agreement) of each examination.
+        anew: whether statistics of normalisations taken anew have done better, and are among the
+            weights.
     """
 
     best: Mapping[str, Tensor]
@@ -67,6 +71,7 @@ class Trained:
     seconds: float
     stopped: str
     curve: tuple[tuple[int, float, float | None], ...]
+    anew: bool = False
 
 
 @dataclass(frozen=True)
@@ -134,7 +139,25 @@ def train(course: Course) -> Trained:
         end = _examine(course, state, start, end)
     if course.fading is not None and not state.best:
         state.best = {key: value.clone() for key, value in state.average.items()}
-    return Trained(state.best, start, end, state.step, state.seconds, stopped, tuple(state.curve))
+    best, end, anew = (state.best, end, False) if stopped else _with_statistics(course, state, end)
+    curve = tuple(state.curve)
+    return Trained(best, start, end, state.step, state.seconds, stopped, curve, anew)
+
+
+def _with_statistics(
+    course: Course, state: Progressed, end: Standing
+) -> tuple[Mapping[str, Tensor], Standing, bool]:
+    """The best weights, with statistics of normalisations taken anew if these do better."""
+    network, loss = course.network, course.config.loss
+    if not state.best:
+        return state.best, end, False
+    anew = statistics_anew(network, state.best, course.source, course.config.batch)
+    if not anew:
+        return state.best, end, False
+    changed = {**state.best, **anew}
+    now = course.examiner.examine(network, changed)
+    better = now.may_replace(end, loss)
+    return (changed, now, True) if better else (state.best, end, False)
 
 
 def _begin(
