@@ -62,7 +62,7 @@ class Network:
         return next(value.name for value in graph.input if value.name not in weights)
 
 
-def _cifar(preprocessing: str) -> Callable[[], Samples]:
+def cifar_samples(preprocessing: str) -> Callable[[], Samples]:
     def read() -> Samples:
         train, _ = cifar_images("train", preprocessing, UNSEEN)
         test, labels = cifar_images("test", preprocessing)
@@ -137,14 +137,24 @@ def _shared(name: str) -> Path:
 NETWORKS = {
     network.name: network
     for network in (
-        Network("ResNet-56", _shared("cifar10_akamaster_resnet56_ts17_bn"), _cifar("imagenet")),
-        Network("ResNet-56 folded", _shared("cifar10_akamaster_resnet56_ts11"), _cifar("imagenet")),
-        Network("ResNet-20", _shared("cifar10_akamaster_resnet20_ts17_bn"), _cifar("imagenet")),
         Network(
-            "ResNet-20 dynamo", _shared("cifar10_akamaster_resnet20_dynamo20"), _cifar("imagenet")
+            "ResNet-56", _shared("cifar10_akamaster_resnet56_ts17_bn"), cifar_samples("imagenet")
         ),
-        Network("ResNet-8", _shared("mlctiny_pretrainedResnet_keras_op15"), _cifar("raw")),
-        Network("ViT", _shared("cifar10_vit_pgd_2_3_16"), _cifar("cifar")),
+        Network(
+            "ResNet-56 folded",
+            _shared("cifar10_akamaster_resnet56_ts11"),
+            cifar_samples("imagenet"),
+        ),
+        Network(
+            "ResNet-20", _shared("cifar10_akamaster_resnet20_ts17_bn"), cifar_samples("imagenet")
+        ),
+        Network(
+            "ResNet-20 dynamo",
+            _shared("cifar10_akamaster_resnet20_dynamo20"),
+            cifar_samples("imagenet"),
+        ),
+        Network("ResNet-8", _shared("mlctiny_pretrainedResnet_keras_op15"), cifar_samples("raw")),
+        Network("ViT", _shared("cifar10_vit_pgd_2_3_16"), cifar_samples("cifar")),
         Network("bundled digits", BUNDLED / "digits_resnet.onnx", _digits),
     )
 }
