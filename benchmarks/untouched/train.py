@@ -45,12 +45,12 @@ def vgg() -> nn.Module:
     """Seven convolutions in four sizes, two dense layers."""
     parts: list[nn.Module] = []
     before = 3
-    for width, count in ((24, 2), (48, 2), (96, 2), (128, 1)):
+    for width, count in ((16, 2), (32, 2), (64, 2), (96, 1)):
         for _ in range(count):
             parts += [*conv(before, width), nn.ReLU()]
             before = width
         parts.append(nn.MaxPool2d(2))
-    head = [nn.Flatten(), nn.Linear(512, 128), nn.ReLU(), nn.Dropout(0.3), nn.Linear(128, 10)]
+    head = [nn.Flatten(), nn.Linear(384, 96), nn.ReLU(), nn.Linear(96, 10)]
     return nn.Sequential(*parts, *head)
 
 
@@ -76,10 +76,10 @@ class Inverted(nn.Module):
 
 
 def mobile() -> nn.Module:
-    """Nine inverted residuals in three sizes."""
-    parts: list[nn.Module] = [*conv(3, 24), nn.ReLU6()]
-    before = 24
-    for width, count, stride, factor in ((32, 3, 2, 3), (48, 3, 2, 4), (64, 3, 1, 4)):
+    """Nine inverted residuals in two sizes."""
+    parts: list[nn.Module] = [*conv(3, 32, 3, 2), nn.ReLU6()]
+    before = 32
+    for width, count, stride, factor in ((24, 3, 1, 3), (40, 3, 2, 4), (64, 3, 1, 4)):
         for number in range(count):
             parts.append(Inverted(before, width, stride if number == 0 else 1, factor))
             before = width
@@ -113,9 +113,9 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     """Three blocks behind two convolutions (Xiao et al. 2021); the mean of the tokens is read."""
 
-    def __init__(self, width: int = 96, blocks: int = 3, heads: int = 4) -> None:
+    def __init__(self, width: int = 64, blocks: int = 3, heads: int = 4) -> None:
         super().__init__()
-        self.patch = nn.Sequential(*conv(3, 48, 3, 2), nn.GELU(), nn.Conv2d(48, width, 3, 2, 1))
+        self.patch = nn.Sequential(*conv(3, 32, 3, 2), nn.GELU(), nn.Conv2d(32, width, 3, 2, 1))
         self.places = nn.Parameter(torch.zeros(1, 64, width))
         self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(blocks)))
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, 10)

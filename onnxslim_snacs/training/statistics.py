@@ -43,7 +43,8 @@ def statistics_anew(
     if not places:
         return {}
     measured = _measuring(network, places)
-    means, squares = {}, {}
+    means: dict[str, Tensor] = {}
+    squares: dict[str, Tensor] = {}
     with torch.no_grad():
         for count, found in enumerate(_found(measured, places, weights, source, size), 1):
             for (mean_of, var_of), (mean, var) in found:
