@@ -29,12 +29,12 @@ from onnxslim_snacs.torch_graph.answers import answer_tensors, chosen
 from onnxslim_snacs.torch_graph.late import functional, torch
 from onnxslim_snacs.torch_graph.network import Network, run
 from onnxslim_snacs.training.augment import Mixed, augmented
+from onnxslim_snacs.training.batch_statistics import statistics_anew
 from onnxslim_snacs.training.checkpoint import Progressed, load_checkpoint, save_checkpoint
 from onnxslim_snacs.training.fading import PERIOD, Fading
 from onnxslim_snacs.training.features import feature_distance
 from onnxslim_snacs.training.optimizer import cut_gradients, open_optimizer
 from onnxslim_snacs.training.pace import interval, is_due, rate_at, share_done
-from onnxslim_snacs.training.statistics import statistics_anew
 from onnxslim_snacs.training.teacher import (
     Examiner,
     Standing,

@@ -17,7 +17,7 @@ from onnxslim_snacs.commands.finetune import finetune
 from onnxslim_snacs.config import FinetuneConfig
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.torch_graph.network import open_network
-from onnxslim_snacs.training.statistics import statistics_anew
+from onnxslim_snacs.training.batch_statistics import statistics_anew
 
 TEXT = """
 <ir_version: 8, opset_import: ["" : 17]>
