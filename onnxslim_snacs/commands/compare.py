@@ -20,6 +20,7 @@ from onnxslim_snacs.commands.refusals import (
     require_prunable,
     require_runnable,
 )
+from onnxslim_snacs.commands.sampled import named_samples, settled_samples
 from onnxslim_snacs.commands.start import Setup, open_work
 from onnxslim_snacs.commands.trial_files import open_folder
 from onnxslim_snacs.commands.trial_runs import Entry, TrialBench, run_criterion, target_name
@@ -99,8 +100,7 @@ def _open(
     progress: Progress,
 ) -> TrialBench:
     graph = load_model(path)
-    named = config.data.path is not None
-    given = open_source(config.data, graph, seed=config.seed) if named else None
+    given = named_samples(config.data, graph, config.seed)
     shapes = given.shapes() if given is not None else ()
     setup = Setup(
         config.provider,
@@ -114,8 +114,7 @@ def _open(
     require_runnable(work.analysis, "compare")
     require_prunable(work.analysis, frozenset())
     facts = work.analysis.facts
-    source = given or open_source(config.data, graph, seed=config.seed, facts=facts)
-    samples = split(source.settled(facts))
+    samples = split(settled_samples(given, config.data, work))
     identity = _identity(model_digest(graph.proto, graph.base_dir), samples, config)
     files = open_folder(out, identity, overwrite=overwrite)
     judge = open_judge(work.analysis, samples.judging, work.session, config.seed)

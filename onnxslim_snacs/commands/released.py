@@ -14,10 +14,11 @@ import numpy as np
 
 from onnxslim_snacs.activations.distinct import require_different
 from onnxslim_snacs.activations.samples import split
-from onnxslim_snacs.activations.sources import files_of, open_source
+from onnxslim_snacs.activations.sources import files_of
 from onnxslim_snacs.commands.naming import names_file
 from onnxslim_snacs.commands.outputs import Outputs, Told, nobody
 from onnxslim_snacs.commands.refusals import require_runnable
+from onnxslim_snacs.commands.sampled import named_samples, settled_samples
 from onnxslim_snacs.commands.start import Compressed, Setup, open_work
 from onnxslim_snacs.config import ReleasedConfig
 from onnxslim_snacs.config.fields import checked
@@ -79,8 +80,7 @@ def compress_as_released(
             inputs=files_of(config.data),
         )
     with clock.stage("data"):
-        named = config.data.path is not None
-        given = open_source(config.data, graph, seed=config.seed) if named else None
+        given = named_samples(config.data, graph, config.seed)
     setup = Setup(
         config.provider,
         config.threads,
@@ -91,9 +91,7 @@ def compress_as_released(
     work = open_work(path, graph, setup, clock, progress)
     require_runnable(work.analysis, "released")
     with clock.stage("data"):
-        facts = work.analysis.facts
-        source = given or open_source(config.data, graph, seed=config.seed, facts=facts)
-        source = source.settled(facts)
+        source = settled_samples(given, config.data, work)
         few = require_different(source)
         samples = split(source)
     with clock.stage("score"):

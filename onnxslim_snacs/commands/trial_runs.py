@@ -11,7 +11,7 @@ from onnx import ModelProto
 
 from onnxslim_snacs.activations.samples import Samples
 from onnxslim_snacs.activations.sources import CalibrationSource
-from onnxslim_snacs.commands.compress import plan_of
+from onnxslim_snacs.commands.planned import plan_of
 from onnxslim_snacs.commands.recovered import recovered
 from onnxslim_snacs.commands.refusals import frozen_groups, require_cut
 from onnxslim_snacs.commands.trial_files import TrialFiles
