@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,13 +11,12 @@ from time import perf_counter
 from typing import Any
 
 from onnxslim_snacs.commands.compress import compress
+from onnxslim_snacs.commands.run_store import RunStore, plain_name
 from onnxslim_snacs.config import CompressConfig
 from onnxslim_snacs.errors import FileSystemError, SnacsError, foreign
-from onnxslim_snacs.model.atomic import put_text
 from onnxslim_snacs.report.grid import Row
-from onnxslim_snacs.report.report import Report, to_json
+from onnxslim_snacs.report.report import Report
 
-_PLAIN = re.compile(r"[^A-Za-z0-9._=-]+")
 #: Settings that change how a run is made and not what comes of it.
 _ASIDE = ("provider",)
 
@@ -45,12 +43,12 @@ class Cell:
     def name(self) -> str:
         """The name of its files, without their ending."""
         words = (Path(self.model).stem, self.goal, self.config.criterion, self.key[:8])
-        return ".".join(_PLAIN.sub("_", word)[:60] for word in words)
+        return ".".join(map(plain_name, words))
 
     @property
-    def kept_at(self) -> Path:
-        """Where its row is kept."""
-        return Path(self.folder) / "runs" / f"{self.name}.json"
+    def store(self) -> RunStore:
+        """Where rows are kept."""
+        return RunStore(Path(self.folder) / "runs")
 
 
 def key_of(model: Path, config: CompressConfig) -> str:
@@ -71,11 +69,7 @@ def key_of(model: Path, config: CompressConfig) -> str:
 
 def kept_row(cell: Cell) -> Row | None:
     """What is known of a run that was made before; None if it has to be made."""
-    try:
-        said = json.loads(cell.kept_at.read_text())
-        row = Row(**said["row"]) if said["key"] == cell.key else None
-    except (OSError, ValueError, TypeError, KeyError):  # not there, or not by us: made anew
-        return None
+    row = cell.store.find_as(Row, cell.name, cell.key)
     return None if row is None or (row.output and not Path(row.output).exists()) else row
 
 
@@ -84,7 +78,7 @@ def run_cell(cell: Cell) -> Row:
     start = perf_counter()
     row = replace(_outcome(cell), seconds=perf_counter() - start)
     if row.code != 1:  # a fault of ours is tried again
-        put_text(cell.kept_at, to_json({"key": cell.key, "row": asdict(row)}))
+        cell.store.put(cell.name, cell.key, row)
     return row
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from onnxslim_snacs.cluster.workers import Lost, run_on
 from onnxslim_snacs.commands.cells import Cell, blank_row, kept_row, key_of, run_cell
+from onnxslim_snacs.commands.run_store import make_folder
 from onnxslim_snacs.config import Budget, CompressConfig, Goal, Ratio
 from onnxslim_snacs.config.fields import checked
-from onnxslim_snacs.errors import FileSystemError, UsageError, foreign
+from onnxslim_snacs.errors import UsageError, foreign
 from onnxslim_snacs.model.atomic import put_text
 from onnxslim_snacs.progress import Progress, silent
 from onnxslim_snacs.report.grid import Row, rows_to_csv, rows_to_json
@@ -59,7 +60,8 @@ def sweep(
     """
     if jobs < 1:
         raise UsageError(f"jobs: expected at least 1, got {jobs}")
-    folder = _made(Path(out))
+    folder = Path(out)
+    make_folder(folder)
     found = find_models(models, but=folder)
     cells = _cells(found, config or CompressConfig(), goals, criteria, folder)
     rows = {number: row for number, cell in enumerate(cells) if (row := kept_row(cell)) is not None}
@@ -115,14 +117,6 @@ def _meant(text: str) -> list[Path]:
     if path.is_file() or not has_magic(text):
         return [path] if path.exists() else []
     return [Path(p) for p in sorted(glob(text, recursive=True)) if Path(p).is_file()]
-
-
-def _made(folder: Path) -> Path:
-    try:
-        (folder / "runs").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileSystemError(f"{foreign(folder)}: {error.strerror}") from error
-    return folder
 
 
 def _cells(

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
-from onnxslim_snacs.config.plain import from_plain
+from onnxslim_snacs.commands.run_store import RunStore, make_folder, plain_name
 from onnxslim_snacs.errors import FileSystemError, UsageError, foreign
 from onnxslim_snacs.judge.damage import Damage
 from onnxslim_snacs.model.atomic import put_text
@@ -24,10 +23,9 @@ from onnxslim_snacs.report.trials import Scoring, TrialRun, Trials
 if TYPE_CHECKING:
     from onnxslim_snacs.commands.trial_runs import Entry
 
-T = TypeVar("T")
-
-#: What says whose results a folder holds; what is measured of single units; the whole.
-_IDENTITY, _DAMAGE, _REPORT, _PLOT = "identity.txt", "damage.json", "report.json", "pareto.svg"
+#: What says whose results a folder holds; the whole.
+_IDENTITY, _REPORT, _PLOT = "identity.txt", "report.json", "pareto.svg"
+_DAMAGE = "damage"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,27 +33,28 @@ class TrialFiles:
     """A folder of results.
 
     Attributes:
-        folder: where it lies.
+        store: keeps them.
+        identity: of the model, the samples and the settings: what all of them depend on.
     """
 
-    folder: Path
+    store: RunStore
+    identity: str
 
     def has_trial(self, criterion: str, seed: int, target: str, recover: str) -> bool:
         """Whether a run is through."""
-        return self._trial(criterion, seed, target, recover).exists()
+        return self._trial(_run_name(criterion, seed, target, recover)) is not None
 
     def has_scoring(self, criterion: str, seed: int) -> bool:
         """Whether a criterion was held against damage."""
-        return self._scoring(criterion, seed).exists()
+        return self._scoring(_scoring_name(criterion, seed)) is not None
 
     def put_trial(self, trial: TrialRun) -> None:
         """Keep the result of a run."""
-        place = self._trial(trial.criterion, trial.seed, trial.target, trial.recover)
-        put_text(place, to_json(trial))
+        self.store.put(_name_of(trial), self.identity, trial)
 
     def put_scoring(self, scoring: Scoring) -> None:
         """Keep what is known of a criterion."""
-        put_text(self._scoring(scoring.criterion, scoring.seed), to_json(scoring))
+        self.store.put(_scoring_name(scoring.criterion, scoring.seed), self.identity, scoring)
 
     def put_plan(self, trial: TrialRun, plan: Plan) -> str:
         """Keep a plan.
@@ -63,17 +62,15 @@ class TrialFiles:
         Returns:
             The name of its file in the folder.
         """
-        place = self._trial(trial.criterion, trial.seed, trial.target, trial.recover)
-        place = place.with_name(f"plan-{place.name.removeprefix('run-')}")
+        place = self.store.place(f"plan-{_name_of(trial).removeprefix('run-')}")
         put_text(place, plan_to_json(plan))
         return place.name
 
     def damage(self) -> Damage | None:
         """The damage of single units, if it was measured."""
-        place = self.folder / _DAMAGE
-        if not place.exists():
+        stored = self.store.find(_DAMAGE, self.identity)
+        if stored is None:
             return None
-        stored = json.loads(read_text(place))
         units = {name: np.asarray(v, dtype=np.int64) for name, v in stored["units"].items()}
         raw, refit = (
             {name: np.asarray(v, dtype=np.float64) for name, v in stored[key].items()}
@@ -83,29 +80,46 @@ class TrialFiles:
 
     def put_damage(self, damage: Damage) -> None:
         """Keep the damage of single units."""
-        put_text(self.folder / _DAMAGE, to_json(damage))
+        self.store.put(_DAMAGE, self.identity, damage)
 
     def all(
         self, jobs: Sequence[tuple[Entry, int]], keys: Sequence[tuple[str, str]]
     ) -> tuple[list[TrialRun], list[Scoring]]:
-        """What was asked for, as it lies in the folder."""
-        trials = [
-            _read(TrialRun, self._trial(entry.name, seed, *key))
-            for key in keys
-            for entry, seed in jobs
-        ]
-        return trials, [_read(Scoring, self._scoring(entry.name, seed)) for entry, seed in jobs]
+        """What was asked for, as it lies in the folder.
+
+        Raises:
+            FileSystemError: somebody has taken results away.
+        """
+        runs = [_run_name(entry.name, seed, *key) for key in keys for entry, seed in jobs]
+        scorings = [_scoring_name(entry.name, seed) for entry, seed in jobs]
+        trials = [self._trial(name) or self._lost(name) for name in runs]
+        return trials, [self._scoring(name) or self._lost(name) for name in scorings]
 
     def finish(self, done: Trials, plot: str) -> None:
         """Keep the whole."""
-        put_text(self.folder / _REPORT, to_json(done))
-        put_text(self.folder / _PLOT, plot)
+        put_text(self.store.folder / _REPORT, to_json(done))
+        put_text(self.store.folder / _PLOT, plot)
 
-    def _trial(self, criterion: str, seed: int, target: str, recover: str) -> Path:
-        return self.folder / f"run-{_slug(criterion)}-{seed}-{_slug(target)}-{recover}.json"
+    def _trial(self, name: str) -> TrialRun | None:
+        return self.store.find_as(TrialRun, name, self.identity)
 
-    def _scoring(self, criterion: str, seed: int) -> Path:
-        return self.folder / f"scores-{_slug(criterion)}-{seed}.json"
+    def _scoring(self, name: str) -> Scoring | None:
+        return self.store.find_as(Scoring, name, self.identity)
+
+    def _lost(self, name: str) -> NoReturn:
+        raise FileSystemError(f"{foreign(self.store.place(name))} was kept, and is gone")
+
+
+def _name_of(trial: TrialRun) -> str:
+    return _run_name(trial.criterion, trial.seed, trial.target, trial.recover)
+
+
+def _run_name(criterion: str, seed: int, target: str, recover: str) -> str:
+    return f"run-{plain_name(criterion)}-{seed}-{plain_name(target)}-{recover}"
+
+
+def _scoring_name(criterion: str, seed: int) -> str:
+    return f"scores-{plain_name(criterion)}-{seed}"
 
 
 def open_folder(folder: Path, identity: str, *, overwrite: bool) -> TrialFiles:
@@ -133,9 +147,9 @@ def open_folder(folder: Path, identity: str, *, overwrite: bool) -> TrialFiles:
                 "folder, or --force to begin anew"
             )
         _empty(folder)
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     put_text(place, identity)
-    return TrialFiles(folder)
+    return TrialFiles(RunStore(folder), identity)
 
 
 def _empty(folder: Path) -> None:
@@ -144,11 +158,3 @@ def _empty(folder: Path) -> None:
     for path in folder.iterdir():
         if path.is_file() and names.fullmatch(path.name):
             path.unlink()
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9.=,_-]", "+", text)
-
-
-def _read(kind: type[T], place: Path) -> T:
-    return from_plain(kind, json.loads(read_text(place)), place.name)

@@ -68,10 +68,12 @@ def test_what_is_there_is_not_done_again(tmp_path: Path, counted: list[str]) -> 
     counted.clear()
     assert compare(MODEL, config(), out=out) == first
     assert not counted
-    (out / "run-l1-0-macs=0.5-auto.json").unlink()
-    compare(MODEL, config(), out=out)
-    assert counted == ["l1 0 macs=0.5 auto"]
-    counted.clear()
+    place = out / "run-l1-0-macs=0.5-auto.json"
+    for spoil in (place.unlink, lambda: place.write_text(place.read_text()[:99])):
+        spoil()
+        compare(MODEL, config(), out=out)
+        assert counted == ["l1 0 macs=0.5 auto"]
+        counted.clear()
     more = compare(MODEL, config(targets=({"macs": 0.5}, {"params": 0.4})), out=out)
     assert len(counted) == 6
     assert all("params=0.4" in line for line in counted)
@@ -126,7 +128,8 @@ def test_damage_stands_beside_scores(tmp_path: Path) -> None:
     }
     # measured once: what lies in the folder is what is read
     stored = json.loads((tmp_path / "r" / "damage.json").read_text())
-    stored["refit"] = {k: (-np.array(v)).tolist() for k, v in stored["refit"].items()}
+    refits = stored["result"]["refit"]
+    refits.update({name: (-np.array(values)).tolist() for name, values in refits.items()})
     (tmp_path / "r" / "damage.json").write_text(json.dumps(stored))
     (tmp_path / "r" / "scores-refit-0.json").unlink()
     again = compare(MODEL, asked, out=tmp_path / "r")
