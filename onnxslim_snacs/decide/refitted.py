@@ -1,8 +1,10 @@
 """Error curves of groups whose readers are re-fitted: what a cut costs after recovery.
 
 How strongly an error at a layer reaches the model's output is measured once for each group, on a
-mild cut without recovery; how large the error is after the best re-fit follows for every width from
-the second moments of what the readers see.  The product is the curve.
+mild cut without recovery, or on a deeper one where that takes away units which hardly ever answer:
+of two errors next to nothing the quotient says nothing.  How large the error is after the best
+re-fit follows for every width from the second moments of what the readers see.  The product is the
+curve.
 """
 
 from __future__ import annotations
@@ -22,8 +24,9 @@ from onnxslim_snacs.scores.criterion import ScoreContext
 
 #: Shares of a group at which its curve is known.
 SHARES = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875)
-#: Share of a group that is removed to see how strongly its errors reach the output.
-PROBED = 0.25
+#: Shares of a group of which the first is removed to see how strongly errors reach the output that
+#: costs its readers so much of their variance.
+PROBED, TELLING = (0.25, 0.5, 0.75, 1.0), 1e-3
 
 
 def refitted_curves(
@@ -59,8 +62,7 @@ def _refitted_curves(
         context.progress("error curves", number, len(groups))
         readers = readers_of(group, consumers)
         order = np.argsort(scores[group.id], kind="stable")
-        probe = order[: max(1, round(PROBED * group.units))]
-        raw = sum(c.error_raw(index[probe].reshape(-1)) for c, index in readers)
+        probe, raw = _probe(order, readers)
         if raw <= 0.0:
             curves[group.id] = measure_curve(group, scores[group.id], judge.error)
             continue
@@ -70,6 +72,16 @@ def _refitted_curves(
         curves[group.id] = _curve(group, order, readers, gain)
     context.progress("error curves", len(groups), len(groups))
     return curves
+
+
+def _probe(order: NDArray[np.intp], readers: Readers) -> tuple[NDArray[np.intp], float]:
+    """Units whose loss the readers feel, and by how much of their variance; one stays."""
+    for share in PROBED:
+        probe = order[: max(1, min(len(order) - 1, round(share * len(order))))]
+        raw = float(sum(c.error_raw(index[probe].reshape(-1)) for c, index in readers))
+        if raw >= TELLING:
+            break
+    return probe, raw
 
 
 def _curve(group: Group, order: NDArray[np.intp], readers: Readers, gain: float) -> Curve:
