@@ -27,7 +27,7 @@ def main() -> None:
     """Run the command line, and end with the exit code that belongs to what happened."""
     if not hasattr(os, "fork"):
         _work(None)
-    _occupy_standard_streams()
+    occupy_standard_streams()
     heard, wake = os.pipe()
     for end in (heard, wake):
         os.set_blocking(end, False)
@@ -48,7 +48,9 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     for end in (heard, wake, told):
         os.close(end)
-    _die_with(parent)
+    from onnxslim_snacs.cluster.lifetime import die_with
+
+    die_with(parent)
     _work(tell)
 
 
@@ -72,25 +74,13 @@ def _noted(number: int, frame: FrameType | None) -> None:
     """Nothing: the number of the signal arrives through the pipe."""
 
 
-def _occupy_standard_streams() -> None:
+def occupy_standard_streams() -> None:
     """Let no file that is opened later take the place of a standard stream that is closed."""
     for number in (0, 1, 2):
         try:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
-
-
-def _die_with(parent: int) -> None:
-    """Let the worker end when nobody watches over it any more."""
-    if not sys.platform.startswith("linux"):
-        return
-    import ctypes
-
-    set_death_signal = 1
-    ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(128 + signal.SIGKILL)
 
 
 class _Watch:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from onnxslim_snacs.cli.guard import occupy_standard_streams
 from onnxslim_snacs.errors import FileSystemError, visible
 
 if TYPE_CHECKING:
@@ -58,14 +61,9 @@ def screen(*, stderr: bool = False) -> Console:
 
 def write_stdout(text: str) -> None:
     """Write a document to stdout; whoever reads it may leave before its end."""
-    try:
+    with _arriving():
         sys.stdout.write(text)
         sys.stdout.flush()
-    except BrokenPipeError:
-        _discard(sys.stdout.fileno())
-    except OSError as error:
-        _discard(sys.stdout.fileno())
-        raise _lost(error) from error
 
 
 def finish() -> None:
@@ -74,8 +72,15 @@ def finish() -> None:
     Raises:
         FileSystemError: it has not (a full disk).
     """
-    try:
+    with _arriving():
         sys.stdout.flush()
+
+
+@contextmanager
+def _arriving() -> Iterator[None]:
+    """Let a reader of stdout leave; that it cannot be written to is an error."""
+    try:
+        yield
     except BrokenPipeError:
         _discard(sys.stdout.fileno())
     except OSError as error:
@@ -84,12 +89,8 @@ def finish() -> None:
 
 
 def guard_streams() -> None:
-    """Let no file that is opened later take the place of a standard stream that is closed."""
-    for number in (0, 1, 2):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+    """Let what is written to a standard stream that is closed go nowhere, and escape the rest."""
+    occupy_standard_streams()
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
+from onnxslim_snacs.cluster.lifetime import die_with
 from onnxslim_snacs.errors import UsageError
 
 Task = TypeVar("Task")
@@ -135,14 +136,7 @@ def _begin(parent: int, memory: int | None) -> None:
 
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
         resource.setrlimit(resource.RLIMIT_DATA, (memory, hard))
-    if not sys.platform.startswith("linux"):
-        return
-    import ctypes
-
-    set_death_signal = 1
-    ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(128 + signal.SIGKILL)
+    die_with(parent)
 
 
 @contextmanager

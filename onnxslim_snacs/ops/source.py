@@ -83,22 +83,22 @@ def propagate_selection(node: OpNode) -> Iterable[Fact]:
         yield from pin_tensors(node, operands, f"{node.op} selects by value")
 
 
+#: Operators that draw.
+RANDOM = frozenset(
+    (
+        "RandomNormal",
+        "RandomNormalLike",
+        "RandomUniform",
+        "RandomUniformLike",
+        "Bernoulli",
+        "Multinomial",
+    )
+)
+
 RULES: Family = {
     "Constant": OpRule(propagate_constant),
     "Shape": OpRule(propagate_extents, shrink_shape),
     "Size": OpRule(propagate_extents),
-    **{
-        op: OpRule(propagate_generated)
-        for op in (
-            "Range",
-            "EyeLike",
-            "RandomNormal",
-            "RandomNormalLike",
-            "RandomUniform",
-            "RandomUniformLike",
-            "Bernoulli",
-            "Multinomial",
-        )
-    },
+    **{op: OpRule(propagate_generated) for op in ("Range", "EyeLike", *sorted(RANDOM))},
     **{op: OpRule(propagate_selection) for op in ("NonZero", "NonMaxSuppression", "Unique")},
 }

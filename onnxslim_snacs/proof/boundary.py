@@ -26,17 +26,8 @@ from onnxslim_snacs.ops import OPERATORS
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.ops.dropout import in_training
 from onnxslim_snacs.ops.node import op_key
+from onnxslim_snacs.ops.source import RANDOM
 
-_RANDOM = frozenset(
-    (
-        "RandomNormal",
-        "RandomNormalLike",
-        "RandomUniform",
-        "RandomUniformLike",
-        "Bernoulli",
-        "Multinomial",
-    )
-)
 #: What ONNX Runtime says of an operator that it knows, but not for the types that it gets.
 _NO_KERNEL = re.compile(r"Could not find an implementation for (\w+)\(")
 #: Domains of operators that come with ONNX Runtime.
@@ -67,7 +58,7 @@ class Boundary:
 def boundaries(analysis: Analysis) -> list[frozenset[int]]:
     """The nodes to take out, in the order in which it is worth trying."""
     nodes = analysis.nodes
-    random = frozenset(k for k, n in enumerate(nodes) if n.op in _RANDOM or in_training(n))
+    random = frozenset(k for k, n in enumerate(nodes) if n.op in RANDOM or in_training(n))
     if analysis.facts.ran:
         return [random]
     foreign_ones = random | {k for k in range(len(nodes)) if _unknown(analysis, nodes[k].proto)}

@@ -19,7 +19,11 @@ from onnxslim_snacs.scores.snacs.linear import (
     inverse_correlation,
     shuffled_remainders,
 )
-from onnxslim_snacs.scores.snacs.quality import ConnectivityQuality, against_null, spread_over
+from onnxslim_snacs.scores.snacs.quality import (
+    ConnectivityQuality,
+    quality_of_remainders,
+    spread_over,
+)
 
 _NULL_CHILDREN = 64
 _TABLE_END = 40.0  # -log(1 - r^2) beyond which the information is 1 in float64 terms of the table
@@ -53,14 +57,8 @@ def gaussian_information(
     information = henze_penrose(_partial(x_rows, parents.rows, parents.inverse, noise))
     children = spread_over(len(x_rows), _NULL_CHILDREN)
     null = henze_penrose(_of_copies(x_rows[children], parents, noise, seed))
-    quality = ConnectivityQuality(
-        "gaussian",
-        x_rows.shape[1],
-        1,
-        0,
-        0.0,
-        float(information.mean()),
-        *against_null(information[children], null),
+    quality = quality_of_remainders(
+        "gaussian", x_rows.shape[1], information, information[children], null
     )
     return information, quality
 

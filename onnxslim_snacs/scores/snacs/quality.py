@@ -17,10 +17,10 @@ class ConnectivityQuality:
     """What is known about the scores of one layer pair.
 
     Attributes:
-        estimator: "hash" or "gaussian".
+        estimator: "residual", "hash" or "gaussian".
         samples: number of rows used.
-        draws: seeded draws averaged; 1 for the gaussian estimator.
-        z_buckets: upper bound on the buckets of Z; 0 for the gaussian estimator.
+        draws: seeded draws averaged; 1 for the others than hash.
+        z_buckets: upper bound on the buckets of Z; 0 for the others.
         singleton_share: share of samples alone in their Z bucket, mean over parents and draws.
         information_mean: mean information of the pairs.
         null_mean: mean information of the pairs under the null.
@@ -65,6 +65,26 @@ def against_null(
     error = (2.0 * _CHANCE * _LEVEL / null.size) ** 0.5
     signal = share > _CHANCE + max(_CHANCE, 3.0 * error)
     return float(null[alive].mean()), line, share, signal
+
+
+def quality_of_remainders(
+    estimator: str,
+    samples: int,
+    information: npt.NDArray[np.float64],
+    observed: npt.NDArray[np.float64],
+    null: npt.NDArray[np.float64],
+) -> ConnectivityQuality:
+    """Quality where the other parents are taken out by a fit, and not by buckets of Z.
+
+    Args:
+        estimator: its name.
+        samples: number of rows used.
+        information: of all pairs, axes (child, parent).
+        observed: of the children that the null has, axes (child, parent).
+        null: the same under the null, axes (child, parent).
+    """
+    mean = float(information.mean())
+    return ConnectivityQuality(estimator, samples, 1, 0, 0.0, mean, *against_null(observed, null))
 
 
 def spread_over(count: int, most: int) -> npt.NDArray[np.intp]:

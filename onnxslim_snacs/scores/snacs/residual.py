@@ -25,7 +25,11 @@ from onnxslim_snacs.scores.snacs.linear import (
     fitted_parents,
     shuffled_remainders,
 )
-from onnxslim_snacs.scores.snacs.quality import ConnectivityQuality, against_null, spread_over
+from onnxslim_snacs.scores.snacs.quality import (
+    ConnectivityQuality,
+    quality_of_remainders,
+    spread_over,
+)
 
 #: Buckets of each remainder.
 BUCKETS = 8
@@ -67,14 +71,8 @@ def acmi_residual(
     some = spread_over(len(x_rows), _NULL_CHILDREN)
     copies = shuffled_remainders(parents, rng).astype(np.float32)
     null = _information(left[some], slopes[some], e, copies, buckets, threads)
-    quality = ConnectivityQuality(
-        "residual",
-        x_rows.shape[1],
-        1,
-        0,
-        0.0,
-        float(information.mean()),
-        *against_null(information[some], null),
+    quality = quality_of_remainders(
+        "residual", x_rows.shape[1], information, information[some], null
     )
     return information, quality
 
