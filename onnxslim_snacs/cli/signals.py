@@ -86,7 +86,13 @@ def _terminated(number: int, frame: FrameType | None) -> None:
 def _unraisable(lost: sys.UnraisableHookArgs) -> None:
     """Send a signal again that came while an object was finalised, where its exception is lost."""
     ended = lost.exc_value
-    if isinstance(ended, Ended) and isinstance(ended.code, int):
-        Timer(0.01, os.kill, (os.getpid(), ended.code - 128)).start()
-    else:
+    if not isinstance(ended, Ended) or not isinstance(ended.code, int):
         sys.__unraisablehook__(lost)
+        return
+    seconds = 0.01
+    while True:
+        try:
+            Timer(seconds, os.kill, (os.getpid(), ended.code - 128)).start()
+            return
+        except Ended:  # on a busy machine it is back before this function is left: lost again
+            seconds *= 4
