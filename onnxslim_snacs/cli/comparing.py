@@ -98,7 +98,7 @@ def compare(
     from onnxslim_snacs.model.targets import check_targets
     from onnxslim_snacs.report import to_json
     from onnxslim_snacs.report.tables_page import trials_page
-    from onnxslim_snacs.report.trials import print_trials
+    from onnxslim_snacs.report.trial_tables import print_trials
 
     warn_without_data(data.path, showing)
     if html is not None:

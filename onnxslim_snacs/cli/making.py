@@ -216,11 +216,17 @@ def apply(
 
 
 def report(
-    report: Annotated[Path, typer.Argument(metavar="REPORT.json", help="What --report wrote.")],
+    report: Annotated[
+        Path,
+        typer.Argument(
+            metavar="REPORT.json",
+            help="What --report wrote; or of `compare` report.json, of `sweep` summary.json.",
+        ),
+    ],
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Default: REPORT.html.")] = None,
     force: Force = False,
 ) -> None:
-    """A report as a page for any browser: one file, no network, no script."""
+    """What compress, finetune, compare or sweep wrote, as a page for any browser: one file."""
     from onnxslim_snacs.commands.render import write_page
 
     place = out or report.with_suffix(".html")

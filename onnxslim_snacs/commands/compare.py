@@ -33,7 +33,8 @@ from onnxslim_snacs.model.load import load_model
 from onnxslim_snacs.plan.plan import model_digest
 from onnxslim_snacs.progress import Clock, Progress, silent
 from onnxslim_snacs.report.pareto import pareto_svg
-from onnxslim_snacs.report.trials import Trials, make_trials
+from onnxslim_snacs.report.standings import make_trials
+from onnxslim_snacs.report.trials import Trials
 from onnxslim_snacs.scores import CRITERIA, find_criterion
 from onnxslim_snacs.scores.criterion import with_options
 

@@ -1,4 +1,4 @@
-"""A report that was written as JSON, made a page."""
+"""A report or a table that was written as JSON, made a page."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from onnxslim_snacs.errors import InputRefused, UsageError, foreign
 from onnxslim_snacs.model.atomic import new_file, sync_folder
 from onnxslim_snacs.model.targets import check_targets
 from onnxslim_snacs.model.text import read_text
+from onnxslim_snacs.report.grid import rows_from_plain
 from onnxslim_snacs.report.page import page
 from onnxslim_snacs.report.report import report_from_json
+from onnxslim_snacs.report.tables_page import rows_page, trials_page
 from onnxslim_snacs.report.training import TrainingReport
 from onnxslim_snacs.report.training_page import training_page
+from onnxslim_snacs.report.trials import Trials
 
 #: What a text raises that is no report, or one that contradicts itself.
 _NO_REPORT = (
@@ -29,7 +32,8 @@ def write_page(report: Path | str, out: Path | str, *, overwrite: bool = False) 
     """Write the page of a report.
 
     Args:
-        report: what `--report` has written.
+        report: what `--report` has written, or what `compare` and `sweep` keep in their folders
+            (report.json, summary.json).
         out: where the page goes.
         overwrite: whether an existing file may be replaced.
 
@@ -54,9 +58,14 @@ def put_page(text: str, out: Path) -> None:
 def _page(text: str, name: str) -> str:
     try:
         data = json.loads(text)
-        if not isinstance(data, dict) or "teacher" not in data:
-            return page(report_from_json(text, name))
-        return training_page(from_plain(TrainingReport, data, "report"))
+        told = data if isinstance(data, dict) else {}
+        if "teacher" in told:
+            return training_page(from_plain(TrainingReport, data, "report"))
+        if "standings" in told:
+            return trials_page(from_plain(Trials, data, "report"))
+        if "rows" in told:
+            return rows_page(rows_from_plain(data))
+        return page(report_from_json(text, name))
     except _NO_REPORT as error:
         raise InputRefused(
             f"{foreign(name)}: not a report of snacs-onnx ({foreign(error)})"

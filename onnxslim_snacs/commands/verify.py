@@ -13,13 +13,15 @@ from onnxslim_snacs.blocks.left import found_again, left_without
 from onnxslim_snacs.commands.naming import names_file
 from onnxslim_snacs.commands.signature import other_plan
 from onnxslim_snacs.commands.simplified import simplified_as_planned
-from onnxslim_snacs.commands.turned import Turned, turn_again
+from onnxslim_snacs.commands.turned import turn_again
 from onnxslim_snacs.config.fields import checked
 from onnxslim_snacs.errors import InputRefused, ProofFailed, foreign
-from onnxslim_snacs.ir.keep import keep_map
+from onnxslim_snacs.ir.keep import KeepMap, keep_map
+from onnxslim_snacs.layers.aims import Aims
+from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.interface import interface_difference
 from onnxslim_snacs.model.opened import AnyModel, open_model
-from onnxslim_snacs.ops.analyse import analyse
+from onnxslim_snacs.ops.analyse import Analysis, analyse
 from onnxslim_snacs.passes.prune import prune
 from onnxslim_snacs.plan.plan import Plan, check_fingerprint, check_plan, model_digest
 from onnxslim_snacs.plan.written import load_plan
@@ -96,7 +98,57 @@ def verify_files(
     opened = open_model(before, "verify: before"), open_model(after, "verify: after")
     graph, other = (one.graph for one in opened)
     plan = plan if isinstance(plan, Plan) else load_plan(Path(plan))
-    shapes = input_shapes or plan.sizes
+    led = _replayed(graph, plan, input_shapes or plan.sizes, threads)
+    different = interface_difference(graph.proto, other.proto)
+    if different:
+        raise ProofFailed(
+            f"{foreign(opened[1].name)} cannot take the place of the original: {different}"
+        )
+    steps = {REFITTED: plan.refit, TRAINED: plan.tuned}
+    digests = {step.digest: made for made, step in steps.items() if step is not None}
+    known = digests.get(model_digest(other.proto, other.base_dir)) if digests else None
+    if known is not None:
+        found = _other_weights(led, plan, other, known, threads)
+    else:
+        found = _as_it_is(led, other, threads, recovered=any(digests))
+    found = replace(found, turned=led.turned, dropped=led.dropped)
+    if not other_plan(other.proto, plan):
+        return found
+    proof = found.proof
+    if known is None and not proof.passed:
+        proof = replace(proof, failure=proof.failure + _OTHER)
+    return replace(found, proof=proof, other_plan=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Led:
+    """Where a plan leads, before recovery.
+
+    Attributes:
+        analysis: the original, turned and without its blocks as the plan says.
+        keep: what stays of it.
+        cut: the cut.
+        aims: what recovery aims at, where that is not the model itself.
+        turned: how far turning the streams has moved the outputs; None if none are.
+        dropped: the proof of the blocks that went; None if none did.
+    """
+
+    analysis: Analysis
+    keep: KeepMap
+    cut: ModelProto
+    aims: Aims | None
+    turned: float | None
+    dropped: DropProof | None
+
+
+def _replayed(
+    graph: ModelGraph, plan: Plan, shapes: Mapping[str, tuple[int, ...]], threads: int
+) -> _Led:
+    """Do what a plan says.
+
+    Raises:
+        InputRefused: it belongs to another model.
+    """
     simpler = simplified_as_planned(graph, plan)
     graph = graph if simpler is None else simpler.graph
     check_fingerprint(plan, graph)
@@ -110,52 +162,32 @@ def verify_files(
         dropped = prove_drop(present, analysis, gone, left.graph, threads)
         analysis, aims = left.analysis, left.aims
     check_plan(plan, graph, analysis.ir)
-    different = interface_difference(graph.proto, other.proto)
-    if different:
-        raise ProofFailed(
-            f"{foreign(opened[1].name)} cannot take the place of the original: {different}"
-        )
     keep = keep_map(analysis.ir, plan.kept())
-    cut = prune(analysis, keep)
-    steps = {REFITTED: plan.refit, TRAINED: plan.tuned}
-    digests = {step.digest: made for made, step in steps.items() if step is not None}
-    digest = next(iter(digests), "")
-    method = plan.refit.method if plan.refit is not None else ""
-    known = digests.get(model_digest(other.proto, other.base_dir)) if digests else None
-    foreign_plan = other_plan(other.proto, plan)
-    if known is not None:
-        proof = prove(analysis, keep, cut, threads=threads)
-        free = known == TRAINED or method == "distil"
-        found = touched(analysis, keep, cut, other.proto, other.base_dir, aims, trained=free)
-        if proof.passed and found.wrong:
-            reason = f"no re-fitted cut: {found.wrong}"
-            proof = replace(proof, passed=False, failure=reason)
-        return Verified(
-            *(known, proof, found.weights),
-            turned=_moved(turned),
-            dropped=dropped,
-            other_plan=foreign_plan,
-        )
-    same = _nodes(other.proto) == _nodes(cut)
+    moved = None if turned is None else turned.difference
+    return _Led(analysis, keep, prune(analysis, keep), aims, moved, dropped)
+
+
+def _other_weights(led: _Led, plan: Plan, other: ModelGraph, made: str, threads: int) -> Verified:
+    """The plan's own model after recovery: its cut is proved, and what was left alone compared."""
+    proof = prove(led.analysis, led.keep, led.cut, threads=threads)
+    free = made == TRAINED or (plan.refit is not None and plan.refit.method == "distil")
+    found = touched(
+        led.analysis, led.keep, led.cut, other.proto, other.base_dir, led.aims, trained=free
+    )
+    if proof.passed and found.wrong:
+        proof = replace(proof, passed=False, failure=f"no re-fitted cut: {found.wrong}")
+    return Verified(made, proof, found.weights)
+
+
+def _as_it_is(led: _Led, other: ModelGraph, threads: int, *, recovered: bool) -> Verified:
+    """A file that is to be the cut; where the plan goes on with recovery, that is not its end."""
+    same = _nodes(other.proto) == _nodes(led.cut)
     check = prove if same else compare
-    proof = check(analysis, keep, other.proto, threads=threads, pruned_dir=other.base_dir)
-    if digest and not proof.passed:
+    proof = check(led.analysis, led.keep, other.proto, threads=threads, pruned_dir=other.base_dir)
+    if recovered and not proof.passed:
         hint = f"{proof.failure}; nor is it the model that the plan has re-fitted"
         proof = replace(proof, failure=hint)
-    if foreign_plan and not proof.passed:
-        proof = replace(proof, failure=proof.failure + _OTHER)
-    return Verified(
-        CUT if same else REWRITTEN,
-        proof,
-        planned=not digest,
-        turned=_moved(turned),
-        dropped=dropped,
-        other_plan=foreign_plan,
-    )
-
-
-def _moved(turned: Turned | None) -> float | None:
-    return None if turned is None else turned.difference
+    return Verified(CUT if same else REWRITTEN, proof, planned=not recovered)
 
 
 def _nodes(model: ModelProto) -> list[bytes]:

@@ -16,7 +16,6 @@ from onnxslim_snacs.ops.registry import Family, OpRule
 _Amount = tuple[int, int | None, int | None]
 
 RUN_TIME = "padded by an amount that is known only at run time"
-COPIES = "padded with copies of other slots"
 
 
 def propagate(node: OpNode) -> Iterable[Fact]:

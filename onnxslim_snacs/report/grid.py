@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from onnxslim_snacs.errors import foreign
+from onnxslim_snacs.config.plain import from_plain
+from onnxslim_snacs.errors import UsageError, foreign
 from onnxslim_snacs.report.report import to_json
 
 #: Grows with what the table holds.
@@ -66,6 +68,18 @@ class Row:
 def rows_to_json(rows: Sequence[Row]) -> str:
     """A table as JSON, with the number of its format."""
     return to_json({"format": FORMAT, "rows": [asdict(row) for row in rows]})
+
+
+def rows_from_plain(data: Mapping[str, Any]) -> tuple[Row, ...]:
+    """A table from what JSON holds.
+
+    Raises:
+        UsageError: it is none, or one of another format.
+    """
+    if data.get("format") != FORMAT:
+        raise UsageError(f"summary format {foreign(data.get('format'))}, expected {FORMAT}")
+    rows = data["rows"]
+    return tuple(from_plain(Row, row, f"rows[{number}]") for number, row in enumerate(rows))
 
 
 def rows_to_csv(rows: Sequence[Row]) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from onnxslim_snacs.config import CompressConfig, ReleasedConfig
@@ -15,7 +14,6 @@ from onnxslim_snacs.ir.types import InexactNode, PinReason
 from onnxslim_snacs.ir.why import Link
 from onnxslim_snacs.judge.drift import Drift
 from onnxslim_snacs.judge.stopwatch import Latency
-from onnxslim_snacs.model.text import read_text
 from onnxslim_snacs.plan.cost import Cost
 from onnxslim_snacs.proof.dropped import DropProof
 from onnxslim_snacs.proof.prove import Proof
@@ -197,16 +195,6 @@ def report_from_json(text: str, source: str = "report") -> Report:
         raise InputRefused(
             f"{foreign(source)}: not a report of snacs-onnx ({foreign(error)})"
         ) from error
-
-
-def load_report(path: Path) -> Report:
-    """Read a report from a file.
-
-    Raises:
-        InputRefused: it does not hold a report.
-        FileSystemError: it cannot be read.
-    """
-    return report_from_json(read_text(path), str(path))
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ def _budget(done: Trials, target: str) -> Iterator[Element]:
     what = "answers that agree" if done.is_top1 else "1 - relative error"
     rows = sorted(
         (row for row in done.standings if row.target == target),
-        key=lambda row: -(row.good or (float("-inf"), 0.0))[0],
+        key=lambda row: -row.value,
     )
     heads = ("criterion", "recovery", what, "relative error", "top-1", "seconds", "")
     yield from section(f"At {foreign(target)}", table(heads, [_standing(row) for row in rows]))

@@ -53,11 +53,20 @@ def test_compare_and_sweep_write_pages(cli: Cli, model: Path, data: Path, tmp_pa
     assert "<h2>At macs=0.5</h2>" in text
     assert "<svg" in text
     assert "ns0:" not in text
+    again = tmp_path / "b.html"
+    cli("report", tmp_path / "c" / "report.json", "-o", again)
+    assert again.read_text() == text
     cli(*compared, "--html", html, "-o", tmp_path / "c", code=6)  # it is there
     swept = ("sweep", model, *few, "--out", tmp_path / "s", "--criterion", "l1", "--html", html)
     cli(*swept, "--target", "macs=0.6", "--target", "macs=0.001")
     text = html.read_text()
     assert "1 of 2 runs wrote a model" in text
+    summary = tmp_path / "s" / "summary.json"
+    cli("report", summary, "-o", again, "--force")
+    assert again.read_text() == text
+    for wrong in ('{"format": 2, "rows": []}', '{"format": 1, "rows": [{"model": 3}]}'):
+        summary.write_text(wrong)
+        cli("report", summary, "-o", again, "--force", code=3)
     assert "exit code 4" in text
 
 

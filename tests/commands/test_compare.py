@@ -21,7 +21,8 @@ from onnxslim_snacs.errors import FileSystemError, NothingToPrune, UsageError
 from onnxslim_snacs.judge.drift import Drift
 from onnxslim_snacs.plan.written import load_plan
 from onnxslim_snacs.report.pareto import pareto_svg
-from onnxslim_snacs.report.trials import Scoring, TrialRun, make_trials
+from onnxslim_snacs.report.standings import make_trials
+from onnxslim_snacs.report.trials import Scoring, TrialRun
 from onnxslim_snacs.scores import CRITERIA
 from tests.cli.conftest import MODELS
 from tests.harness import model_from_text
