@@ -44,17 +44,15 @@ def chain_to_pin(ir: DependencyGraph, tensor: str, rank: int) -> tuple[tuple[Lin
 def chain_of(ir: DependencyGraph, axis: Axis) -> tuple[Link, ...]:
     """The ties from an axis to the pin that holds it; a single link if it is free."""
     if axis not in ir.table:
-        return (Link(str(axis), "has no slots: nothing depends on it, or its extent is dynamic"),)
-    label, pinned = ir.labels[0], ir.pinned[0]
-    slots = ir.table.slots(axis)
-    stuck = slots[pinned[label[slots]] >= 0]
+        return (Link(str(axis), "takes no part: nothing depends on it, or its extent is dynamic"),)
+    slots, stuck = ir.table.slots(axis), held_slots(ir, axis)
     if not len(stuck):
         return (Link(str(axis), "is free to be pruned"),)
-    cause = int(pinned[label[stuck[0]]])
+    cause = cause_of(ir, int(stuck[0]))
     goals = _slots_of(ir, ir.stated[cause])
     path, sources = _shortest(ir, int(stuck[0]), goals)
     axes = ir.table.axis_of_slots()
-    links = [Link(str(axis), f"{len(stuck)} of {len(slots)} slots are pinned")]
+    links = [Link(str(axis), f"{len(stuck)} of {len(slots)} entries are pinned")]
     for slot, source in zip(path[1:], sources, strict=True):
         item = ir.stated[source]
         name = ir.table.axes[int(axes[slot])]
@@ -62,10 +60,44 @@ def chain_of(ir: DependencyGraph, axis: Axis) -> tuple[Link, ...]:
         links.append(Link(shown, f"tied by {item.name} ({item.op})"))
     reason = pin_reason(ir.stated[cause])
     links.append(Link(reason.axis, f"pinned by {reason.node} ({reason.op}): {reason.reason}"))
-    behind = behind_split(ir.stated, ir.table, ir.origin, cause)
+    whole = _splits_of(ir, axis) if len(stuck) == len(slots) else []
+    behind = dict.fromkeys(
+        number
+        for split in (cause, *whole)
+        for number in behind_split(ir.stated, ir.table, ir.origin, split)
+    )
     for last in (pin_reason(ir.stated[number]) for number in behind if number != cause):
-        links.append(Link(last.axis, f"held by {last.node} ({last.op}): {last.reason}"))
+        links.append(
+            Link(last.axis, f"and a part of it is pinned by {last.node} ({last.op}): {last.reason}")
+        )
     return tuple(links)
+
+
+def held_slots(ir: DependencyGraph, axis: Axis) -> IntArray:
+    """The slots of an axis that stay in every view.
+
+    What one view cannot cut, another may: heads stay where channels within them go.
+    """
+    slots = ir.table.slots(axis)
+    held = [pin[label[slots]] >= 0 for label, pin in zip(ir.labels, ir.pinned, strict=True)]
+    stuck: IntArray = slots[np.all(held, axis=0)]
+    return stuck
+
+
+def cause_of(ir: DependencyGraph, slot: int) -> int:
+    """The statement for which a slot stays, where it stays in every view."""
+    return int(ir.pinned[0][ir.labels[0][slot]])
+
+
+def _splits_of(ir: DependencyGraph, axis: Axis) -> list[int]:
+    """The statements that make an axis the product of others."""
+    return [
+        number
+        for number, item in enumerate(ir.stated)
+        if isinstance(item.fact, Split)
+        and item.fact.fine == axis
+        and all(factor in ir.table for factor in item.fact.factors)
+    ]
 
 
 def _slots_of(ir: DependencyGraph, item: Stated) -> IntArray:

@@ -13,7 +13,7 @@ from onnxslim_snacs.ir.build import DependencyGraph
 from onnxslim_snacs.ir.explain import pin_reason
 from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.ir.types import Axis, is_virtual
-from onnxslim_snacs.ir.why import Link, chain_of
+from onnxslim_snacs.ir.why import Link, cause_of, chain_of, held_slots
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.plan.cost import CostModel
 
@@ -200,8 +200,8 @@ def _layer_axes(analysis: Analysis) -> Iterator[Axis]:
 
 def _reason(ir: DependencyGraph, axis: Axis) -> tuple[str, str] | None:
     """Operator and reason of the pin that keeps a whole axis."""
-    causes = ir.pinned[0][ir.labels[0][ir.table.slots(axis)]]
-    if not len(causes) or causes.min() < 0:
+    stuck = held_slots(ir, axis)
+    if not len(stuck) or len(stuck) < ir.table.extent(axis):
         return None
-    found = pin_reason(ir.stated[int(causes[0])])
+    found = pin_reason(ir.stated[cause_of(ir, int(stuck[0]))])
     return found.op, found.reason

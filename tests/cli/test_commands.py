@@ -101,7 +101,7 @@ def test_inspect_explains_a_pin_by_the_ties_that_lead_to_it(cli: Cli, model: Pat
     assert lines[:5] == [
         "onnx::Conv_88[0] is free to be pruned",
         "  -> onnx::Conv_88[0]  lies in g0000",
-        "onnx::Conv_88[1] 1 of 1 slots are pinned",
+        "onnx::Conv_88[1] 1 of 1 entries are pinned",
         "  -> image[1]  tied by /stem/stem.0/Conv (Conv)",
         "  -> image[1]  pinned by image (graph): graph input",
     ]

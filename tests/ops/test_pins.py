@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
 from onnxslim_snacs.ir.explain import HELD_PARTS, behind_split
 from onnxslim_snacs.ir.table import SlotTable
 from onnxslim_snacs.ir.types import Axis, Pin, Split, Stated, virtual_axis
-from onnxslim_snacs.ir.why import chain_to_pin
+from onnxslim_snacs.ir.why import chain_of, chain_to_pin
 from onnxslim_snacs.ops.analyse import Analysis
-from tests.harness import model_from_text, read
+from tests.harness import Fixture, fixtures, model_from_text, read
 
 SOFTMAX = (
     "Softmax runs over this axis, so that what is left would change (--allow-inexact lets it go)"
@@ -93,10 +95,33 @@ def test_the_chain_goes_on_to_what_holds_the_parts(
         "g[1]",
         f"pinned by g (Conv): {HELD_PARTS}",
     )
-    assert all(link.because.startswith("held by ") for link in chain[parts + 1 :])
+    assert all(
+        link.because.startswith("and a part of it is pinned by ") for link in chain[parts + 1 :]
+    )
     assert (axis, reason) in [
         (link.axis, link.because.partition(": ")[2]) for link in chain[parts + 1 :]
     ]
+
+
+@pytest.mark.parametrize("fixture", fixtures(), ids=lambda fixture: fixture.title)
+def test_chains_end_at_the_pins_that_are_listed_and_no_group_lies_there(fixture: Fixture) -> None:
+    ir = read(fixture.model, allow_inexact=fixture.allow_inexact).ir
+    listed = {(pin.axis, f"{pin.node} ({pin.op}): {pin.reason}") for pin in ir.pins}
+    named: set[tuple[str, str]] = set()
+    channels = {a for _, sink in ir.sinks for a in (sink.axis, sink.weight_out, sink.out) if a}
+    for axis in channels:
+        if axis not in ir.table or ir.table.extent(axis) == 1:
+            continue
+        head, *links = chain_of(ir, axis)
+        if not links:
+            continue
+        ends = [(link.axis, link.because.partition("pinned by ")[2]) for link in links]
+        assert listed & set(ends), head
+        named.update(ends)
+        stuck, whole = (int(number) for number in re.findall(r"^(\d+) of (\d+)", head.because)[0])
+        lying = [index for group in ir.groups if (index := group.on(axis)) is not None]
+        assert stuck + len({slot for index in lying for slot in index.ravel()}) <= whole
+    assert listed <= named
 
 
 def test_each_factor_may_be_held_by_something_else() -> None:
