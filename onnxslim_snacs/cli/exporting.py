@@ -33,7 +33,7 @@ def export_plan(
     json: Json = False,
     force: Force = False,
 ) -> None:
-    """Which slots of each stored tensor stay, for pruning in the framework of the model."""
+    """Which entries of each stored tensor stay, for pruning in the framework of the model."""
     from onnxslim_snacs.commands.export_plan import export_plan as export
     from onnxslim_snacs.report import to_json
 
@@ -44,10 +44,10 @@ def export_plan(
         return
     said = screen()
     cut = sum(bool(each.axes) for each in made.tensors.values())
-    said.print(f"{cut} of {len(made.tensors)} stored tensors lose slots", soft_wrap=True)
+    said.print(f"{cut} of {len(made.tensors)} stored tensors are cut", soft_wrap=True)
     if state_dict is not None:
         named = sum(bool(each.axes) for each in made.state.values())
-        said.print(f"{named} of {len(made.state)} entries of the state lose slots", soft_wrap=True)
+        said.print(f"{named} of {len(made.state)} entries of the state are cut", soft_wrap=True)
     for name in made.unknown:
         said.print(f"not in the model: {name}", markup=False, soft_wrap=True)
     for name in made.lost:

@@ -31,7 +31,9 @@ def propagate(node: OpNode) -> Iterable[Fact]:
         before, after = amounts[dim][1:] if amounts is not None else (None, None)
         if before is None or after is None or extent is None or not constant:
             mode = (
-                "by an amount known only at run time" if constant else "with copies of other slots"
+                "by an amount known only at run time"
+                if constant
+                else "with copies of other entries"
             )
             yield Pin(source, f"padded {mode}")
             yield Pin(target, f"padded {mode}")

@@ -23,7 +23,7 @@ def _placed(axes_of: Callable[[OpNode, int], Collection[int]]) -> Propagate:
                 yield Tie(node.in_axis(0, dim), node.out_axis(dim))
                 continue
             for axis in (node.in_axis(0, dim), node.out_axis(dim)):
-                yield Pin(axis, f"{node.op} treats the slots of this axis by their place")
+                yield Pin(axis, f"{node.op} treats the entries of this axis by their place")
 
     return propagate
 
@@ -61,7 +61,7 @@ def propagate_one_hot(node: OpNode) -> Iterable[Fact]:
         yield from pin_operand(node, operand)
     rank = len(known(node.out_shape()))
     axis = int(node.attr("axis", -1)) % rank
-    yield Pin(node.out_axis(axis), "one slot for each value")
+    yield Pin(node.out_axis(axis), "one entry for each value")
     for dim in range(rank - 1):
         yield Tie(node.in_axis(0, dim), node.out_axis(dim + (dim >= axis)))
 

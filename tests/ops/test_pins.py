@@ -95,12 +95,9 @@ def test_the_chain_goes_on_to_what_holds_the_parts(
         "g[1]",
         f"pinned by g (Conv): {HELD_PARTS}",
     )
-    assert all(
-        link.because.startswith("and a part of it is pinned by ") for link in chain[parts + 1 :]
-    )
-    assert (axis, reason) in [
-        (link.axis, link.because.partition(": ")[2]) for link in chain[parts + 1 :]
-    ]
+    rest = chain[parts + 1 :]
+    assert all(link.because.startswith("and a part of it is pinned by ") for link in rest)
+    assert (axis, reason) in [(link.axis, link.because.partition(": ")[2]) for link in rest]
 
 
 @pytest.mark.parametrize("fixture", fixtures(), ids=lambda fixture: fixture.title)
