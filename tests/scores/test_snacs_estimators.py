@@ -5,6 +5,7 @@ import numpy.typing as npt
 import pytest
 from scipy import integrate, special, stats
 
+from onnxslim_snacs.scores.snacs import residual
 from onnxslim_snacs.scores.snacs.acmi import HashOptions, acmi_hash
 from onnxslim_snacs.scores.snacs.gaussian import (
     gaussian_information,
@@ -109,6 +110,38 @@ def test_remainders_are_those_of_a_linear_fit() -> None:
     fit = others @ np.linalg.lstsq(others, mine, rcond=None)[0]
     assert np.sort(copies[2] - fit) == pytest.approx(np.sort(left), abs=1e-4)
     assert not np.allclose(copies[2] - fit, left, atol=1e-2)
+
+
+@pytest.mark.parametrize("starts", [None, np.array([0, 7, 30])])
+def test_fewer_samples_than_parents_give_the_same_fit(starts: np.ndarray | None) -> None:
+    y = np.random.default_rng(3).standard_normal((12, 40))
+    y[:, 5] = 1.0  # a dead channel
+    rows = standardised_rows(y)
+    parents = fitted_parents(rows, starts, ridge=0.2)
+    values = rows.astype(float)
+    inverse = np.linalg.inv(0.8 * values @ values.T / 12 + np.diag(np.where(y.std(0) > 0, 0.2, 1)))
+    assert parents.whole == pytest.approx(inverse @ values, abs=1e-6)
+    assert parents.precision == pytest.approx(np.diag(inverse), rel=1e-6)
+    first = slice(0, 1 if starts is None else 7)
+    wanted = np.linalg.solve(inverse[first, first], (inverse @ values)[first])
+    assert parents.left[first] == pytest.approx(wanted, abs=1e-6)
+    order = np.random.default_rng(0).random((40, 12), dtype=np.float32).argsort(axis=1)
+    moved = np.take_along_axis(parents.left, order, axis=1)
+    fit = (moved @ values.T / 12) @ inverse
+    rest = moved - fit @ values + np.diag(fit)[:, None] * parents.left
+    assert shuffled_remainders(parents, np.random.default_rng(0)) == pytest.approx(rest, abs=1e-6)
+
+
+def test_of_large_layers_some_children_stand_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, y = gaussian_layer(400)
+    x = y @ np.random.default_rng(1).standard_normal((y.shape[1], 200))
+    whole, _ = acmi_residual(x, y)
+    monkeypatch.setattr(residual, "PAIRS", 100 * y.shape[1])
+    some, _ = acmi_residual(x, y)
+    assert some.shape == whole.shape
+    left_out = np.arange(1, 200, 2)
+    assert np.ptp(some[left_out], axis=0) == pytest.approx(0.0)
+    assert some.mean(axis=0) == pytest.approx(whole.mean(axis=0), abs=0.03)
 
 
 def test_members_of_a_group_are_shuffled_together() -> None:

@@ -16,7 +16,6 @@ from onnxslim_snacs.scores.snacs.hashing import standardised_rows
 from onnxslim_snacs.scores.snacs.linear import (
     Parents,
     fitted_parents,
-    inverse_correlation,
     shuffled_remainders,
 )
 from onnxslim_snacs.scores.snacs.quality import (
@@ -54,7 +53,7 @@ def gaussian_information(
     """
     x_rows = standardised_rows(x).astype(np.float64)
     parents = fitted_parents(standardised_rows(y), ridge=ridge)
-    information = henze_penrose(_partial(x_rows, parents.rows, parents.inverse, noise))
+    information = henze_penrose(_partial(x_rows, parents, noise))
     children = spread_over(len(x_rows), _NULL_CHILDREN)
     null = henze_penrose(_of_copies(x_rows[children], parents, noise, seed))
     quality = quality_of_remainders(
@@ -78,8 +77,7 @@ def partial_correlation(
         Partial correlations, axes (child, parent); 0 for a constant child or parent.
     """
     x_rows = standardised_rows(x).astype(np.float64)
-    y_rows = standardised_rows(y).astype(np.float64)
-    return _partial(x_rows, y_rows, inverse_correlation(y_rows, ridge), noise)
+    return _partial(x_rows, fitted_parents(standardised_rows(y), ridge=ridge), noise)
 
 
 def henze_penrose(correlation: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -97,15 +95,12 @@ def henze_penrose(correlation: npt.NDArray[np.float64]) -> npt.NDArray[np.float6
 
 
 def _partial(
-    x_rows: npt.NDArray[np.float64],
-    y_rows: npt.NDArray[np.float64],
-    inverse: npt.NDArray[np.float64],
-    noise: float,
+    x_rows: npt.NDArray[np.float64], parents: Parents, noise: float
 ) -> npt.NDArray[np.float64]:
     """Turn regression slopes b into b / sqrt(b^2 + s^2 L_pp), s^2 = what all Y leave of X."""
-    slopes = (x_rows @ y_rows.T / x_rows.shape[1]) @ inverse
-    residual = np.square(x_rows - slopes @ y_rows).mean(axis=1) + noise
-    return _of_slopes(slopes, residual, np.diag(inverse))
+    slopes = parents.slopes(x_rows)
+    residual = np.square(x_rows - slopes @ parents.rows).mean(axis=1) + noise
+    return _of_slopes(slopes, residual, parents.precision)
 
 
 def _of_copies(
@@ -113,13 +108,13 @@ def _of_copies(
 ) -> npt.NDArray[np.float64]:
     """Partial correlations with conditional copies of the parents, axes (child, parent)."""
     samples = x_rows.shape[1]
-    slopes = (x_rows @ parents.rows.T / samples) @ parents.inverse
+    slopes = parents.slopes(x_rows)
     left = x_rows - slopes @ parents.rows
     copies = shuffled_remainders(parents, np.random.default_rng(seed))
     own = np.einsum("pn,pn->p", parents.left, copies) / samples
     size = np.maximum(np.square(copies).mean(axis=1), 1e-12)
     among = (left @ copies.T / samples + slopes * own) / size
-    residual = np.square(left).mean(axis=1)[:, None] + np.square(slopes) / np.diag(parents.inverse)
+    residual = np.square(left).mean(axis=1)[:, None] + np.square(slopes) / parents.precision
     return _of_slopes(among, residual - np.square(among) * size + noise, 1.0 / size)
 
 

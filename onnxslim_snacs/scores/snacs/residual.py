@@ -33,6 +33,9 @@ from onnxslim_snacs.scores.snacs.quality import (
 
 #: Buckets of each remainder.
 BUCKETS = 8
+#: Pairs of child and parent that are looked at one by one.  In larger layers children spread over
+#: all of them stand for the others, which have the mean information of each parent.
+PAIRS = 1 << 22
 _NULL_CHILDREN = 64
 _BLOCK = 1 << 20  # numbers of one block of children, 4 MB in float32
 _TINY = np.float32(1e-12)
@@ -62,9 +65,12 @@ def acmi_residual(
         about its quality; the null is that of conditional randomisation.
     """
     x_rows = standardised_rows(x)
+    children = len(x_rows)
+    seen = spread_over(children, max(_NULL_CHILDREN, PAIRS // np.shape(y)[1]))
+    x_rows = x_rows[seen]
     parents = fitted_parents(standardised_rows(y), ridge=ridge)
     rng = np.random.default_rng(seed)
-    slopes = (x_rows.astype(np.float64) @ parents.rows.T / x_rows.shape[1]) @ parents.inverse
+    slopes = parents.slopes(x_rows.astype(np.float64))
     left = _filled(x_rows - slopes @ parents.rows, slopes, parents, rng)
     e = parents.left.astype(np.float32)
     information = _information(left, slopes, e, e, buckets, threads)
@@ -74,7 +80,11 @@ def acmi_residual(
     quality = quality_of_remainders(
         "residual", x_rows.shape[1], information, information[some], null
     )
-    return information, quality
+    if len(seen) == children:
+        return information, quality
+    whole = np.repeat(information.mean(axis=0, keepdims=True), children, axis=0)
+    whole[seen] = information
+    return whole, quality
 
 
 def _filled(
