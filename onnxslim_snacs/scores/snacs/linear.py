@@ -113,8 +113,10 @@ def _refitted(parents: Parents, values: FloatArray) -> FloatArray:
     """A linear fit of each value to all parents, axes (value, sample)."""
     count, samples = parents.rows.shape
     if samples < count:
-        return values @ (parents.whole.T @ parents.rows) / samples
-    return parents.slopes(values) @ parents.rows
+        small: FloatArray = values @ (parents.whole.T @ parents.rows) / samples
+        return small
+    whole: FloatArray = parents.slopes(values) @ parents.rows
+    return whole
 
 
 @dataclass(frozen=True, slots=True)
