@@ -18,7 +18,7 @@ from onnxslim_snacs.judge.judge import Judge
 from onnxslim_snacs.judge.stopwatch import Latency
 from onnxslim_snacs.plan.cost import with_added
 from onnxslim_snacs.plan.plan import Plan
-from onnxslim_snacs.proof.prove import ProvedCut
+from onnxslim_snacs.proof.outcome import ProvedCut
 from onnxslim_snacs.recovery.accept import Outcome
 from onnxslim_snacs.report.make import (
     asked,

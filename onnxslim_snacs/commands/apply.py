@@ -28,7 +28,8 @@ from onnxslim_snacs.plan.work import Work
 from onnxslim_snacs.plan.written import load_plan
 from onnxslim_snacs.progress import Clock, Progress, silent
 from onnxslim_snacs.proof.dropped import prove_drop, require_dropped
-from onnxslim_snacs.proof.prove import ProvedCut, prove_cut
+from onnxslim_snacs.proof.outcome import ProvedCut
+from onnxslim_snacs.proof.prove import prove_cut
 from onnxslim_snacs.recovery.accept import Outcome
 from onnxslim_snacs.report.make import RAW, dropped_report, made_by, make_report
 from onnxslim_snacs.report.report import DroppedReport, Report

@@ -45,7 +45,8 @@ from onnxslim_snacs.model.opened import AnyModel, Opened, open_model
 from onnxslim_snacs.model.session import SessionConfig, resolve_provider
 from onnxslim_snacs.plan.work import Work
 from onnxslim_snacs.progress import Clock, Foreseen, Progress, silent, unforeseen
-from onnxslim_snacs.proof.prove import ProvedCut, prove_cut
+from onnxslim_snacs.proof.outcome import ProvedCut
+from onnxslim_snacs.proof.prove import prove_cut
 from onnxslim_snacs.recovery.accept import Outcome
 from onnxslim_snacs.scores import find_criterion
 from onnxslim_snacs.scores.criterion import ScoreResult, with_options

@@ -7,7 +7,7 @@ from onnxslim_snacs.config import FinetuneConfig
 from onnxslim_snacs.judge.judge import Judge
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.plan.work import Work
-from onnxslim_snacs.proof.prove import ProvedCut
+from onnxslim_snacs.proof.outcome import ProvedCut
 from onnxslim_snacs.recovery.accept import Outcome, RecoveryReport, recover_proved
 
 #: Batches of a block-wise distillation: a number and no time, so that plans lead to the same bytes.

@@ -26,7 +26,8 @@ from onnxslim_snacs.passes.prune import prune
 from onnxslim_snacs.plan.plan import Plan, check_fingerprint, check_plan, model_digest
 from onnxslim_snacs.plan.written import load_plan
 from onnxslim_snacs.proof.dropped import DropProof, prove_drop
-from onnxslim_snacs.proof.prove import Proof, compare, prove
+from onnxslim_snacs.proof.outcome import Proof
+from onnxslim_snacs.proof.prove import compare, prove
 from onnxslim_snacs.recovery.touched import touched
 from onnxslim_snacs.report.make import CUT, RAW, REFITTED, TRAINED
 from onnxslim_snacs.report.phrases import proof_words

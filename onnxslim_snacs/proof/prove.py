@@ -6,7 +6,7 @@ Without recovery this is exact: equal up to the order of sums.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,98 +14,31 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from onnxslim_snacs.errors import InputRefused, ProofFailed, RuntimeRefused, foreign
+from onnxslim_snacs.errors import InputRefused, RuntimeRefused, foreign
 from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.model.body import body_model, find_body
-from onnxslim_snacs.model.session import SessionConfig, create_session
-from onnxslim_snacs.model.sizes import Sizes, random_inputs
+from onnxslim_snacs.model.session import SessionConfig
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.passes.prune import prune
 from onnxslim_snacs.plan.work import Work
 from onnxslim_snacs.proof.boundary import (
     Boundary,
-    boundaries,
-    boundary_feeds,
-    make_boundary,
-    recorded,
     without,
-    without_kernel,
 )
 from onnxslim_snacs.proof.by_node import compare_by_node
 from onnxslim_snacs.proof.difference import Found, worst_difference
 from onnxslim_snacs.proof.inexact import RANGE as RANGED
 from onnxslim_snacs.proof.inexact import oracle_name
 from onnxslim_snacs.proof.oracle import masked_original, whole_range_original
-from onnxslim_snacs.proof.proving_sizes import input_sizes, proving_sizes
+from onnxslim_snacs.proof.outcome import Proof, ProvedCut, require
+from onnxslim_snacs.proof.runnable import Runnable, outputs_of, runnable
 from onnxslim_snacs.proof.sides import Side
 from onnxslim_snacs.proof.stored_parts import altered_weight
 from onnxslim_snacs.proof.whole import compare_whole, in_single
 from onnxslim_snacs.proof.widen import SINGLE, holds
 
-#: Seeds of the input sets that are drawn where none are given.
-SEEDS = (1, 2)
-
-
 #: From this operator set on operands are spread over each other without being told to.
 _PLAIN = 7
-
-
-@dataclass(frozen=True, slots=True)
-class Proof:
-    """Outcome of the comparison.
-
-    Attributes:
-        oracle: what was compared with what.
-        max_rel_diff: largest max|difference| / max|output| over outputs, inner tensors and samples;
-            where that was judged node by node, at the node that comes nearest to what is allowed.
-        tolerance: what was allowed.
-        noise: the same number for the original beside itself, when inputs and weights move by a
-            unit in the last place: the model's own rounding noise, of which the tolerance is
-            `noise.FACTOR` times as much; 0 where the difference needs no explanation, so that
-            nobody has looked.
-        samples: how many input sets were run.
-        passed: whether the model is proved.
-        failure: what went wrong, "" if nothing did.
-        boundary: nodes that could not be run and were left out on both sides; no channel around
-            them goes.
-        refused: whether nothing could be compared at all, so that the failure is not ours.
-        end_to_end: how far the outputs are apart where that is no measure, for the model makes more
-            of its rounding than is allowed, and every node was judged by itself; None elsewhere.
-        range_diff: what of the difference dynamic quantisers make, whose range is that of what is
-            left; allowed on top.
-        sizes: the shapes of the inputs that were run.
-        unvaried: dynamic dimensions of inputs of which only one extent was found that runs; at
-            others nothing was compared.
-    """
-
-    oracle: str
-    max_rel_diff: float
-    tolerance: float
-    noise: float
-    samples: int
-    passed: bool
-    failure: str = ""
-    boundary: tuple[str, ...] = ()
-    refused: bool = False
-    end_to_end: float | None = None
-    range_diff: float = 0.0
-    sizes: tuple[Mapping[str, tuple[int, ...]], ...] = ()
-    unvaried: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ProvedCut:
-    """A cut model that computes what was decided.
-
-    Attributes:
-        keep: what was decided.
-        model: the cut model.
-        proof: the outcome of the proof.
-    """
-
-    keep: KeepMap
-    model: ModelProto
-    proof: Proof
 
 
 def prove_cut(work: Work, keep: KeepMap) -> ProvedCut:
@@ -310,102 +243,7 @@ def _refused(
             "of: convert the model with onnx.version_converter.convert_version(model, 13)",
         )
     try:
-        _outputs(original, (), config, analysis.graph.base_dir, sets)
+        outputs_of(original, (), config, analysis.graph.base_dir, sets)
     except RuntimeRefused as error:
         return replace(failed, failure=str(error), refused=True)
     return replace(failed, failure=str(reason))
-
-
-@dataclass(frozen=True, slots=True)
-class Runnable:
-    """The part of a model that can be run, and what to run it on.
-
-    Attributes:
-        boundary: what is taken out.
-        feeds: input sets.
-    """
-
-    boundary: Boundary
-    feeds: Sequence[Mapping[str, NDArray[Any]]]
-
-
-def runnable(
-    analysis: Analysis,
-    keep: KeepMap,
-    feeds: Sequence[Mapping[str, NDArray[Any]]],
-    config: SessionConfig,
-) -> Runnable:
-    """Find the part of the original that ONNX Runtime can run.
-
-    Raises:
-        InputRefused: there is none, or too little is known of what would have to be fed.
-    """
-    reason, sizes = "", input_sizes(analysis)
-    pending = boundaries(analysis)
-    for nodes in pending:
-        boundary = make_boundary(analysis, keep, nodes, sizes)
-        sets = _feeds(analysis, boundary, feeds, sizes, config)
-        try:
-            if not analysis.facts.ran:
-                rest = without(analysis.graph.proto, boundary)
-                _outputs(rest, boundary.reads, config, analysis.graph.base_dir, sets[:1])
-        except RuntimeRefused as error:  # another operator that it does not know, perhaps
-            reason = str(error)
-            more = nodes | without_kernel(analysis, reason)
-            if more not in pending:
-                pending.append(more)
-            continue
-        return Runnable(boundary, sets)
-    raise InputRefused(f"the model cannot be run, so that nothing can be proved: {reason}")
-
-
-def _feeds(
-    analysis: Analysis,
-    boundary: Boundary,
-    given: Sequence[Mapping[str, NDArray[Any]]],
-    sizes: Sizes,
-    config: SessionConfig,
-) -> Sequence[Mapping[str, NDArray[Any]]]:
-    """Input sets, with what the boundary writes."""
-    if given and not boundary.writes:
-        return given
-    if not analysis.facts.ran:
-        return boundary_feeds(analysis, boundary, sizes, SEEDS)
-    sets = given or [
-        random_inputs(analysis.graph, one, seed)
-        for seed, one in enumerate(proving_sizes(analysis, config), start=1)
-    ]
-    if not boundary.writes:
-        return sets
-    written = list(boundary.writes)
-    model = ModelProto()
-    model.CopyFrom(analysis.graph.proto)
-    del model.graph.output[:]
-    return recorded(sets, boundary, _outputs(model, written, config, analysis.graph.base_dir, sets))
-
-
-def require(proof: Proof) -> None:
-    """Raise if the proof has failed.
-
-    Raises:
-        InputRefused: nothing could be compared.
-        ProofFailed: with what went wrong.
-    """
-    if proof.refused:
-        raise InputRefused(f"the cut cannot be proved: {proof.failure}; nothing was written")
-    if not proof.passed:
-        raise ProofFailed(
-            f"the cut model is not equal to the masked original: {proof.failure}; nothing was "
-            "written; please report this"
-        )
-
-
-def _outputs(
-    model: ModelProto,
-    seen: Sequence[str],
-    config: SessionConfig,
-    base_dir: Path | None,
-    sets: Sequence[Mapping[str, NDArray[Any]]],
-) -> list[list[NDArray[Any]]]:
-    session = create_session(model, config, base_dir, seen)
-    return [[np.asarray(o) for o in session.run(None, dict(feeds))] for feeds in sets]

@@ -13,7 +13,7 @@ from onnxslim_snacs.judge.drift import Drift
 from onnxslim_snacs.judge.judge import Judge
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.plan.work import Work
-from onnxslim_snacs.proof.prove import ProvedCut
+from onnxslim_snacs.proof.outcome import ProvedCut
 from onnxslim_snacs.recovery.methods import recover_bias, recover_least_squares, recover_statistics
 from onnxslim_snacs.recovery.recover import Cut, LayerRecord, Recovered
 

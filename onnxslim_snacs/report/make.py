@@ -23,7 +23,7 @@ from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.plan.work import Work
 from onnxslim_snacs.proof.dropped import DropProof
 from onnxslim_snacs.proof.inexact import inexact_nodes
-from onnxslim_snacs.proof.prove import Proof
+from onnxslim_snacs.proof.outcome import Proof
 from onnxslim_snacs.recovery.accept import RecoveryReport
 from onnxslim_snacs.report.by_group import group_reports
 from onnxslim_snacs.report.knots import knots, layer_reports, pin_chains

@@ -6,7 +6,7 @@ from rich.markup import escape
 
 from onnxslim_snacs.errors import foreign
 from onnxslim_snacs.judge.drift import Drift
-from onnxslim_snacs.proof.prove import Proof
+from onnxslim_snacs.proof.outcome import Proof
 from onnxslim_snacs.recovery.accept import RecoveryReport
 from onnxslim_snacs.report.make import NO_DATA
 from onnxslim_snacs.report.report import (

@@ -16,7 +16,7 @@ from onnxslim_snacs.judge.drift import Drift
 from onnxslim_snacs.judge.stopwatch import Latency
 from onnxslim_snacs.plan.cost import Cost
 from onnxslim_snacs.proof.dropped import DropProof
-from onnxslim_snacs.proof.prove import Proof
+from onnxslim_snacs.proof.outcome import Proof
 from onnxslim_snacs.recovery.accept import RecoveryReport
 from onnxslim_snacs.report.knots import LayerReport, NodeReport, PinChain
 

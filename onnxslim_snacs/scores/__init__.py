@@ -23,7 +23,7 @@ from onnxslim_snacs.scores import (
     wanda,
 )
 from onnxslim_snacs.scores.criterion import Criterion
-from onnxslim_snacs.scores.snacs.score import GAUSSIAN, SNACS, SNACS_REFIT
+from onnxslim_snacs.scores.snacs.variants import GAUSSIAN, SNACS, SNACS_REFIT
 
 #: Every criterion, by the name that the user types.
 CRITERIA: dict[str, Criterion] = {

@@ -16,7 +16,7 @@ from onnxslim_snacs.scores.criterion import Criterion, Option, ScoreContext, Sco
 from onnxslim_snacs.scores.fallback import completed
 from onnxslim_snacs.scores.parts import NORMALISE, REDUCE, Part, at_least, together
 from onnxslim_snacs.scores.snacs.hashing import group_starts
-from onnxslim_snacs.scores.snacs.score import pooled_statistics, request
+from onnxslim_snacs.scores.snacs.pooled import pooled_statistics, request
 from onnxslim_snacs.scores.spanning import tree_information
 
 #: Rows of pooled activations; the time goes with their square.

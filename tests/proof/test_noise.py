@@ -15,7 +15,8 @@ from onnxslim_snacs.passes.prune import prune
 from onnxslim_snacs.proof.gated import gated, given
 from onnxslim_snacs.proof.inexact import RANGE, inexact_nodes
 from onnxslim_snacs.proof.noise import nudge, nudged
-from onnxslim_snacs.proof.prove import Proof, compare, prove
+from onnxslim_snacs.proof.outcome import Proof
+from onnxslim_snacs.proof.prove import compare, prove
 from onnxslim_snacs.proof.sides import Side
 from onnxslim_snacs.proof.stored_parts import altered_weight
 from onnxslim_snacs.proof.widen import DOUBLE, SINGLE, holds, widened

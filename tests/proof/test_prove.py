@@ -18,7 +18,8 @@ from onnxslim_snacs.ops.analyse import Analysis, analyse
 from onnxslim_snacs.passes.prune import prune
 from onnxslim_snacs.proof.difference import relative_difference, worst_difference
 from onnxslim_snacs.proof.inexact import CONSUMER_ZERO, GATHER, inexact_nodes
-from onnxslim_snacs.proof.prove import compare, prove, require
+from onnxslim_snacs.proof.outcome import require
+from onnxslim_snacs.proof.prove import compare, prove
 from tests.harness import model_from_text, random_keep, read
 
 NORM = """<ir_version: 8, opset_import: ["" : 17]>

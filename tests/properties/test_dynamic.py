@@ -16,7 +16,8 @@ from onnxslim_snacs.ops.analyse import Analysis, analyse
 from onnxslim_snacs.passes.prune import prune
 from onnxslim_snacs.proof.difference import worst_difference
 from onnxslim_snacs.proof.oracle import masked_original
-from onnxslim_snacs.proof.prove import Proof, prove
+from onnxslim_snacs.proof.outcome import Proof
+from onnxslim_snacs.proof.prove import prove
 from tests.harness import random_keep
 from tests.properties.counts import Failures, chunks, piece_name
 from tests.properties.dynamic import BLOCKS, network

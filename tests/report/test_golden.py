@@ -14,7 +14,7 @@ from onnxslim_snacs.ir.why import Link
 from onnxslim_snacs.judge.drift import Drift
 from onnxslim_snacs.judge.stopwatch import Latency
 from onnxslim_snacs.plan.cost import Cost
-from onnxslim_snacs.proof.prove import Proof
+from onnxslim_snacs.proof.outcome import Proof
 from onnxslim_snacs.recovery.accept import RecoveryReport
 from onnxslim_snacs.recovery.recover import LayerRecord
 from onnxslim_snacs.report.console import print_comparison, print_inspection, print_report

@@ -31,7 +31,7 @@ from onnxslim_snacs.scores.snacs.limits import (
 )
 from onnxslim_snacs.scores.snacs.parents import LayerPair, consecutive_layers
 from onnxslim_snacs.scores.snacs.phi import scale_weights_signed
-from onnxslim_snacs.scores.snacs.score import ROWS, class_axis, classes_of, request
+from onnxslim_snacs.scores.snacs.pooled import ROWS, class_axis, classes_of, request
 from onnxslim_snacs.scores.snacs.sensitivity import legacy_lowest_signed
 from onnxslim_snacs.scores.snacs.taps import Pooled, pooled_taps
 
