@@ -4,7 +4,7 @@
 
 A VGG-like, a MobileNetV2-like and a small vision transformer, small enough that one core trains
 each in minutes; each goes to OUT/NAME.onnx with its accuracy on the test images beside it.
-Everything is seeded.
+Everything is seeded; a run that was ended goes on after its last epoch.
 """
 
 from __future__ import annotations
@@ -148,15 +148,23 @@ def moved(batch: Tensor, draw: torch.Generator) -> Tensor:
     )
 
 
-def train(net: nn.Module, x: Tensor, y: Tensor, epochs: int, batch: int = 64) -> None:
-    """AdamW, one cycle, smoothed labels."""
+def train(net: nn.Module, x: Tensor, y: Tensor, epochs: int, note: Path, batch: int = 64) -> None:
+    """AdamW, one cycle, smoothed labels; goes on from what was noted after the last epoch."""
     draw = torch.Generator().manual_seed(0)
-    steps = epochs * (len(x) // batch)
+    each = len(x) // batch
     optimizer = torch.optim.AdamW(net.parameters(), 2e-3, weight_decay=0.02)
-    pace = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, steps)
+    pace = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, epochs * each)
+    parts = {"net": net, "optimizer": optimizer, "pace": pace}
+    begin = 0
+    if note.exists():
+        state = torch.load(note)
+        begin = state["epoch"]
+        draw.set_state(state["draw"])
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
     net.train().to(memory_format=torch.channels_last)
-    for epoch in range(epochs):
-        order = torch.randperm(len(x), generator=draw).split(batch)[: steps // epochs]
+    for epoch in range(begin, epochs):
+        order = torch.randperm(len(x), generator=draw).split(batch)[:each]
         total = 0.0
         for chosen in order:
             shown = moved(x[chosen], draw).contiguous(memory_format=torch.channels_last)
@@ -167,6 +175,8 @@ def train(net: nn.Module, x: Tensor, y: Tensor, epochs: int, batch: int = 64) ->
             pace.step()
             total += float(loss.detach())
         print(f"epoch {epoch + 1}/{epochs}: loss {total / len(order):.3f}", flush=True)
+        states = {name: part.state_dict() for name, part in parts.items()}
+        torch.save({"epoch": epoch + 1, "draw": draw.get_state(), **states}, note)
 
 
 def accuracy(net: nn.Module, x: Tensor, y: Tensor) -> float:
@@ -194,9 +204,9 @@ def main() -> None:
     for name in [asked.only] if asked.only else NETWORKS:
         torch.manual_seed(0)
         net = NETWORKS[name]()
-        train(net, x, y, asked.epochs)
-        right = accuracy(net, *test)
         place = asked.out / f"{name}.onnx"
+        train(net, x, y, asked.epochs, place.with_suffix(".pt"))
+        right = accuracy(net, *test)
         torch.onnx.export(
             net,
             (x[:2],),
