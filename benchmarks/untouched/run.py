@@ -186,8 +186,7 @@ def main() -> None:
     lines = [*table(every, rows), "", *paired(answers, every, benches)]
     print("\n".join(lines))
     if given.readme is not None:
-        text = given.readme.read_text()
-        given.readme.write_text(put_into(text, "table", "\n".join(lines) + "\n"))
+        put_into(given.readme, "table", "\n".join([*lines, ""]))
 
 
 if __name__ == "__main__":
