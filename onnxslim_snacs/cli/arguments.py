@@ -52,6 +52,9 @@ Out = Annotated[
     Path | None,
     typer.Option("-o", "--out", help="Default: MODEL.slim.onnx.", rich_help_panel=OUTPUT_PANEL),
 ]
+PlanOut = Annotated[
+    Path | None, typer.Option(help="Write the plan here.", rich_help_panel=OUTPUT_PANEL)
+]
 ReportOut = Annotated[
     Path | None,
     typer.Option("--report", help="Write the report here as JSON.", rich_help_panel=OUTPUT_PANEL),

@@ -20,6 +20,7 @@ from onnxslim_snacs.cli.arguments import (
 )
 from onnxslim_snacs.cli.bars import progress_bars
 from onnxslim_snacs.cli.data import data_config
+from onnxslim_snacs.cli.method_options import Tries
 from onnxslim_snacs.cli.option_groups import Gathered
 from onnxslim_snacs.cli.panels import (
     BUDGET_PANEL,
@@ -96,13 +97,7 @@ def sweep(
     allocation: Annotated[
         str, one_of("--allocation", ALLOCATIONS, "How groups share the cut.", METHOD_PANEL)
     ] = DEFAULT.allocation,
-    tries: Annotated[
-        int,
-        typer.Option(
-            help="With --target: allocations that are recovered and compared.",
-            rich_help_panel=METHOD_PANEL,
-        ),
-    ] = DEFAULT.tries,
+    tries: Tries = DEFAULT.tries,
     recover: Annotated[
         str, one_of("--recover", RECOVER, "Re-fit what is left.", METHOD_PANEL)
     ] = DEFAULT.recover,
