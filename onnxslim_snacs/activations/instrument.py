@@ -117,7 +117,11 @@ class _Writer:
     names: dict[tuple[object, ...], str] = field(default_factory=dict)
 
     def rank(self, tensor: str) -> int:
-        """Number of dimensions."""
+        """Number of dimensions.
+
+        Raises:
+            InternalError: the tensor is not known, or its shape is not.
+        """
         shapes = self.facts.samples(tensor)
         if not shapes:
             raise InternalError(f"{foreign(tensor)}: no such activation, or its shape is not known")

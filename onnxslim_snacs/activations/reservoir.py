@@ -32,7 +32,7 @@ def row_keys(index: NDArray[np.int64], seed: int) -> NDArray[np.uint64]:
 
 
 def smallest(keys: NDArray[np.uint64], cap: int) -> NDArray[np.int64]:
-    """Positions of the `cap` smallest keys, ascending."""
+    """(at most `cap`,) positions of the smallest keys, ascending."""
     if len(keys) <= cap:
         return np.arange(len(keys))
     return np.sort(np.argpartition(keys, cap - 1)[:cap])

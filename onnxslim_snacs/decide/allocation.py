@@ -68,7 +68,17 @@ def remove_lowest(
 def uniform(
     groups: tuple[Group, ...], scores: Scores, share: float, constraints: Constraints
 ) -> Kept:
-    """Remove the share `share` of the units of every group, rounded to the nearest number."""
+    """Remove the same share of the units of every group, rounded to the nearest number.
+
+    Args:
+        groups: what can be pruned.
+        scores: group id -> (units,), of which the lowest go first.
+        share: to remove, from 0 to 1.
+        constraints: multiples, limits and protected units.
+
+    Returns:
+        Group id -> (units,) whether each unit stays.
+    """
     return {
         g.id: remove_lowest(
             g, scores[g.id], rounded(g, np.floor(share * g.units + 0.5), constraints), constraints
@@ -92,7 +102,7 @@ def staggered(
 def by_quantile(
     groups: tuple[Group, ...], scores: Scores, share: float, constraints: Constraints
 ) -> Kept:
-    """Rank all units together and remove the share `share` of them, lowest first.
+    """Rank all units together and remove a share of them, lowest first; as `uniform` otherwise.
 
     Groups at their limit are left as they are, see method 3.9.
     """

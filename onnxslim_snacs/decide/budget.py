@@ -58,6 +58,13 @@ def require_reachable(
 ) -> None:
     """Make sure that the deepest cut that is allowed meets every budget.
 
+    Args:
+        costs: what units cost.
+        ir: the groups.
+        scores: group id -> (units,), of which the lowest go first.
+        target: params, macs, bytes -> share to keep.
+        constraints: multiples, limits and protected units.
+
     Raises:
         NothingToPrune: it does not; the message says how far down one can go.
     """

@@ -62,7 +62,13 @@ def measure_curves(
 def measure_curve(
     group: Group, scores: NDArray[np.float64], error: Callable[[Kept], float]
 ) -> Curve:
-    """Cut one group alone to a few widths, in the order of its scores."""
+    """Cut one group alone to a few widths, in the order of its scores.
+
+    Args:
+        group: the group.
+        scores: (units,), of which the lowest go first.
+        error: decision -> error of the outputs; asked no more once that is hopeless.
+    """
     order = np.argsort(scores, kind="stable")
     counts = sorted({round(share * group.units) for share in SHARES} - {0, group.units})
     removed, errors = [0], [0.0]

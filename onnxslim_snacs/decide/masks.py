@@ -54,6 +54,12 @@ def decide_masks(
 ) -> Masks:
     """The mildest decision within the budget, or the deepest with a tolerated drop.
 
+    Args:
+        config: the budget, or the drop that is tolerated.
+        analysis: the model.
+        scored: connections of all layers with their scores.
+        judge: compares with the original.
+
     Raises:
         NothingToPrune: the limits keep more than the budget allows, or every cut drops too much.
     """

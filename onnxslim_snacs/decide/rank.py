@@ -57,7 +57,14 @@ def rank(
 def ordered(
     context: ScoreContext, config: CompressConfig, criterion: Criterion, moments_of: MomentsOf
 ) -> tuple[ScoreResult, Consumers | None]:
-    """The order in which units of a group go, and the moments if recovery will re-fit by them."""
+    """The order in which units of a group go, and the moments if recovery will re-fit by them.
+
+    Args:
+        context: the model and its data.
+        config: whether recovery re-fits, and what shares the cut between groups.
+        criterion: gives the scores.
+        moments_of: gives second moments of what layers read; asked only if they are needed.
+    """
     # ranks compare within a group only: where scores decide between groups, they stay as they are
     joins = criterion.joins_refit and config.allocation != "scores"
     result = criterion.score(context)

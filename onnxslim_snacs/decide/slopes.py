@@ -87,7 +87,17 @@ def by_curves(
 def savings(
     analysis: Analysis, costs: CostModel, groups: list[Group], budget: str
 ) -> Mapping[str, float]:
-    """Share of the cost that one unit of each group saves, averaged over half of its units."""
+    """Share of the cost that one unit of each group saves, averaged over half of its units.
+
+    Args:
+        analysis: the model.
+        costs: what units cost.
+        groups: of at least two units each.
+        budget: params, macs or bytes.
+
+    Returns:
+        Group id -> share of the whole model's cost.
+    """
     before = getattr(costs.cost(KeepMap({})), budget)
     saved = {}
     for group in groups:

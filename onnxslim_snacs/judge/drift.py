@@ -104,6 +104,12 @@ def answers(
 ) -> Answers:
     """Run a model over samples.
 
+    Args:
+        model: the model.
+        batches: the samples; filled batches are cut back to what is in them.
+        config: how to run it.
+        base_dir: the folder of its external data.
+
     Raises:
         InputRefused: it cannot be run on them.
     """

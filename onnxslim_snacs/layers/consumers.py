@@ -51,13 +51,13 @@ class Consumer:
     variance: float
 
     def features(self, channels: IntArray) -> IntArray:
-        """Features that belong to some channels."""
+        """(channels x taps,) the features that belong to some channels, tap by tap."""
         taps = np.arange(len(self.mean) // self.channels)[:, None]
         found: IntArray = (taps * self.channels + channels).reshape(-1)
         return found
 
     def error_raw(self, channels: IntArray) -> float:
-        """Relative squared error of the output when channels become zero."""
+        """Relative squared error of the output when channels (their positions) become zero."""
         gone = self.features(channels)
         second = self.covariance[np.ix_(gone, gone)] + np.outer(self.mean[gone], self.mean[gone])
         return self._relative(self.weight[gone], second)

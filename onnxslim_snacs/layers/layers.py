@@ -224,7 +224,7 @@ def weight_blocks(layer: Layer, weight: NDArray[Any]) -> FloatArray:
 
 
 def weight_from_blocks(layer: Layer, blocks: FloatArray, like: NDArray[Any]) -> NDArray[Any]:
-    """The inverse of `weight_blocks`, in the shape and type of `like`."""
+    """The inverse of `weight_blocks`: (groups, features, outputs) in shape and type of `like`."""
     if layer.is_matrix:
         matrix: NDArray[Any] = np.moveaxis(blocks[0], (0, 1), (layer.met, layer.made))
         return matrix.astype(like.dtype)

@@ -69,7 +69,11 @@ def layer_weight(analysis: Analysis, sink: Sink) -> NDArray[np.float64] | None:
 
 
 def layer_matrix(analysis: Analysis, pair: Pair) -> NDArray[np.float64]:
-    """(C, P, taps) the weight of an ungrouped layer."""
+    """(C, P, taps) the weight of an ungrouped layer.
+
+    Raises:
+        InternalError: it is not there any more.
+    """
     for position, sink in analysis.ir.sinks:
         weight = layer_weight(analysis, sink) if position == pair.node else None
         if weight is not None and sink.axis == pair.data:

@@ -77,7 +77,12 @@ def external_files(tensors: Iterable[TensorProto], base_dir: Path) -> tuple[Path
 
 
 def read_chunks(region: ExternalRegion, chunk: int = _CHUNK) -> Iterator[bytes]:
-    """The bytes of a region, at most `chunk` at a time."""
+    """The bytes of a region, at most `chunk` at a time.
+
+    Raises:
+        InputRefused: the file has become shorter.
+        OSError: it cannot be read.
+    """
     with open(os.open(region.path, _open_flags()), "rb") as file:
         file.seek(region.offset)
         left = region.length

@@ -72,7 +72,11 @@ class _Counts:
         self.total = sum(c.total() for c in (self.graph, *self.bodies.values()))
 
     def callees_first(self) -> list[_Key]:
-        """The functions so that each comes after those it calls."""
+        """The functions so that each comes after those it calls.
+
+        Raises:
+            InputRefused: one calls itself.
+        """
         calls = {key: body.keys() & self.bodies.keys() for key, body in self.bodies.items()}
         try:
             return list(TopologicalSorter(calls).static_order())

@@ -30,7 +30,14 @@ def broadcast(node: OpNode, inputs: Sequence[int], output: int = 0) -> Iterator[
 
 
 def broadcast_one(node: OpNode, index: int, out: Shape, output: int = 0) -> Iterator[Fact]:
-    """The ties of one input with a broadcast output."""
+    """The ties of one input with a broadcast output.
+
+    Args:
+        node: the node.
+        index: position of the input.
+        out: shape of the output.
+        output: position of the output.
+    """
     shape = known(node.in_shape(index))
     shift = len(out) - len(shape)
     for dim, extent in enumerate(shape):

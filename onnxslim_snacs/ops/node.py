@@ -177,7 +177,11 @@ Edit = SetAttribute | SetInput | SetDims | ReplaceNode
 
 
 def known(shape: Shape | None) -> Shape:
-    """The shape, which the caller has made sure is known."""
+    """The shape, which the caller has made sure is known.
+
+    Raises:
+        ValueError: it is not; `MISFITS` are caught where rules are asked.
+    """
     if shape is None:
         raise ValueError("the shape is not known")
     return shape

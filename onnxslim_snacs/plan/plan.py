@@ -167,7 +167,14 @@ class Plan:
 def make_plan(
     graph: ModelGraph, ir: DependencyGraph, kept: Mapping[str, BoolArray], *, allow_inexact: bool
 ) -> Plan:
-    """Write decisions down as a plan; groups without a decision stay whole."""
+    """Write decisions down as a plan; groups without a decision stay whole.
+
+    Args:
+        graph: the original, whose fingerprint the plan carries.
+        ir: the groups.
+        kept: group id -> (units,) whether each unit stays.
+        allow_inexact: whether normalisations were let lose channels.
+    """
     groups = []
     for group in ir.groups:
         stays = kept.get(group.id, np.ones(group.units, dtype=bool))

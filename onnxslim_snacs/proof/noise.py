@@ -55,7 +55,7 @@ def nudged_feeds(feeds: Mapping[str, NDArray[Any]], seed: int) -> dict[str, NDAr
 
 
 def nudge(array: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
-    """Every number but zero moved to one of its two neighbours."""
+    """Every number but zero moved to one of its two neighbours, drawn anew for each; same shape."""
     if array.dtype.kind != "f":
         return array
     up = rng.integers(0, 2, size=array.shape, dtype=np.int8).astype(bool)

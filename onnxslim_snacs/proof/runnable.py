@@ -52,6 +52,12 @@ def runnable(
 ) -> Runnable:
     """Find the part of the original that ONNX Runtime can run.
 
+    Args:
+        analysis: the original.
+        keep: what the plan keeps; around what is taken out, nothing may go.
+        feeds: input sets; if there are none, seeded ones are drawn.
+        config: how to run it.
+
     Raises:
         InputRefused: there is none, or too little is known of what would have to be fed.
     """
@@ -108,7 +114,14 @@ def outputs_of(
     base_dir: Path | None,
     sets: Sequence[Mapping[str, NDArray[Any]]],
 ) -> list[list[NDArray[Any]]]:
-    """Outputs of a model, and of the tensors that are to be seen, for each input set.
+    """Outputs of a model, and of tensors that are to be seen, for each input set.
+
+    Args:
+        model: the model.
+        seen: tensors whose values stand behind the outputs.
+        config: how to run it.
+        base_dir: the folder of its external data.
+        sets: input sets.
 
     Raises:
         RuntimeRefused: ONNX Runtime does not run it.

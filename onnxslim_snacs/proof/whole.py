@@ -48,6 +48,14 @@ def compare_whole(
     """The output, or what a layer has summed up, whose difference is nearest to what is allowed.
 
     The noise of one run is a guess: what is large is allowed no more than `TOLERANCE`.
+
+    Args:
+        analysis: the original.
+        keep: what the plan keeps.
+        ours: the masked original, with its inputs.
+        theirs: the cut model, with the same inputs cut.
+        boundary: what could not be run, and is in neither.
+        floor: max|difference| / max|output| that needs no explanation.
     """
     squashed = {
         name: read

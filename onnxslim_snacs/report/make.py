@@ -141,7 +141,15 @@ def _few(names: Sequence[str], most: int = 5) -> str:
 def make_report(
     work: Work, keep: KeepMap, proof: Proof | None, moved: Drift | None, *, out: Path | str | None
 ) -> Report:
-    """The report on a cut."""
+    """The report on a cut.
+
+    Args:
+        work: the model that was cut.
+        keep: what stays.
+        proof: of the cut.
+        moved: how far the result is from the original; None if nobody has looked.
+        out: where it goes.
+    """
     analysis, costs = work.analysis, work.costs
     return Report(
         model=work.path,
@@ -181,7 +189,15 @@ def dropped_report(
     order: str,
     tried: Mapping[int, float] | None = None,
 ) -> DroppedReport:
-    """The report on whole blocks."""
+    """The report on whole blocks.
+
+    Args:
+        work: what is left.
+        proof: of the drop; None if nothing was dropped.
+        found: how many blocks could go.
+        order: in which order they went.
+        tried: blocks that go -> error of the outputs, of what was compared.
+    """
     gone = () if work.reduced is None else work.reduced.dropped
     blocks = tuple((branch.exit, branch.shortcut) for branch in gone)
     return DroppedReport(found, order, blocks, tuple(sorted((tried or {}).items())), proof)

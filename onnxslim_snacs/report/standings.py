@@ -16,7 +16,14 @@ from onnxslim_snacs.report.trials import Scoring, TrialRow, TrialRun, Trials
 def make_trials(
     model: str, folder: str, trials: Sequence[TrialRun], scorings: Sequence[Scoring]
 ) -> Trials:
-    """Put runs side by side."""
+    """Put runs side by side.
+
+    Args:
+        model: its path.
+        folder: where everything lies.
+        trials: every run.
+        scorings: every criterion with each of its seeds.
+    """
     seen = [t for t in trials if t.drift is not None]
     drifts = [drift for t in seen for drift in _judged(t)]
     is_top1 = bool(drifts) and all(d.top1_agreement is not None for d in drifts)

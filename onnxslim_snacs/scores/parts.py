@@ -77,7 +77,7 @@ def together(parts: Sequence[Part], reduce: str, normalise: str) -> FloatArray:
 
 
 def one_of(*names: str) -> Callable[[str], str]:
-    """A reader of options that knows some words."""
+    """A reader of options that knows some words, and raises ValueError for others."""
 
     def read(text: str) -> str:
         if text not in names:
@@ -88,7 +88,7 @@ def one_of(*names: str) -> Callable[[str], str]:
 
 
 def at_least(least: int) -> Callable[[str], int]:
-    """A reader of options that are whole numbers."""
+    """A reader of options that are whole numbers, and raises ValueError below `least`."""
 
     def read(text: str) -> int:
         number = int(text)

@@ -54,7 +54,7 @@ class _State:
         return block_costs(self.inverse, self.weight, self.blocks[units])
 
     def take(self, units: IntArray) -> None:
-        """Remove units and re-fit."""
+        """Remove units, given by their positions, and re-fit what reads the others."""
         gone = self.blocks[units].reshape(-1)
         across = self.inverse[:, gone]
         solved = np.linalg.solve(across[gone], np.hstack([across.T, self.weight[gone]]))
@@ -162,7 +162,7 @@ def _open(consumer: Consumer, index: IntArray) -> _State:
 
 
 def inverse(matrix: FloatArray) -> FloatArray:
-    """The inverse of a positive definite matrix."""
+    """(n, n) the inverse of a positive definite matrix, by Cholesky; by LU where that fails."""
     from scipy.linalg.lapack import dpotrf, dpotri
 
     factor, failed = dpotrf(matrix, lower=True, clean=False)

@@ -42,7 +42,14 @@ def unit_weights(
 def batch_losses(
     network: Network, losses: Losses, batch: Batch, temperature: float = 1.0
 ) -> Sequence[Tensor]:
-    """The losses of a batch, with a graph behind them."""
+    """The losses of a batch, with a graph behind them.
+
+    Args:
+        network: the model in torch.
+        losses: of the answers to a batch.
+        batch: the samples.
+        temperature: by which answers are divided before.
+    """
     names = answer_tensors(network.graph)
     found = run(network, batch.inputs, watched=names.values()).watched
     answers = {output: y / temperature for output, y in chosen(found, names).items()}
@@ -52,7 +59,14 @@ def batch_losses(
 def summed_gradients(
     context: ScoreContext, network: Network, keys: Sequence[str], losses: Losses
 ) -> list[dict[str, Tensor]]:
-    """For each loss weight -> its gradient, the mean over all samples."""
+    """For each loss weight -> its gradient, the mean over all samples, in the shape of the weight.
+
+    Args:
+        context: the model and its data.
+        network: the model in torch.
+        keys: the weights.
+        losses: of a batch, each the sum over its samples.
+    """
     weights = [network.values[key] for key in keys]
     size, total = batch_size(context.analysis.facts, context.source, []), context.source.samples
     sums: list[list[Tensor]] = []

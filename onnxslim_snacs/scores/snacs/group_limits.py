@@ -51,6 +51,12 @@ def group_limits(
 
     The sweep removes whole units in the order of their scores, for that is what will happen.
 
+    Args:
+        context: the model and its data.
+        scored: the layers.
+        statistics: their pooled inputs.
+        scores: group id -> (units,).
+
     Returns:
         (group id -> limit, layer name -> limit).
     """

@@ -44,7 +44,16 @@ def score_pairs(
     groups: int | None,
     phi: str,
 ) -> list[Scored]:
-    """Connectivity of every layer; weights are scaled over all layers together."""
+    """Connectivity of every layer; weights are scaled over all layers together.
+
+    Args:
+        context: the model and its data.
+        pairs: the layers.
+        statistics: their pooled inputs and outputs.
+        conditioning: how the other parents are accounted for, a key of `ESTIMATORS`.
+        groups: filter groups for each layer; None for single filters.
+        phi: what scores are scaled by, a key of `PHI_FORMS`.
+    """
     scaled = scale_weights([pair.weight for pair in pairs])
     # layers run side by side, so that there are no threads within one unless it is the only one
     options = HashOptions(threads=None if len(pairs) == 1 else 1)
