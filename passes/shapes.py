@@ -107,7 +107,8 @@ def frozen_inputs(
             continue
         by_shape = all(node.facts.follows_from_shapes(name) for name in node.outputs if name)
         if by_shape and not _scales_a_weight(node, keep, tainted):
-            tainted.update(node.outputs)
+            if node.op not in _REARRANGE or 0 in hot:
+                tainted.update(node.outputs)
             continue
         for index in hot:
             value = node.facts.value(node.inputs[index])
@@ -121,8 +122,17 @@ def frozen_inputs(
                 yield position, index, SetDims(index, entries, reshape=plain)
 
 
+#: What these make of real numbers are the same numbers, whatever extents they are told.
+_REARRANGE = ("Reshape", "Expand")
+
+
 def _scales_a_weight(node: OpNode, keep: KeepMap, tainted: set[str]) -> bool:
-    """Whether numbers that come from extents meet a constant of real numbers that is cut."""
-    weights = [n for n in node.inputs if n not in tainted and node.facts.is_weight(n)]
-    values = (node.facts.value(name) for name in weights if keep.touches([name]))
+    """Whether numbers that come from extents meet real numbers that are cut.
+
+    Those are weights, or rows of a table that are chosen by an extent and projected.
+    """
+    if node.op in _REARRANGE:
+        return False
+    cut = [name for name in node.inputs if name not in tainted and keep.touches([name])]
+    values = (node.facts.value(name) for name in cut)
     return any(value is None or value.dtype.kind == "f" for value in values)
