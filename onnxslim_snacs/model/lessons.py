@@ -152,7 +152,33 @@ def _exactly(
             found.append((symbol, extent))
     # a total is the sum of its parts, not a part what is left of the total
     found.sort(key=lambda one: (any(f < 0 for _, f in one[1].terms), one[1].constant < 0))
+    found += _constants(measure, numbers, pair, slopes, base, held)
     return next((one for one in found if _holds(measure, numbers, pair, slopes, *one)), None)
+
+
+def _constants(
+    measure: _Measure,
+    numbers: Values,
+    pair: int,
+    slopes: Mapping[str, Fraction],
+    base: int,
+    held: frozenset[str],
+) -> list[tuple[str, LinearExtent]]:
+    """Symbols that have to be one number whatever the others are.
+
+    Where numbers of elements meet, N * (T - 7) parts them: linear in each, in both together not.
+    """
+    found = []
+    for symbol, slope in slopes.items():
+        right = numbers[symbol] - base / slope
+        if symbol in held or right.denominator != 1 or right < 1:
+            continue
+        others_moved = [{**numbers, o: numbers[o] + 1} for o in slopes if o != symbol]
+        there = [_residue(measure, {**m, symbol: int(right)}, pair) for m in others_moved]
+        beside = [_residue(measure, {**m, symbol: int(right) + 1}, pair) for m in others_moved]
+        if 0 in there and not any(there) and 0 not in beside:
+            found.append((symbol, LinearExtent(int(right))))
+    return found
 
 
 def _holds(

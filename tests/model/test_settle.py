@@ -66,6 +66,21 @@ HEADLESS = """net (float[N,S,4] x, float[N,H,S,S2] mask, float[4,8] w_a, float[8
   y = MatMul(m, w_b)
 }"""
 
+#: Exporters that trace bake the length into one view and leave the batch free.
+TRACED = """
+net (float[N,T,32] x) => (float[A,B,8] y)
+<int64 one = {0}, int64[1] first = {0}, int64 heads = {4}, int64[1] seven = {7},
+ int64[1] eight = {8}> {
+  t = Transpose<perm = [1, 0, 2]>(x)
+  s = Shape(x)
+  n = Gather(s, one)
+  m = Mul(n, heads)
+  u = Unsqueeze(m, first)
+  shape = Concat<axis = 0>(seven, u, eight)
+  turned = Reshape(t, shape)
+  y = Relu(turned)
+}"""
+
 
 def read(text: str, given: Hint | None = None, examples: tuple[Hint, ...] = ()) -> ModelFacts:
     shapes = {name: tuple(e for e in s if e is not None) for name, s in (given or {}).items()}
@@ -105,6 +120,15 @@ def test_an_extent_is_the_constant_that_it_meets() -> None:
     assert rows(facts) == {"x": ["N", "12"]}
     assert facts.samples("x") == ((2, 12), (5, 12))
     assert units(SCALER) == [6]  # the twelve are pinned by the input
+
+
+def test_an_extent_is_the_constant_that_numbers_of_elements_have_in_common() -> None:
+    """7 * (4 * N) * 8 elements are T * N * 32 where T is 7, whatever N is."""
+    facts = read(TRACED)
+    assert rows(facts) == {"x": ["N", "7", "32"]}
+    assert facts.settled is not None
+    assert facts.settled.stuck == frozenset()
+    assert facts.shape("turned") == (7, None, 8)
 
 
 def test_an_extent_is_the_sum_that_it_meets() -> None:
