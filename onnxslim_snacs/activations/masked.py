@@ -78,14 +78,14 @@ def masked_model(analysis: Analysis) -> MaskedModel:
     model = ModelProto()
     model.CopyFrom(analysis.graph.proto)
     grouped = {m.axis for g in analysis.ir.groups if g.units > 1 for m in g.members}
-    sinks = [(p, *s.zeros) for p, s in analysis.ir.sinks if s.zeros[0] in grouped]
+    sinks = [(p, *s.zeros, s.zero) for p, s in analysis.ir.sinks if s.zeros[0] in grouped]
     kinds = element_types(
-        analysis.graph.proto, (axis.tensor for _, axis, _ in sinks), analysis.graph.base_dir
+        analysis.graph.proto, (axis.tensor for _, axis, _, _ in sinks), analysis.graph.base_dir
     )
     opset = analysis.graph.opsets.get("", 1)
     masks: dict[Axis, Mask] = {}
     before: dict[int, list[NodeProto]] = {}
-    for number, (position, axis, operand) in enumerate(sinks):
+    for number, (position, axis, operand, zero) in enumerate(sinks):
         kind = kinds[axis.tensor]
         mask = masks.setdefault(axis, _mask(analysis, axis, kind, len(masks)))
         node, switched = model.graph.node[position], f"switched\0{number}"
@@ -93,7 +93,7 @@ def masked_model(analysis: Analysis) -> MaskedModel:
         before.setdefault(position, []).extend(
             [helper.make_node("Mul", [source, mask.name], [switched])]
             if kind in _FLOATS
-            else blank(source, switched, mask.name, kind, opset)
+            else blank(source, switched, mask.name, kind, opset, zero)
         )
         node.input[operand] = switched
     put_nodes(model.graph, before=before)

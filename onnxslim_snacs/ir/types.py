@@ -134,6 +134,7 @@ class Sink:
             sentence for the user, "" if nothing.
         on_weight: the proof's zeros go onto the weight, for what stands for zero in the data is not
             known (a zero point).
+        zero: the tensor with the one number that stands for zero, "" where that is 0.
     """
 
     axis: Axis
@@ -145,6 +146,7 @@ class Sink:
     groups: int = 1
     ranged: str = ""
     on_weight: bool = False
+    zero: str = ""
 
     @property
     def zeros(self) -> tuple[Axis, int]:

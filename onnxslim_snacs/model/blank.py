@@ -41,7 +41,9 @@ _WIDER: dict[int, int] = {
 _WHERE = 9
 
 
-def blank(source: str, target: str, mask: str, kind: int, opset: int) -> list[NodeProto]:
+def blank(
+    source: str, target: str, mask: str, kind: int, opset: int, zero: str = ""
+) -> list[NodeProto]:
     """Nodes that copy a tensor where a mask is set and write zeros elsewhere.
 
     Not by a product, where the operator set has anything else: what is infinite or no number at a
@@ -53,14 +55,18 @@ def blank(source: str, target: str, mask: str, kind: int, opset: int) -> list[No
         mask: booleans that broadcast to it.
         kind: its element type.
         opset: the model's operator set.
+        zero: a tensor of the same type with the one number that stands for zero; "" for 0.  What
+            has zero points is younger than Where.
     """
     able = _SELECTABLE if opset >= _WHERE else _MULTIPLIED
     if kind not in able:
         wide, back = f"{target}\0wide", f"{target}\0back"
         wider = _WIDER.get(kind, TensorProto.FLOAT)
+        point = f"{target}\0point" if zero else ""
         return [
             helper.make_node("Cast", [source], [wide], to=wider),
-            *blank(wide, back, mask, wider, opset),
+            *([helper.make_node("Cast", [zero], [point], to=wider)] if zero else []),
+            *blank(wide, back, mask, wider, opset, point),
             helper.make_node("Cast", [back], [target], to=kind),
         ]
     if opset < _WHERE:
@@ -68,8 +74,10 @@ def blank(source: str, target: str, mask: str, kind: int, opset: int) -> list[No
             helper.make_node("Cast", [mask], [f"{target}\0mask"], to=kind),
             helper.make_node("Mul", [source, f"{target}\0mask"], [target]),
         ]
-    zero = np.zeros((), dtype=helper.tensor_dtype_to_np_dtype(kind))
+    if zero:
+        return [helper.make_node("Where", [mask, source, zero], [target])]
+    plain = numpy_helper.from_array(np.zeros((), dtype=helper.tensor_dtype_to_np_dtype(kind)))
     return [
-        helper.make_node("Constant", [], [f"{target}\0zero"], value=numpy_helper.from_array(zero)),
+        helper.make_node("Constant", [], [f"{target}\0zero"], value=plain),
         helper.make_node("Where", [mask, source, f"{target}\0zero"], [target]),
     ]

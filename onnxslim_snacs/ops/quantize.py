@@ -5,7 +5,8 @@ QuantizeLinear and DequantizeLinear: data, scale and zero point, which are scala
 QLinearConv ...) are read as the float operator on their data, weight and bias.
 
 A removed slot has to count as zero where it is summed over, and integer zero means zero only where
-the zero point is 0: the proof's zeros go onto whichever operand has that, mostly the weight.
+the zero point is 0: the proof's zeros go onto whichever operand has that, mostly the weight.  Where
+neither has, the zero point itself is put in.
 """
 
 from __future__ import annotations
@@ -161,8 +162,12 @@ def _summed(node: OpNode, sink: Sink, layout: Layout) -> Iterator[Fact]:
         yield moved
     elif _just_quantised(node, data, points[data]):  # zeros are in the data already
         yield replace(moved, on_weight=True)
+    elif _is_one(node, points[data]):
+        yield replace(moved, zero=node.inputs[points[data]])
+    elif weight is not None and _is_one(node, points[weight]):
+        yield replace(moved, on_weight=True, zero=node.inputs[points[weight]])
     else:
-        yield Pin(sink.axis, "neither operand has the zero point 0")
+        yield Pin(sink.axis, "neither operand has one zero point for all")
         yield moved
 
 
@@ -214,6 +219,11 @@ def _is_zero(node: OpNode, index: int) -> bool:
         return True
     value = node.in_value(index)
     return value is not None and not value.any()
+
+
+def _is_one(node: OpNode, index: int) -> bool:
+    """Whether a zero point is a single number, whatever it is."""
+    return set(known(node.in_shape(index))) <= {1}
 
 
 def _just_quantised(node: OpNode, data: int, point: int) -> bool:

@@ -148,7 +148,7 @@ def _blank_the_rest(
         if position in behind:
             _blank_quantised(work, position, mask)
             continue
-        made = _blank(work, source, name, mask, types[axis.tensor])
+        made = _blank(work, source, name, mask, types[axis.tensor], sink.zero)
         work.ahead(position, operand, made, name)
     for (position, fact), tensor in zip(blanks, filled, strict=True):
         target, name = work.model.graph.node[position].output[fact.output], work.fresh()
@@ -189,7 +189,9 @@ def _pick(source: str, target: str, index: IntArray, dim: int) -> list[NodeProto
     ]
 
 
-def _blank(work: _Spliced, source: str, target: str, mask: BoolArray, kind: int) -> list[NodeProto]:
+def _blank(
+    work: _Spliced, source: str, target: str, mask: BoolArray, kind: int, zero: str = ""
+) -> list[NodeProto]:
     """Nodes that copy `source` where the mask is set and write zeros elsewhere."""
     made = [_constant(f"{target}\0kept", mask)]
     if work.opset < 9:
@@ -198,4 +200,4 @@ def _blank(work: _Spliced, source: str, target: str, mask: BoolArray, kind: int)
         places = np.where(mask.reshape(-1), np.arange(mask.size), int(np.argmax(mask)))
         made += _pick(source, f"{target}\0whole", places, dim)
         source = f"{target}\0whole"
-    return [*made, *blank(source, target, f"{target}\0kept", kind, work.opset)]
+    return [*made, *blank(source, target, f"{target}\0kept", kind, work.opset, zero)]
