@@ -15,6 +15,7 @@ from onnxslim_snacs.model.bounds import DEFAULT_LIMITS, Limits
 from onnxslim_snacs.model.functions import check_size
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.schema import check_schema, check_versions
+from onnxslim_snacs.model.topology import in_order
 from onnxslim_snacs.model.turns import check_turns
 from onnxslim_snacs.model.weights import check_shapes, check_tensors
 from onnxslim_snacs.model.wiring import check_names, check_wiring
@@ -42,9 +43,10 @@ def load_model(
 ) -> ModelGraph:
     """Read a model and make sure that the rest of the package can rely on it.
 
-    What holds afterwards: the graph is not empty, every name is written once and before it is read,
-    no function calls itself, every tensor's data fit its dimensions and type, external data lie in
-    the model's folder and behind no link, filters have channels.  External data stay on disk.
+    What holds afterwards: the graph is not empty, every name is written once and before it is read
+    (nodes that stand in another order are put into one), no function calls itself, every tensor's
+    data fit its dimensions and type, external data lie in the model's folder and behind no link,
+    filters have channels.  External data stay on disk.
 
     Args:
         path: the file; its folder is where external data are looked for.
@@ -59,36 +61,40 @@ def load_model(
     path = Path(path)
     try:
         model = parse_model(_read(path))
-        infinite = check_graph(model, path.parent, allow_nonfinite=allow_nonfinite, limits=limits)
+        model, infinite = checked(
+            model, path.parent, allow_nonfinite=allow_nonfinite, limits=limits
+        )
     except SnacsError as error:
         raise type(error)(f"{foreign(path)}: {error}") from error
     return ModelGraph(model, path.parent, infinite)
 
 
-def check_graph(
+def checked(
     model: ModelProto,
     base_dir: Path,
     *,
     allow_nonfinite: bool = False,
     limits: Limits = DEFAULT_LIMITS,
-) -> frozenset[str]:
+) -> tuple[ModelProto, frozenset[str]]:
     """Check a parsed model; see `load_model`.
 
     Cheap checks of our own come first: onnx's checker and ONNX Runtime can be made to run for hours
     by a file of 2.5 kB.
 
     Returns:
-        The stored tensors that hold infinite values, if those are not allowed.
+        (the model with its nodes in order, the stored tensors that hold infinite values if those
+        are not allowed).
     """
     check_names(model)
     check_size(model, limits)
     check_versions(model)
+    model = in_order(model)
     check_wiring(model)
     infinite = check_tensors(model, base_dir, allow_nonfinite=allow_nonfinite)
     check_schema(model)
     check_shapes(model, base_dir, limits)
     check_turns(model, limits)
-    return infinite
+    return model, infinite
 
 
 def _read(path: Path) -> bytes:

@@ -14,7 +14,7 @@ from onnx import ModelProto
 from onnxslim_snacs.errors import InputRefused, SnacsError, UsageError, foreign
 from onnxslim_snacs.model.external import is_external
 from onnxslim_snacs.model.graph import ModelGraph
-from onnxslim_snacs.model.load import check_graph, load_model, parse_model
+from onnxslim_snacs.model.load import checked, load_model, parse_model
 from onnxslim_snacs.model.mapped import read_in
 from onnxslim_snacs.model.stored import stored_tensors
 
@@ -61,7 +61,7 @@ def open_model(given: AnyModel, argument: str = "model") -> Opened:
     try:
         proto = _as_proto(given)
         _require_inside(proto)
-        infinite = check_graph(proto, Path())  # nothing is looked for there
+        proto, infinite = checked(proto, Path())  # nothing is looked for there
     except _NoModel:
         shown = foreign(f"{given!r} ({kind})")
         raise UsageError(f"{argument}: got {shown}, expected {EXPECTED}") from None

@@ -131,7 +131,7 @@ def _why_unknown(node: NodeProto, name: str, nodes: Sequence[NodeProto]) -> str:
         return f"{read}, which no node writes and which is no input or initializer"
     if _has_cycle(nodes):
         return f"{read} from a node that needs the first one's result: the graph has a cycle"
-    return f"{read} before it is written: the nodes are not in topological order"
+    return f"{read} before it is written"
 
 
 def _has_cycle(nodes: Sequence[NodeProto]) -> bool:

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from onnxslim_snacs.errors import InputRefused, LimitExceeded, RuntimeRefused, ShapesDisagree
 from onnxslim_snacs.model.graph import ModelGraph
-from onnxslim_snacs.model.load import check_graph
+from onnxslim_snacs.model.load import checked
 from onnxslim_snacs.model.session import SessionConfig, create_session, out_of_memory
 from onnxslim_snacs.ops.analyse import analyse
 from tests.harness import model_from_text
@@ -70,7 +70,7 @@ def test_a_list_of_extents_that_is_a_matrix() -> None:
     model.graph.initializer.append(shape)
     model.graph.node.append(made)
     with pytest.raises(InputRefused, match=r"an array of shape \(2, 2\)"):
-        check_graph(model, Path())
+        checked(model, Path())
 
 
 @pytest.mark.parametrize("op", ["ConstantOfShape", "Expand", "Constant", "Conv", "Loop"])
@@ -80,7 +80,7 @@ def test_operators_without_operands_or_results(op: str) -> None:
         model = parsed("net (float[1] x) => (float[1] y) { y = Relu(x) }")
         model.graph.node.append(helper.make_node(op, inputs, outputs))
         with pytest.raises(InputRefused, match="objects"):
-            check_graph(model, Path())
+            checked(model, Path())
 
 
 LOOP = """
@@ -109,10 +109,10 @@ net (float[1] x, int64 count) => (float[1] y) <bool go = {{1}}, int64 often = {{
 def test_loops_without_an_end(count: str, turns: int, keeps: str, *, refused: bool) -> None:
     model = parsed(LOOP.format(count=count, turns=turns, keeps=keeps))
     if not refused:
-        check_graph(model, Path())
+        checked(model, Path())
         return
     with pytest.raises(LimitExceeded, match="turns"):
-        check_graph(model, Path())
+        checked(model, Path())
 
 
 def test_turns_of_loops_within_loops_are_multiplied() -> None:
@@ -128,7 +128,7 @@ def test_turns_of_loops_within_loops_are_multiplied() -> None:
         f"n = Constant<value = int64 {{10000}}>()\n e = Identity(c)\n {inner}\n t = Identity(u)",
     )
     with pytest.raises(LimitExceeded, match="100,000,000 times"):
-        check_graph(parsed(nested), Path())
+        checked(parsed(nested), Path())
 
 
 def test_what_onnx_runtime_raises_is_a_refusal_of_ours() -> None:

@@ -16,6 +16,7 @@ from onnxslim_snacs.errors import FileSystemError, InputRefused, LimitExceeded
 from onnxslim_snacs.model.bounds import Limits
 from onnxslim_snacs.model.functions import inlined
 from onnxslim_snacs.model.load import load_model
+from onnxslim_snacs.model.topology import in_order
 from onnxslim_snacs.ops.analyse import analyse
 
 GOOD = """
@@ -132,7 +133,6 @@ def _set_weight(values: list[float], dims: tuple[int, ...] = (3, 2, 1, 1)) -> Ed
         (lambda m: m.opset_import.add(domain="ai.onnx", version=3), "two versions"),
         (lambda m: setattr(m, "ir_version", 999), "999"),
         (lambda m: m.ClearField("ir_version"), "IR version"),
-        (_swap_nodes, "topological order"),
         (lambda m: m.graph.node[0].input.__setitem__(0, "y"), "cycle"),
         (lambda m: m.graph.node[1].output.__setitem__(0, "h"), "written already"),
         (lambda m: m.graph.node[1].output.__setitem__(0, "w"), "written already"),
@@ -159,6 +159,38 @@ def test_broken_graphs(tmp_path: Path, edit: Edit, word: str) -> None:
     model = good()
     edit(model)
     refused(write(tmp_path, model), word)
+
+
+def test_nodes_are_put_behind_what_they_read(tmp_path: Path) -> None:
+    """Converters to half precision append their casts at the end."""
+    model = good()
+    wanted = [node.output[0] for node in model.graph.node]
+    _swap_nodes(model)
+    assert [node.output[0] for node in model.graph.node] != wanted
+    found = load_model(write(tmp_path, model)).nodes
+    assert [node.output[0] for node in found] == wanted
+
+
+def test_nodes_of_bodies_are_put_in_order_and_others_stay_where_they_are() -> None:
+    body = helper.make_graph(
+        [helper.make_node("Neg", ["h"], ["out"]), helper.make_node("Abs", ["late"], ["h"])],
+        "body",
+        [],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, None)],
+    )
+    nodes = [
+        helper.make_node("Relu", ["x"], ["a"]),
+        helper.make_node("If", ["c"], ["b"], then_branch=body, else_branch=body),
+        helper.make_node("Tanh", ["a"], ["z"]),
+        helper.make_node("Exp", ["a"], ["late"]),
+        helper.make_node("Add", ["b", "z"], ["y"]),
+    ]
+    model = helper.make_model(helper.make_graph(nodes, "g", [], []))
+    found = in_order(model)
+    assert [n.op_type for n in found.graph.node] == ["Relu", "Tanh", "Exp", "If", "Add"]
+    assert [n.op_type for n in found.graph.node[3].attribute[0].g.node] == ["Abs", "Neg"]
+    assert [n.op_type for n in model.graph.node][1] == "If"
+    assert in_order(found) is found
 
 
 def test_not_finite_is_taken_if_asked(tmp_path: Path) -> None:
