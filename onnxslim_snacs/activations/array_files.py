@@ -26,15 +26,9 @@ from onnxslim_snacs.errors import FileSystemError, InputRefused, LimitExceeded, 
 
 #: One sample may take so many bytes.
 MAX_SAMPLE = 1 << 30
-
-
 #: A compressed member may unpack to so many bytes, or to so many times its own size.
 MAX_UNPACKED, MAX_EXPANSION = 1 << 30, 200
-
-
 _LARGEST = 1 << 62
-
-
 #: Faults of the system, not of what a file holds.
 _SYSTEM = (errno.EACCES, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOENT, errno.ENOMEM)
 

@@ -17,12 +17,8 @@ from onnxslim_snacs.model.session import Session, SessionConfig, create_session,
 from onnxslim_snacs.model.shell import shell
 
 _SMALL = 4096
-
-
 #: Operators that write no tensors, or may: what a body hands on is what it makes of it.
 _HANDLES = ("Sequence", "Optional", "SplitToSequence", "ZipMap", "Loop", "Scan", "If")
-
-
 #: Operators whose second input spells out numbers.
 _SPELLED = ("Reshape", "Split", "Expand")
 

@@ -24,16 +24,10 @@ from onnxslim_snacs.report.report import (
 )
 
 _SHOWN = 40
-
-
 #: Columns below which a table of groups would leave names out.
 _NARROW = 90
-
-
 #: Layers of which the channels are shown.
 _WIDTHS = 20
-
-
 #: Layers whose error is shown.
 _LAYERS = 5
 

@@ -9,8 +9,8 @@ import numpy as np
 import onnx
 import pytest
 
+from tests.cli.arriving.kit import NET, RESIDUAL
 from tests.cli.conftest import Cli
-from tests.cli.test_options_arrive import NET, RESIDUAL
 from tests.harness import model_from_text
 
 

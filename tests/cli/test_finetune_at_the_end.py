@@ -15,8 +15,8 @@ from onnxslim_snacs.commands.finetune import finetune
 from onnxslim_snacs.config import CompressConfig, DataConfig, FinetuneConfig
 from onnxslim_snacs.report.make import TRAINED
 from onnxslim_snacs.report.training import TrainingReport
+from tests.cli.arriving.kit import NET, RESIDUAL
 from tests.cli.conftest import Cli
-from tests.cli.test_options_arrive import NET, RESIDUAL
 from tests.harness import model_from_text
 
 

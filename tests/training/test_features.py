@@ -8,7 +8,7 @@ import torch
 
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.training.features import block_ends, feature_distance
-from tests.cli.test_options_arrive import RESIDUAL
+from tests.cli.arriving.kit import RESIDUAL
 from tests.harness import model_from_text
 
 

@@ -1,0 +1,1 @@
+"""What shows that each option arrives where it acts, by what it is about."""
