@@ -27,8 +27,9 @@ from onnxslim_snacs.judge.judge import Judge, open_judge
 from onnxslim_snacs.layers.branches import Branch
 from onnxslim_snacs.plan.work import Work
 from onnxslim_snacs.recovery.effort import LIGHT
+from onnxslim_snacs.recovery.jobs import Cut
 from onnxslim_snacs.recovery.methods import least_squares_method
-from onnxslim_snacs.recovery.recover import Cut, recover
+from onnxslim_snacs.recovery.recover import recover
 
 #: Samples between which distances are taken, and by which errors are judged.
 DISTANCES, JUDGED = 512, 128

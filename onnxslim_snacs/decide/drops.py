@@ -16,8 +16,9 @@ from onnxslim_snacs.recovery.accept import (
     recovery_samples,
 )
 from onnxslim_snacs.recovery.effort import LIGHT
+from onnxslim_snacs.recovery.jobs import Cut
 from onnxslim_snacs.recovery.methods import least_squares_method
-from onnxslim_snacs.recovery.recover import Cut, recover_together
+from onnxslim_snacs.recovery.recover import recover_together
 from onnxslim_snacs.scores.criterion import ScoreContext
 
 #: Samples with which the attempts of the automatic decision are recovered.

@@ -14,8 +14,8 @@ from onnxslim_snacs.judge.judge import Judge
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.plan.work import Work
 from onnxslim_snacs.proof.outcome import ProvedCut
+from onnxslim_snacs.recovery.jobs import Cut, LayerRecord, Recovered
 from onnxslim_snacs.recovery.methods import recover_bias, recover_least_squares, recover_statistics
-from onnxslim_snacs.recovery.recover import Cut, LayerRecord, Recovered
 
 #: What `--recover` may name beside auto and none, the strongest first.
 RECOVERIES: Mapping[str, Callable[[Cut], Recovered]] = {

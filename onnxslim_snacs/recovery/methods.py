@@ -11,8 +11,9 @@ from math import inf
 from onnxslim_snacs.layers.moments import moments
 from onnxslim_snacs.recovery.clipped import refine
 from onnxslim_snacs.recovery.effort import Effort
+from onnxslim_snacs.recovery.jobs import Cut, Method, Recovered
 from onnxslim_snacs.recovery.kernel import FEATURES, over_rows
-from onnxslim_snacs.recovery.recover import Cut, Method, Recovered, recover
+from onnxslim_snacs.recovery.recover import recover
 from onnxslim_snacs.recovery.regression import Regression, sums_of
 from onnxslim_snacs.recovery.solve import Affine, least_squares, with_mean, with_statistics
 

@@ -8,17 +8,15 @@ A correction is kept only if it lowers the error on samples to which it was not 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from heapq import merge
-from time import perf_counter
 
 import numpy as np
 from onnx import ModelProto
 from threadpoolctl import threadpool_limits
 
 from onnxslim_snacs.activations.run import batch_size
-from onnxslim_snacs.activations.sources import CalibrationSource
 from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.layers.aims import Aims
 from onnxslim_snacs.layers.floated import Floated, back, floated
@@ -26,140 +24,13 @@ from onnxslim_snacs.layers.layers import Layer, NotFitted, changed_tensors, laye
 from onnxslim_snacs.layers.twins import twin_keep, twin_of
 from onnxslim_snacs.layers.walk import Walk, start_walk
 from onnxslim_snacs.model.graph import ModelGraph
-from onnxslim_snacs.model.session import SessionConfig
 from onnxslim_snacs.ops.analyse import Analysis
-from onnxslim_snacs.progress import Progress, silent
-from onnxslim_snacs.recovery.affine import (
-    as_stored,
-    followed,
-    identity,
-    is_retyped,
-    scaled,
-    unscaled,
-)
 from onnxslim_snacs.recovery.bilinear import Partner, find_partners
-from onnxslim_snacs.recovery.effort import WHOLE, Effort
-from onnxslim_snacs.recovery.gates import GateTask, find_gates, gather_gate
-from onnxslim_snacs.recovery.gathered import HELD_OUT, gather
-from onnxslim_snacs.recovery.regression import Regression, mirrored, narrowed
-from onnxslim_snacs.recovery.solve import Affine
+from onnxslim_snacs.recovery.correct import correct_layer
+from onnxslim_snacs.recovery.gates import GateTask, find_gates
+from onnxslim_snacs.recovery.gathered import HELD_OUT
+from onnxslim_snacs.recovery.jobs import Cut, Job, LayerRecord, Method, Recovered, Runs
 from onnxslim_snacs.recovery.tasks import Task, make_tasks
-from onnxslim_snacs.recovery.write import write_affine, write_gate
-
-Fit = Callable[[Regression, Affine], Affine]
-
-
-@dataclass(frozen=True, slots=True)
-class Method:
-    """A way to correct a layer.
-
-    Attributes:
-        fit: (regression, present map) -> the correction; fits to the rows that are not held out,
-            and may use those to choose.
-        wide: whether it sees the layer's input, or only the layer's own output.
-        sums: whether a layer may aim at the sum into which it runs.
-    """
-
-    fit: Fit
-    wide: bool
-    sums: bool
-
-
-@dataclass(frozen=True, slots=True)
-class LayerRecord:
-    """What happened to one layer.
-
-    Attributes:
-        name: of its node.
-        op: its operator.
-        target: the tensor of the original at which it aims; "" if it was not tried.
-        before: squared error on held-out rows, relative to the variance of the target.
-        after: the same for the correction.
-        kept: whether the correction was kept.
-        seconds: time.
-        reason: why it was not tried.
-    """
-
-    name: str
-    op: str
-    target: str = ""
-    before: float | None = None
-    after: float | None = None
-    kept: bool = False
-    seconds: float = 0.0
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Recovered:
-    """A corrected model.
-
-    Attributes:
-        model: the model.
-        layers: what happened to each layer.
-    """
-
-    model: ModelProto
-    layers: tuple[LayerRecord, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """A cut, and what there is to recover from it with.
-
-    Attributes:
-        analysis: the original.
-        keep: what the plan keeps.
-        model: the cut model.
-        source: calibration data.
-        session: how to run the models.
-        seed: for the choice of rows.
-        progress: told (stage, done, total).
-        effort: how much work the recovery is given.
-        unbiased: outputs of layers to which nothing can be added.
-        aims: what the layers are to come to, where `analysis` is itself without some blocks of the
-            original; None where it is the original.
-    """
-
-    analysis: Analysis
-    keep: KeepMap
-    model: ModelProto
-    source: CalibrationSource
-    session: SessionConfig = field(default_factory=SessionConfig)
-    seed: int = 0
-    progress: Progress = silent
-    effort: Effort = WHOLE
-    unbiased: frozenset[str] = frozenset()
-    aims: Aims | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Runs:
-    """The original and a cut model, run side by side."""
-
-    original: Walk
-    present: Walk
-
-
-@dataclass(slots=True)
-class _Job:
-    """One of the cuts that are recovered together.
-
-    Attributes:
-        cut: the cut.
-        graph: its model before any correction.
-        tasks: its layers in order.
-        runs: the original, which all jobs share, and its own model.
-        rng: for the choice of rows.
-        records: what has happened so far.
-    """
-
-    cut: Cut
-    graph: ModelGraph
-    tasks: list[Task | GateTask | NotFitted]
-    runs: _Runs
-    rng: np.random.Generator
-    records: list[LayerRecord] = field(default_factory=list)
 
 
 def recover(cut: Cut, method: Method) -> Recovered:
@@ -222,7 +93,7 @@ def _recover_together(cuts: Sequence[Cut], method: Method) -> list[Recovered]:
         model.CopyFrom(cut.model)
         present = start_walk(model, base_dir, one.session, _all(t.reads for t in _fitted(todo)))
         rng = np.random.default_rng(cut.seed)
-        jobs.append(_Job(cut, graph, todo, _Runs(original, present), rng))
+        jobs.append(Job(cut, graph, todo, Runs(original, present), rng))
     _feed(one, original, [job.runs.present for job in jobs])
     total = sum(len(job.tasks) for job in jobs)
     with threadpool_limits(limits=one.session.threads):
@@ -231,7 +102,7 @@ def _recover_together(cuts: Sequence[Cut], method: Method) -> list[Recovered]:
             if isinstance(task, NotFitted):
                 job.records.append(LayerRecord(task.name, task.op, reason=task.reason))
             else:
-                job.records.append(_correct(job, task, method))
+                job.records.append(correct_layer(job, task, method))
     one.progress("recover", total, total)
     return [Recovered(job.runs.present.model, tuple(job.records)) for job in jobs]
 
@@ -240,7 +111,7 @@ def _fitted(tasks: Iterable[Task | GateTask | NotFitted]) -> list[Task | GateTas
     return [task for task in tasks if not isinstance(task, NotFitted)]
 
 
-def _in_turn(jobs: Sequence[_Job]) -> Iterator[tuple[_Job, Task | GateTask | NotFitted]]:
+def _in_turn(jobs: Sequence[Job]) -> Iterator[tuple[Job, Task | GateTask | NotFitted]]:
     """All tasks, those of each job in their order, and the jobs as far as the original has run.
 
     What the original has made for one job is then still there for the next.
@@ -314,50 +185,3 @@ def _feed(cut: Cut, original: Walk, others: Sequence[Walk]) -> None:
             continue
         for walk in (original, *others):
             walk.feed(batch.inputs)
-
-
-def _correct(job: _Job, task: Task | GateTask, method: Method) -> LayerRecord:
-    """Correct one layer."""
-    start = perf_counter()
-    runs, graph = job.runs, job.graph
-    runs.original.require(task.wants)
-    runs.present.require(task.reads)
-    rows = _regression(job, task, method)
-    for walk, names in ((runs.original, task.wants), (runs.present, task.reads)):
-        for name in names:
-            walk.release(name)
-    if rows is None or not 0 < rows.fit < rows.x.shape[1]:
-        return LayerRecord(task.name, task.op, reason="too few samples to judge by")
-    seen = task.now if method.wide else identity(task.scale.size)
-    now = scaled(seen, task.scale)
-    fixed = _is_unbiased(job.cut, task)
-    rows = mirrored(rows) if fixed else rows
-    then, judged = method.fit(rows, now), rows.held
-    then = replace(then, bias=now.bias) if fixed else then
-    if method.wide and isinstance(task, Task) and is_retyped(graph, task.layer):
-        # judged as it will be in the type of the file
-        kept = as_stored(graph, task.layer, unscaled(then, task.scale, seen))
-        then = scaled(kept, task.scale)
-    before, after = judged.error(now), judged.error(then)
-    if after < before:
-        fitted = unscaled(then, task.scale, seen)
-        fitted = fitted if method.wide else followed(task.now, fitted)
-        if isinstance(task, GateTask):
-            write_gate(runs.present, graph, task, fitted)
-        else:
-            write_affine(runs.present, graph, task.layer, task.tail, task.now, fitted)
-    seconds = perf_counter() - start
-    return LayerRecord(task.name, task.op, task.target, before, after, after < before, seconds)
-
-
-def _is_unbiased(cut: Cut, task: Task | GateTask) -> bool:
-    """Whether there is no place for a bias, neither in a layer nor behind it."""
-    return isinstance(task, Task) and task.layer.out in cut.unbiased and task.tail.bias is None
-
-
-def _regression(job: _Job, task: Task | GateTask, method: Method) -> Regression | None:
-    cut, runs = job.cut, job.runs
-    if isinstance(task, Task):
-        return gather(task, cut.keep, runs.original, runs.present, job.rng, cut.effort)
-    rows = gather_gate(task, cut.keep, runs.original, runs.present, job.rng, cut.effort)
-    return rows if rows is None or method.wide else narrowed(rows, task.now)

@@ -14,7 +14,7 @@ from onnxslim_snacs.errors import foreign
 from onnxslim_snacs.ir.types import InexactNode, PinReason
 from onnxslim_snacs.plan.cost import Cost
 from onnxslim_snacs.recovery.accept import RecoveryReport
-from onnxslim_snacs.recovery.recover import LayerRecord
+from onnxslim_snacs.recovery.jobs import LayerRecord
 from onnxslim_snacs.report.knots import LayerReport
 from onnxslim_snacs.report.phrases import (
     share,

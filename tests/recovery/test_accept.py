@@ -13,7 +13,7 @@ from onnxslim_snacs.judge.drift import Drift
 from onnxslim_snacs.judge.judge import Judge
 from onnxslim_snacs.recovery import accept
 from onnxslim_snacs.recovery.accept import Outcome, recover_cut
-from onnxslim_snacs.recovery.recover import Cut, LayerRecord, Recovered
+from onnxslim_snacs.recovery.jobs import Cut, LayerRecord, Recovered
 
 RAW = Drift(100, 0.5, top1_agreement=0.8)
 

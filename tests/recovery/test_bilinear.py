@@ -13,8 +13,8 @@ from onnxslim_snacs.layers.walk import start_walk
 from onnxslim_snacs.model.session import SessionConfig
 from onnxslim_snacs.passes.prune import prune
 from onnxslim_snacs.recovery.bilinear import find_partners, mixing
+from onnxslim_snacs.recovery.jobs import Cut
 from onnxslim_snacs.recovery.methods import recover_least_squares
-from onnxslim_snacs.recovery.recover import Cut
 from tests.harness import model_from_text, read
 
 TEXT = """

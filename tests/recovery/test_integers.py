@@ -23,8 +23,8 @@ from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.session import SessionConfig
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.passes.prune import prune
+from onnxslim_snacs.recovery.jobs import Cut
 from onnxslim_snacs.recovery.methods import recover_least_squares
-from onnxslim_snacs.recovery.recover import Cut
 from onnxslim_snacs.recovery.touched import touched
 from tests.harness import model_from_text, read, run
 

@@ -18,13 +18,14 @@ from onnxslim_snacs.model.load import load_model
 from onnxslim_snacs.ops.analyse import Analysis, analyse
 from onnxslim_snacs.passes.prune import prune
 from onnxslim_snacs.recovery.effort import LIGHT
+from onnxslim_snacs.recovery.jobs import Cut, Recovered
 from onnxslim_snacs.recovery.methods import (
     least_squares_method,
     recover_bias,
     recover_least_squares,
     recover_statistics,
 )
-from onnxslim_snacs.recovery.recover import Cut, Recovered, recover_together
+from onnxslim_snacs.recovery.recover import recover_together
 from tests.harness import check, cifar, model_from_text, random_keep, read, run
 
 METHODS = {

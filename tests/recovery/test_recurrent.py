@@ -10,8 +10,8 @@ from onnxslim_snacs.activations.sources import open_source
 from onnxslim_snacs.config import DataConfig
 from onnxslim_snacs.ir.keep import keep_map
 from onnxslim_snacs.passes.prune import prune
+from onnxslim_snacs.recovery.jobs import Cut
 from onnxslim_snacs.recovery.methods import recover_bias, recover_least_squares, recover_statistics
-from onnxslim_snacs.recovery.recover import Cut
 from tests.harness import check, model_from_text, read, run
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}

@@ -10,7 +10,7 @@ from rich.console import Console
 from onnxslim_snacs.judge.drift import Drift
 from onnxslim_snacs.plan.cost import Cost
 from onnxslim_snacs.recovery.accept import RecoveryReport
-from onnxslim_snacs.recovery.recover import LayerRecord
+from onnxslim_snacs.recovery.jobs import LayerRecord
 from onnxslim_snacs.report.listings import print_layers
 from onnxslim_snacs.report.make import NO_DATA
 from onnxslim_snacs.report.phrases import drift_line

@@ -16,7 +16,7 @@ from onnxslim_snacs.judge.stopwatch import Latency
 from onnxslim_snacs.plan.cost import Cost
 from onnxslim_snacs.proof.outcome import Proof
 from onnxslim_snacs.recovery.accept import RecoveryReport
-from onnxslim_snacs.recovery.recover import LayerRecord
+from onnxslim_snacs.recovery.jobs import LayerRecord
 from onnxslim_snacs.report.console import print_comparison, print_inspection, print_report
 from onnxslim_snacs.report.knots import LayerReport
 from onnxslim_snacs.report.make import made_by
