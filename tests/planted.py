@@ -333,8 +333,8 @@ BUGS = (
     Planted(
         "`--allocation scores` ranks per group",
         "onnxslim_snacs/decide/decide.py",
-        'self.config.allocation != "uniform"',
-        'self.config.allocation == "curves"',
+        'self.config.allocation == "uniform"',
+        'self.config.allocation != "curves"',
         f"{OPTIONS}[compress --allocation]",
     ),
     Planted(

@@ -26,7 +26,7 @@ from benchmarks.choice.table import print_table
 from benchmarks.common import SHARED, cifar_images
 from onnxslim_snacs.activations.sources import CalibrationSource, open_source
 from onnxslim_snacs.config import DataConfig
-from onnxslim_snacs.decide.allocation import Constraints
+from onnxslim_snacs.decide.allocation import Allocation, Constraints, by_quantile, staggered
 from onnxslim_snacs.decide.budget import budget_price
 from onnxslim_snacs.decide.choose import by_target
 from onnxslim_snacs.decide.slopes import by_curves
@@ -118,23 +118,23 @@ def outcomes(bench: Bench, criterion: str, seed: int) -> Iterator[Outcome]:
     scored = perf_counter() - start
     sloped = by_curves(context, bench.costs, result, "macs")
     curved = perf_counter() - start - scored
-    for allocation, scores, seconds in (
-        ("curves", sloped.scores, curved),
-        ("uniform", result.scores, 0.0),
+    for allocation, allocate, scores, seconds in (
+        ("curves", by_quantile, sloped.scores, curved),
+        ("uniform", staggered, result.scores, 0.0),
     ):
         constraints = Constraints(limits=result.limits, protected=result.protected)
         for wanted in KEPT:
-            kept = chosen(bench, scores, wanted, constraints, globally=allocation == "curves")
+            kept = chosen(bench, scores, wanted, constraints, allocate)
             yield judged(bench, criterion, seed, allocation, wanted, kept, scored, seconds)
 
 
 def chosen(
-    bench: Bench, scores: Scores, wanted: float, constraints: Constraints, *, globally: bool
+    bench: Bench, scores: Scores, wanted: float, constraints: Constraints, allocate: Allocation
 ) -> Kept:
     """What stays at a share of the multiply-accumulates, as `compress --target` decides."""
     price = budget_price(bench.costs, bench.analysis.ir, {"macs": wanted})
     groups = bench.analysis.ir.groups
-    return dict(by_target(groups, scores, price, constraints, globally=globally).kept)
+    return dict(by_target(groups, scores, price, constraints, allocate=allocate).kept)
 
 
 def judged(

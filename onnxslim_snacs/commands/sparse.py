@@ -10,7 +10,7 @@ from onnx import ModelProto
 from onnxslim_snacs.activations.sources import CalibrationSource
 from onnxslim_snacs.commands.start import Setup, open_work
 from onnxslim_snacs.config import FinetuneConfig
-from onnxslim_snacs.decide.allocation import Constraints
+from onnxslim_snacs.decide.allocation import Constraints, by_quantile
 from onnxslim_snacs.decide.budget import budget_price, require_reachable
 from onnxslim_snacs.decide.choose import by_target
 from onnxslim_snacs.decide.slopes import by_curves
@@ -92,7 +92,7 @@ def choose_going(
     scores = by_curves(context, costs, HESSO.score(context), "macs").scores
     require_reachable(costs, analysis.ir, scores, target, constraints)
     price = budget_price(costs, analysis.ir, target)
-    kept = by_target(groups, scores, price, constraints, globally=True).kept
+    kept = by_target(groups, scores, price, constraints, allocate=by_quantile).kept
     going = {group.id: np.flatnonzero(~kept[group.id]) for group in groups}
     return Going(
         analysis,

@@ -10,9 +10,7 @@ import numpy as np
 from onnxslim_snacs.decide.allocation import (
     Allocation,
     Constraints,
-    by_quantile,
     solve,
-    staggered,
     uniform,
 )
 from onnxslim_snacs.decide.tilt import Tilt
@@ -63,7 +61,7 @@ def by_target(
     price: Price,
     constraints: Constraints,
     *,
-    globally: bool,
+    allocate: Allocation,
     steps: int = 40,
 ) -> Choice:
     """Meet a budget; a budget that was asked for goes before limits, which are then reported.
@@ -73,18 +71,17 @@ def by_target(
         scores: the criterion's scores.
         price: decision -> cost relative to the budget (1 meets it).
         constraints: multiples, limits and protected units.
-        globally: rank all units together instead of taking one share of every group.
+        allocate: what goes at each depth: the lowest of all units, or a share of every group.
         steps: bisection steps.
 
     Raises:
         NothingToPrune: the budget lies beyond what can be removed.
     """
-    allocation: Allocation = by_quantile if globally else staggered
     bound = replace(constraints, limits={})
 
     def meet(bound: Constraints) -> Choice:
         kept, cost = solve(
-            lambda share: allocation(groups, scores, share, bound), price, 1.0, steps=steps
+            lambda share: allocate(groups, scores, share, bound), price, 1.0, steps=steps
         )
         return refined(groups, scores, Choice(kept, cost), price, bound)
 
@@ -129,7 +126,7 @@ def by_drop(
     max_drop: float,
     constraints: Constraints,
     *,
-    globally: bool,
+    allocate: Allocation,
     steps: int = 9,
     confirm: Callable[[Kept], float] | None = None,
 ) -> Choice:
@@ -141,16 +138,15 @@ def by_drop(
         judge: decision -> its drop.
         max_drop: the tolerated drop.
         constraints: multiples, limits and protected units.
-        globally: rank all units together instead of taking one share of every group.
+        allocate: what goes at each depth: the lowest of all units, or a share of every group.
         steps: bisection steps.
         confirm: the drop of what will be written, if `judge` only estimates it; the cut becomes
             milder until that is tolerated as well.
     """
-    allocation: Allocation = by_quantile if globally else staggered
     tried: list[tuple[float, float]] = []
 
     def drop(share: float) -> float:
-        loss = judge(allocation(groups, scores, share, constraints))
+        loss = judge(allocate(groups, scores, share, constraints))
         tried.append((share, loss))
         return loss
 
@@ -165,11 +161,11 @@ def by_drop(
         else:
             high = middle
     while confirm is not None and low > 0.0:
-        tried.append((low, confirm(allocation(groups, scores, low, constraints))))
+        tried.append((low, confirm(allocate(groups, scores, low, constraints))))
         if tried[-1][1] <= max_drop + 1e-9:
             break
         low = low * _BACK if low > _LEAST else 0.0
-    return Choice(allocation(groups, scores, low, constraints), tried=tuple(tried))
+    return Choice(allocate(groups, scores, low, constraints), tried=tuple(tried))
 
 
 def exceeded_limits(

@@ -10,7 +10,7 @@ import numpy as np
 
 from onnxslim_snacs.activations.samples import Samples
 from onnxslim_snacs.config import Budget, CompressConfig, Drop, Goal, Ratio
-from onnxslim_snacs.decide.allocation import Constraints
+from onnxslim_snacs.decide.allocation import Allocation, Constraints, by_quantile, staggered
 from onnxslim_snacs.decide.budget import budget_price, require_reachable
 from onnxslim_snacs.decide.choose import Choice, Price, by_drop, by_ratio, by_target
 from onnxslim_snacs.decide.drops import comparer, droppers
@@ -139,9 +139,9 @@ class _Task:
         return self.context.analysis.ir.groups
 
     @property
-    def globally(self) -> bool:
-        """Whether all units are ranked together."""
-        return self.config.allocation != "uniform"
+    def allocate(self) -> Allocation:
+        """What goes at each depth of the cut."""
+        return staggered if self.config.allocation == "uniform" else by_quantile
 
     def price(self, target: Mapping[str, float]) -> Price:
         return budget_price(self.costs, self.context.analysis.ir, target)
@@ -153,7 +153,7 @@ class _Task:
         """The cut that meets the budgets which can be counted."""
         price = self.price(target)
         return by_target(
-            self.groups, self.slopes(tilt), price, self.constraints, globally=self.globally
+            self.groups, self.slopes(tilt), price, self.constraints, allocate=self.allocate
         )
 
 
@@ -173,7 +173,7 @@ def _by_drop(task: _Task, judge: Judge | None, most: float) -> Choice:
         attempt,
         most,
         task.constraints,
-        globally=task.globally,
+        allocate=task.allocate,
         confirm=drops.final,
     )
 
@@ -199,7 +199,7 @@ def _by_latency(task: _Task, target: Mapping[str, float], watch: LatencyWatch) -
         target["latency"],
         task.price(target),
         task.constraints,
-        globally=task.globally,
+        allocate=task.allocate,
         confirm=watch.long_share,
     )
 
@@ -215,7 +215,7 @@ def _with_fastest_multiple(task: _Task, watch: LatencyWatch) -> tuple[_Task, dic
         task.price(budget),
         task.constraints,
         watch.share,
-        globally=task.globally,
+        allocate=task.allocate,
     )
     return replace(task, constraints=replace(task.constraints, multiple_of=step)), times
 

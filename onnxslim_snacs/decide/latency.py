@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from onnxslim_snacs.decide.allocation import Allocation, Constraints, by_quantile, solve, staggered
+from onnxslim_snacs.decide.allocation import Allocation, Constraints, solve
 from onnxslim_snacs.decide.choose import Choice, Price, by_target, exceeded_limits, unbound
 from onnxslim_snacs.errors import NothingToPrune
 from onnxslim_snacs.ir.types import Group
@@ -26,7 +26,7 @@ def by_latency(
     price: Price,
     constraints: Constraints,
     *,
-    globally: bool,
+    allocate: Allocation,
     steps: int = 9,
     confirm: Stopwatch | None = None,
 ) -> Choice:
@@ -39,7 +39,7 @@ def by_latency(
         share: share of the original's time to keep.
         price: decision -> cost relative to the other budgets (1 meets them).
         constraints: multiples, limits and protected units.
-        globally: rank all units together instead of taking one share of every group.
+        allocate: what goes at each depth: the lowest of all units, or a share of every group.
         steps: bisection steps, a measurement each.
         confirm: measures a decision for longer: of several short measurements the search prefers
             the lucky ones, so that its result is cut deeper, a little at a time, until it holds.
@@ -47,15 +47,14 @@ def by_latency(
     Raises:
         NothingToPrune: the time lies beyond what can be reached.
     """
-    start = by_target(groups, scores, price, constraints, globally=globally)
+    start = by_target(groups, scores, price, constraints, allocate=allocate)
     slow = confirm or stopwatch
     if start.price and slow(start.kept) <= share:  # the other budgets have seen to it
         return start
-    allocation: Allocation = by_quantile if globally else staggered
     fastest: list[float] = []
 
     def meet(bound: Constraints) -> tuple[Kept, float]:
-        return solve(lambda depth: allocation(groups, scores, depth, bound), cost, 1.0, steps=steps)
+        return solve(lambda depth: allocate(groups, scores, depth, bound), cost, 1.0, steps=steps)
 
     def cost(kept: Kept) -> float:
         others = price(kept)
@@ -72,7 +71,7 @@ def by_latency(
         except NothingToPrune:
             continue
         if confirm is not None:
-            deeper = (allocation(groups, scores, k / _FINE, bound) for k in range(1, _FINE + 1))
+            deeper = (allocate(groups, scores, k / _FINE, bound) for k in range(1, _FINE + 1))
             kept, reached = confirmed(kept, reached, deeper, price, confirm, share)
         return Choice(kept, reached, exceeded_limits(groups, kept, constraints))
     raise NothingToPrune(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from onnxslim_snacs.decide.allocation import Constraints
+from onnxslim_snacs.decide.allocation import Allocation, Constraints
 from onnxslim_snacs.decide.choose import Price, by_target
 from onnxslim_snacs.decide.latency import Stopwatch
 from onnxslim_snacs.errors import NothingToPrune
@@ -29,7 +29,7 @@ def fastest_multiple(
     constraints: Constraints,
     stopwatch: Stopwatch,
     *,
-    globally: bool,
+    allocate: Allocation,
 ) -> tuple[int, dict[int, float]]:
     """The multiple whose cut at a budget runs fastest.
 
@@ -39,7 +39,7 @@ def fastest_multiple(
         price: decision -> cost relative to the budget (1 meets it).
         constraints: limits and protected units.
         stopwatch: decision -> measured time as a share of the original's.
-        globally: rank all units together instead of taking one share of every group.
+        allocate: what goes at each depth: the lowest of all units, or a share of every group.
 
     Returns:
         The multiple, and the measured share of the original's time for each that meets the budget.
@@ -47,7 +47,7 @@ def fastest_multiple(
     times = measured(
         lambda step: (
             by_target(
-                groups, scores, price, replace(constraints, multiple_of=step), globally=globally
+                groups, scores, price, replace(constraints, multiple_of=step), allocate=allocate
             ).kept
         ),
         stopwatch,
