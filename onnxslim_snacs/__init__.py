@@ -10,9 +10,11 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # importing typing takes longer than all else here, and a signal may come
 if TYPE_CHECKING:
+    from typing import Any
+
     from onnxslim_snacs.commands.apply import apply_plan as apply
     from onnxslim_snacs.commands.apply import apply_plan as apply_plan
     from onnxslim_snacs.commands.compress import compress

@@ -18,6 +18,7 @@ _UNSEEN = re.compile(
     "\ufff0-\ufffb\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
 
+NOT_ENOUGH = "not enough memory; nothing was written (see --max-memory; fewer --samples need less)"
 #: What libraries say that have no exception of their own for it.
 NO_MEMORY = (
     *("bad_alloc", "bad allocation", "Failed to allocate", "can't allocate memory"),

@@ -3,9 +3,9 @@
     python benchmarks/endurance/run.py signals [--count 200] [--model FILE]
     python benchmarks/endurance/run.py kills   [--count 200]
     python benchmarks/endurance/run.py writers [--count 100]
-    python benchmarks/endurance/run.py scaling [--sizes 10000 20000 40000 80000]
+    python benchmarks/endurance/run.py scaling [--sizes 10000 20000 40000 80000] [--of nodes inputs]
     python benchmarks/endurance/run.py soak    [--count 500]
-    python benchmarks/endurance/run.py threads MODEL DATA [MODEL DATA ...]
+    python benchmarks/endurance/run.py threads MODEL DATA [MODEL DATA ...] [--samples 256]
 
 Each prints lines of what it has seen, and last a line that counts; what is wrong is said as WRONG.
 """
@@ -202,9 +202,12 @@ def many(kind: str, size: int) -> ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
-def scaling(sizes: list[int], folder: Path) -> Iterator[str]:
+THINGS = ("nodes", "inputs", "outputs", "initializers")
+
+
+def scaling(sizes: list[int], things: list[str], folder: Path) -> Iterator[str]:
     """Seconds of work (not of waiting) of `compress` over the number of things in a file."""
-    for kind in ("nodes", "inputs", "outputs", "initializers"):
+    for kind in things:
         row = []
         for size in sizes:
             path = folder / "m.onnx"
@@ -255,11 +258,12 @@ PLACES: list[tuple[str, dict[str, str], list[str]]] = [
     ("hash, locale, zone, folder", {"PYTHONHASHSEED": "4", "LC_ALL": "C", "TZ": "Asia/Tokyo"}, []),
     ("2 threads", {"OMP_NUM_THREADS": "2"}, ["--threads", "2"]),
     ("4 threads", {"OMP_NUM_THREADS": "4"}, ["--threads", "4"]),
-    ("another kernel", {"OPENBLAS_CORETYPE": "Nehalem"}, []),
+    ("a kernel without AVX", {"OPENBLAS_CORETYPE": "Nehalem"}, []),
+    ("a kernel with AVX2", {"OPENBLAS_CORETYPE": "Haswell"}, []),
 ]
 
 
-def threads(pairs: list[Path], folder: Path) -> Iterator[str]:
+def threads(pairs: list[Path], samples: int, folder: Path) -> Iterator[str]:
     """The units that a plan keeps, in surroundings that should not matter."""
     same: Counter[str] = Counter()
     for model, data in zip(pairs[::2], pairs[1::2], strict=True):
@@ -269,7 +273,7 @@ def threads(pairs: list[Path], folder: Path) -> Iterator[str]:
             shutil.rmtree(place, ignore_errors=True)
             place.mkdir()
             line = [*COMMAND, "compress", str(model), "--data", str(data), "--target", "macs=0.5"]
-            line += ["-o", "o.onnx", "--plan-out", "p.json", "--samples", "256", *options]
+            line += ["-o", "o.onnx", "--plan-out", "p.json", "--samples", str(samples), *options]
             done = subprocess.run(
                 line,
                 cwd=place,
@@ -316,6 +320,8 @@ def main() -> int:
     parser.add_argument("--count", type=int)
     parser.add_argument("--model", type=Path)
     parser.add_argument("--sizes", nargs="*", type=int, default=[10_000, 20_000, 40_000, 80_000])
+    parser.add_argument("--samples", type=int, default=256)
+    parser.add_argument("--of", nargs="*", choices=THINGS, default=list(THINGS))
     given = parser.parse_args()
     for kind in (signal.SIGHUP, signal.SIGINT):  # whoever runs this may have them ignored
         signal.signal(kind, signal.SIG_DFL)
@@ -326,9 +332,9 @@ def main() -> int:
             "signals": lambda: signals(given.count or 200, given.model, folder),
             "kills": lambda: kills(given.count or 200, folder),
             "writers": lambda: writers(given.count or 100, folder),
-            "scaling": lambda: scaling(given.sizes, folder),
+            "scaling": lambda: scaling(given.sizes, given.of, folder),
             "soak": lambda: soak(given.count or 500, folder),
-            "threads": lambda: threads([p.resolve() for p in given.pairs], folder),
+            "threads": lambda: threads([p.resolve() for p in given.pairs], given.samples, folder),
         }
         codes: Counter[str] = Counter()
         for text in runs[given.kind]():

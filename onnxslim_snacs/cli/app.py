@@ -28,6 +28,7 @@ from onnxslim_snacs.cli.terminal import (
 from onnxslim_snacs.cli.worker import is_done, watched_by
 from onnxslim_snacs.errors import (
     NO_MEMORY,
+    NOT_ENOUGH,
     FileSystemError,
     LimitExceeded,
     SnacsError,
@@ -39,8 +40,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     epilog=EPILOG,
 )
-
-_NOT_ENOUGH = "not enough memory; nothing was written (see --max-memory; fewer --samples need less)"
 
 
 def _print_version(wanted: bool) -> None:
@@ -116,14 +115,14 @@ def run(arguments: Sequence[str]) -> int:
     except SnacsError as error:
         return _complain(f"error: {error}", error.exit_code)
     except MemoryError:
-        return _complain(f"error: {_NOT_ENOUGH}", LimitExceeded.exit_code)
+        return _complain(f"error: {NOT_ENOUGH}", LimitExceeded.exit_code)
     except OSError as error:
         what = f"{foreign(error.filename)}: " if error.filename else ""
         text = f"error: {what}{foreign(error.strerror or error)}"
         return _complain(text, FileSystemError.exit_code)
     except Exception as error:
         if any(text in str(error) for text in NO_MEMORY):  # no library's class for it is another's
-            return _complain(f"error: {_NOT_ENOUGH}", LimitExceeded.exit_code)
+            return _complain(f"error: {NOT_ENOUGH}", LimitExceeded.exit_code)
         if os.environ.get("SNACS_ONNX_DEBUG"):
             raise
         return _complain(

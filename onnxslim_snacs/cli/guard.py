@@ -195,7 +195,7 @@ def _fate(number: int) -> tuple[int, str]:
     """The exit code and the reason of a worker that a signal has ended which nobody sent to us."""
     name = signal.Signals(number).name
     if number == signal.SIGALRM:
-        return _LIMIT, "a single run of the model on a few samples takes too long (ten minutes)"
+        return _LIMIT, "a single run of the model on a few samples takes too long (two minutes)"
     if number == signal.SIGKILL:
         return _LIMIT, "the work was killed, most likely by the system for want of memory"
     if number == signal.SIGABRT:

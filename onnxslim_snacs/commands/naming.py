@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Iterator
 from os import PathLike, fspath
 from typing import Any, ParamSpec, TypeVar
 
 from onnxslim_snacs.config import CompressConfig, DataConfig, FinetuneConfig, ReleasedConfig
 from onnxslim_snacs.errors import (
+    NOT_ENOUGH,
     InputRefused,
     LimitExceeded,
     NothingToPrune,
@@ -40,13 +42,23 @@ def names_file(command: Callable[P, R]) -> Callable[P, R]:
             return command(*args, **kwargs)
         except _ABOUT_MODELS as error:
             names = list(_names((*args, *_no_text(kwargs))))
-            if not names or any(name in str(error) for name in names):
+            if not names or any(_says(str(error), name) for name in names):
                 raise
             kind: type[SnacsError] = type(error)
             kind = InputRefused if kind is RuntimeRefused else kind  # that one cuts what it is told
             raise kind(f"{names[0]}: {error}") from error
+        except MemoryError as error:
+            names = list(_names((*args, *_no_text(kwargs))))
+            if not names:
+                raise
+            raise LimitExceeded(f"{names[0]}: {NOT_ENOUGH}") from error
 
     return call
+
+
+def _says(text: str, name: str) -> bool:
+    """Whether a text has the name of a file, and not as a part of a word: files are called `o`."""
+    return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) is not None
 
 
 def _no_text(named: dict[str, Any]) -> tuple[Any, ...]:

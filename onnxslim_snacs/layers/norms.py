@@ -214,7 +214,7 @@ def _over_last(graph: ModelGraph, node: NodeProto, rank: int) -> bool:
     axes: NDArray[np.int64] | list[int] | None = attributes.get("axes")
     if axes is None and len(node.input) > 1:
         axes = stored(graph, node.input[1])
-    if axes is None or not attributes.get("keepdims", 1):
+    if axes is None or attributes.get("keepdims", 1) != 1:
         return False
     return [int(a) % rank for a in np.asarray(axes).reshape(-1)] == [rank - 1]
 

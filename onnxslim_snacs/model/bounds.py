@@ -19,13 +19,13 @@ class Limits:
             inference expand every call, so that 2.5 kB of functions can ask for 2^39 nodes; their
             time at 20,000 is a few seconds.
         elements: elements of one tensor that the graph makes out of its shape alone (an input with
-            fixed dimensions, ConstantOfShape, Expand).
+            fixed dimensions, ConstantOfShape, Expand): as many as a number of 32 bits counts.
         turns: turns of a loop that only their number ends, those of loops around it multiplied.
     """
 
     nodes: int = 150_000
     function_nodes: int = 20_000
-    elements: int = 2**31
+    elements: int = 2**31 - 1
     turns: int = 10**7
 
 

@@ -29,7 +29,7 @@ from onnxslim_snacs.model.evaluate import evaluate
 from onnxslim_snacs.model.extents import InputExtents, LinearExtent, read_layout
 from onnxslim_snacs.model.graph import ModelGraph, node_constant
 from onnxslim_snacs.model.patience import modesty, patience
-from onnxslim_snacs.model.probes import probe_session
+from onnxslim_snacs.model.probes import probe_session, weight_bytes
 from onnxslim_snacs.model.session import (
     SessionConfig,
     create_session,
@@ -395,14 +395,30 @@ def _runs(graph: ModelGraph, begin: Sequence[Start], threads: int) -> bool:
         session = create_session(graph.proto, config, graph.base_dir)
     except RuntimeRefused:  # the reason is known from the probe
         return False
+    weights = weight_bytes(graph)
     for start in begin:
         try:
-            with patience():
+            with patience(weights):
                 session.run(None, random_inputs(graph, start.layout.sizes(start.numbers), seed=0))
         except RuntimeRefused:
             continue
         return True
     return False
+
+
+def require_run(graph: ModelGraph, facts: ModelFacts) -> None:
+    """Run a model once: what is said to come from runs may have been inferred, for it is large.
+
+    Raises:
+        InputRefused: ONNX Runtime cannot run it.
+    """
+    config = SessionConfig(level=0)
+    try:
+        session = create_session(graph.proto, config, graph.base_dir)
+        with patience(weight_bytes(graph)):
+            session.run(None, dict(facts.feeds[0]))
+    except RuntimeRefused as error:
+        raise InputRefused(f"ONNX Runtime cannot run this model: {error}") from error
 
 
 #: Bytes that shape inference may take beside copies of the model.

@@ -16,8 +16,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 
-from onnxslim_snacs.errors import LimitExceeded, RuntimeRefused
+from onnxslim_snacs.errors import LimitExceeded, RuntimeRefused, foreign
 from onnxslim_snacs.model.body import bodies_of
+from onnxslim_snacs.model.bounds import DEFAULT_LIMITS
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.probes import node_names
 from onnxslim_snacs.model.session import SessionConfig, create_session
@@ -49,20 +50,24 @@ def inferred(
     Returns:
         (tensor -> shape, tensor -> value); None where inference does not know all of it, where the
         model is small enough to be run, or where it has bodies or functions.
+
+    Raises:
+        LimitExceeded: a tensor is too large for any run.
     """
     if graph.proto.functions or any(next(bodies_of(n), None) for n in graph.nodes):
         return None
     model, values = _blank(graph, sizes), dict[str, NDArray[Any]]()
     wanted = [*graph.inputs, *(n for node in graph.nodes for n in node.output if n)]
-    try:
-        for _ in range(_ROUNDS):
-            shapes = _shapes(_told(model, values))
-            reached = _reached(graph, shapes, by_shape) & valued
-            if reached <= set(values):
-                break
+    for _ in range(_ROUNDS):
+        shapes = _shapes(_told(model, values))
+        _require_possible(shapes)
+        reached = _reached(graph, shapes, by_shape) & valued
+        if reached <= set(values):
+            break
+        try:
             values = _values(graph, shapes, by_shape, reached)
-    except (RuntimeRefused, LimitExceeded):
-        return None
+        except (RuntimeRefused, LimitExceeded):
+            return None
     if any(name not in shapes for name in wanted) or valued - set(graph.initializers) - reached:
         return None
     found = {name: shapes[name] for name in wanted}
@@ -116,6 +121,15 @@ def _shapes(model: ModelProto) -> Shapes:
         if info.type.tensor_type.HasField("shape") and all(d.HasField("dim_value") for d in dims):
             found[info.name] = tuple(int(d.dim_value) for d in dims)
     return found
+
+
+def _require_possible(shapes: Shapes) -> None:
+    for name, shape in shapes.items():
+        if prod(shape) > DEFAULT_LIMITS.elements:
+            raise LimitExceeded(
+                f"tensor {foreign(name)} has the shape {foreign(shape)} when the model is run: "
+                f"more than {DEFAULT_LIMITS.elements:,} elements"
+            )
 
 
 def _reached(graph: ModelGraph, shapes: Shapes, by_shape: frozenset[str]) -> set[str]:

@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-#: Seconds: a run that honest work needs is a hundred times shorter.
-LONGEST = 600.0
+#: Seconds that a run may take, and bytes of weights for each of which there is one more: a run
+#: that honest work needs is a hundred times shorter.
+LONGEST, WEIGHED = 120.0, 1e7
 
 _state = {"may_end": False}
 
@@ -26,12 +27,16 @@ def end_overlong_runs() -> None:
 
 
 @contextmanager
-def patience(seconds: float = LONGEST) -> Iterator[None]:
-    """Within the block the process is ended after so many seconds, if it may be."""
+def patience(weights: int) -> Iterator[None]:
+    """Within the block the process is ended when a run takes too long, if it may be.
+
+    Args:
+        weights: bytes of the model's weights.
+    """
     if not _state["may_end"]:
         yield
         return
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, LONGEST + weights / WEIGHED)
     try:
         yield
     finally:

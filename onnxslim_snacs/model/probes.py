@@ -15,6 +15,7 @@ from onnxslim_snacs.model.graph import ModelGraph, captured
 from onnxslim_snacs.model.patience import patience
 from onnxslim_snacs.model.session import Session, SessionConfig, create_session, said
 from onnxslim_snacs.model.shell import shell
+from onnxslim_snacs.model.tensors import stored_bytes
 
 _SMALL = 4096
 #: Operators that write no tensors, or may: what a body hands on is what it makes of it.
@@ -51,19 +52,21 @@ class ProbeSession:
         shaped: tensors asked for their shape only.
         valued: tensors asked for their value.
         stored: values that are known.
+        weights: bytes of the model's weights.
     """
 
     session: Session
     shaped: tuple[str, ...]
     valued: tuple[str, ...]
     stored: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    weights: int = 0
 
     def probe(
         self, feeds: Mapping[str, NDArray[Any]]
     ) -> tuple[dict[str, tuple[int, ...]], dict[str, NDArray[Any]]]:
         """Run once; (tensor -> shape, tensor -> value)."""
         outputs = [_shape_name(name) for name in self.shaped]
-        with patience():
+        with patience(self.weights):
             results = self.session.run([*outputs, *self.valued], dict(feeds))
         cut = len(outputs)
         shapes = {
@@ -106,7 +109,13 @@ def probe_session(graph: ModelGraph, valued: frozenset[str], threads: int) -> Pr
     )
     config = SessionConfig(threads=threads, level=0, plan_memory=False)
     session = create_session(light, config, graph.base_dir)
-    return ProbeSession(session, shaped, tuple(sorted(asked)))
+    weights = weight_bytes(graph)
+    return ProbeSession(session, shaped, tuple(sorted(asked)), weights=weights)
+
+
+def weight_bytes(graph: ModelGraph) -> int:
+    """Bytes of all that is stored as initializers, wherever it lies."""
+    return sum(stored_bytes(tensor) for tensor in graph.initializers.values())
 
 
 def node_names(graph: ModelGraph) -> list[str]:
@@ -163,7 +172,7 @@ def input_session(graph: ModelGraph, position: int, threads: int) -> ProbeSessio
     part.graph.output.extend(ValueInfoProto(name=name) for name in made)
     config = SessionConfig(threads=threads, level=0, plan_memory=False)
     session = create_session(part, config, graph.base_dir)
-    return ProbeSession(session, tuple(names), tuple(made), stored)
+    return ProbeSession(session, tuple(names), tuple(made), stored, weight_bytes(graph))
 
 
 def _before(graph: ModelGraph, names: Iterable[str]) -> set[int]:

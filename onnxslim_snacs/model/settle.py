@@ -6,6 +6,7 @@ A size that was tried is no size known: at least two runs differ in every extent
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, islice
@@ -19,6 +20,9 @@ from onnxslim_snacs.model.trial import Bench, Trial
 
 #: How often a size is corrected before another one is tried.
 _ROUNDS = 8
+#: Seconds for which sizes are looked for at which a model runs at all: whoever is told to name them
+#: sooner is better off.  What is found does not depend on it.
+_SECONDS = 40.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +78,10 @@ def settle(bench: Bench, begin: Iterable[Start], asked: Hint) -> Settled | Excep
         The runs; what the first of them raised if there is none.
     """
     failure: Exception | None = None
+    looking = replace(bench, until=time.monotonic() + _SECONDS)
     for start in begin:
         rounds = _ROUNDS + len(start.numbers) if start.correct else 0
-        layout, found = corrected(bench, start.layout, start.numbers, start.held, rounds)
+        layout, found = corrected(looking, start.layout, start.numbers, start.held, rounds)
         if isinstance(found, Trial):
             return _with_empty(bench, _varied(bench, layout, found), asked)
         if failure is None or isinstance(failure, LimitExceeded):
@@ -110,7 +115,7 @@ def corrected(
     """
     for _ in range(rounds):
         found = bench.run(layout, numbers)
-        if isinstance(found, Trial):
+        if isinstance(found, Trial) or bench.is_late():
             return layout, found
         lesson = learn(bench, layout, numbers, found, held)
         if lesson is None:

@@ -24,6 +24,21 @@ def shell(message: _M, *leave_out: str) -> _M:
             getattr(copy, field.name).CopyFrom(value)
         elif hasattr(value, "MergeFrom"):  # repeated
             getattr(copy, field.name).MergeFrom(value)
+        elif field.type == field.TYPE_STRING and isinstance(value, bytes):
+            copy.MergeFromString(_encoded(field.number, value))
         else:
             setattr(copy, field.name, value)
     return copy
+
+
+def _encoded(number: int, text: bytes) -> bytes:
+    """A string field on the wire: what is not UTF-8 (a doc string in GBK) cannot be assigned."""
+    return _varint(number << 3 | 2) + _varint(len(text)) + text
+
+
+def _varint(number: int) -> bytes:
+    found = b""
+    while number > 0x7F:
+        found += bytes([number & 0x7F | 0x80])
+        number >>= 7
+    return found + bytes([number])

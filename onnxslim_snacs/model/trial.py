@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
@@ -47,6 +49,7 @@ class Bench:
         most: numbers of all inputs together that are worth trying.
         by_shape: tensors that follow from shapes and constants.
         trusting: whether what static inference says is taken for a run of a large model.
+        until: when to give up on a model that has not run yet, on the monotonic clock.
     """
 
     graph: ModelGraph
@@ -55,6 +58,11 @@ class Bench:
     most: int = MOST_NUMBERS
     by_shape: frozenset[str] = frozenset()
     trusting: bool = False
+    until: float = math.inf
+
+    def is_late(self) -> bool:
+        """Whether sizes have been looked for long enough."""
+        return time.monotonic() >= self.until
 
     def affords(self, sizes: Sizes) -> bool:
         """Whether these are sizes, and not too large to be tried."""
@@ -66,11 +74,11 @@ class Bench:
         sizes = layout.sizes(numbers)
         if not self.affords(sizes):
             return LimitExceeded(f"inputs of these sizes are too large to try: {foreign(sizes)}")
-        if self.trusting or not layout.symbols():  # else what fails to run teaches something
-            told = self._inferred(sizes)
-            if told is not None:
-                return Trial(dict(numbers), sizes, *told)
         try:
+            if self.trusting or not layout.symbols():  # else what fails to run teaches something
+                told = self._inferred(sizes)
+                if told is not None:
+                    return Trial(dict(numbers), sizes, *told)
             shapes, values = self.session.probe(random_inputs(self.graph, sizes, seed=0))
         except (RuntimeRefused, LimitExceeded) as error:  # other sizes may need less
             return error

@@ -14,7 +14,7 @@ from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.ir.types import Axis, Stated
 from onnxslim_snacs.model.body import Feeds, bodies_of, body_model, feeds_of_body, read_around
 from onnxslim_snacs.model.edit import FREE_INITIALIZERS
-from onnxslim_snacs.model.facts import Fed, ModelFacts, read_body_facts, read_facts
+from onnxslim_snacs.model.facts import Fed, ModelFacts, read_body_facts, read_facts, require_run
 from onnxslim_snacs.model.fold import Fold, fold
 from onnxslim_snacs.model.functions import inlined
 from onnxslim_snacs.model.graph import ModelGraph
@@ -153,11 +153,13 @@ def _analyse(
     try:
         return _stated(graph, facts, copies, prefix, allow_inexact, around)
     except ShapesDisagree as error:
-        if facts.ran:  # the shapes are those of a run
+        if facts.ran:
+            require_run(graph, facts)
             raise InternalError(str(error)) from error
         raise
     except MISFITS as error:
         if facts.ran:
+            require_run(graph, facts)
             raise
         reason = foreign(f"{type(error).__name__}: {error}")
         raise ShapesDisagree(

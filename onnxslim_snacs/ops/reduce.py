@@ -42,7 +42,7 @@ def _reduced(node: OpNode, axes: Sequence[int]) -> Iterator[Fact]:
     """The facts of an output without, or with extent 1 at, `axes`."""
     rank = len(known(node.in_shape(0)))
     left = [d for d in range(rank) if d not in axes]
-    keepdims = bool(node.attr("keepdims", 1))
+    keepdims = node.attr("keepdims", 1) == 1  # ONNX Runtime takes any other number for 0
     for position, dim in enumerate(left):
         yield Tie(node.in_axis(0, dim), node.out_axis(dim if keepdims else position))
     for dim in axes:

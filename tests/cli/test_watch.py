@@ -19,6 +19,8 @@ from onnx import numpy_helper
 from tests.cli.conftest import untouched
 
 COMMAND = [sys.executable, "-c", "from onnxslim_snacs.cli import main; main()"]
+#: Without the files that installed packages have in `site-packages`.
+IN_THE_TREE = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
 QUICK = ("--criterion", "l1", "--ratio", "0.5")
 
 #: Ends only where somebody ends it: the condition of the loop is always true.
@@ -99,6 +101,22 @@ def test_signals_while_the_libraries_are_imported(model: Path) -> None:
             _, said = process.communicate(timeout=10)
             assert process.returncode in (128 + getattr(signal, name), 0), said
             assert said == (farewell(name) if process.returncode else "")
+
+
+def test_next_to_nothing_is_imported_before_signals_are_heeded() -> None:
+    """Until then Python's own Ctrl-C would print a traceback."""
+    program = """
+import sys
+before = set(sys.modules)
+from onnxslim_snacs.cli import main
+print(*sorted(set(sys.modules) - before))
+"""
+    line = [sys.executable, "-S", "-c", program]
+    done = subprocess.run(line, capture_output=True, text=True, check=True, env=IN_THE_TREE)
+    assert set(done.stdout.split()) <= {
+        *("onnxslim_snacs", "onnxslim_snacs.cli", "__future__", "warnings"),
+        *("importlib", "importlib._bootstrap", "importlib._bootstrap_external"),
+    }
 
 
 def test_time_is_limited(endless: Path) -> None:

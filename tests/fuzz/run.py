@@ -23,7 +23,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import redirect_stderr, suppress
 from importlib import import_module
 from pathlib import Path
 
@@ -201,6 +201,8 @@ def main(arguments: Sequence[str]) -> int:
     import_onnxruntime()
     for name in ("commands.apply", "commands.compress", "commands.inspect", "report.console"):
         import_module(f"onnxslim_snacs.{name}")  # once, before the processes part
+    with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
+        run(["inspect", os.devnull])  # and so with what the command line builds when it is used
     ends: Counter[str] = Counter()
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as name:

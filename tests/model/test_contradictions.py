@@ -85,6 +85,10 @@ def test_operators_without_operands_or_results(op: str) -> None:
 
 LOOP = """
 net (float[1] x, int64 count) => (float[1] y) <bool go = {{1}}, int64 often = {{{turns}}}> {{
+  squared = Mul(often, often)
+  two = Constant<value = int64 {{2}}>()
+  half = Div(often, two)
+  halved = Identity(half)
   y = Loop({count}, go, x) <body = turn (int64 i, bool c, float[1] s) => (bool d, float[1] t) {{
     d = {keeps}
     t = Identity(s)
@@ -103,6 +107,9 @@ net (float[1] x, int64 count) => (float[1] y) <bool go = {{1}}, int64 often = {{
         ("often", 2**63 - 1, "Not(c)", False),
         ("often", 1000, "Identity(c)", False),
         ("count", 10**9, "Identity(c)", False),  # not known before a run
+        ("squared", 10**5, "Identity(c)", True),
+        ("halved", 10**9, "Identity(c)", True),
+        ("halved", 2 * 10**7, "Identity(c)", False),
         ('""', 1, "Identity(c)", True),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from onnxslim_snacs.errors import InputRefused, LimitExceeded
 from onnxslim_snacs.model import inferred as module
 from onnxslim_snacs.model.constants import constant_tensors
 from onnxslim_snacs.model.facts import read_facts
@@ -12,6 +13,7 @@ from onnxslim_snacs.model.functions import inlined
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.inferred import inferred, told_alike
 from onnxslim_snacs.model.sizes import default_sizes
+from onnxslim_snacs.ops.analyse import analyse
 from tests.harness import Fixture, fixtures, model_from_text
 
 
@@ -85,3 +87,28 @@ def test_most_fixtures_are_known_without_a_run(monkeypatch: pytest.MonkeyPatch) 
         sizes = default_sizes(graph, {})
         known += inferred(graph, sizes, constant, constant - weights) is not None
     assert known > len(fixtures()) // 2
+
+
+def test_a_tensor_that_no_run_could_make_is_refused_before_any() -> None:
+    text = """
+    <ir_version: 8, opset_import: ["" : 17]>
+    net (float[1,3] x) => (float[A,B] y) <int64[2] k = {1000, 1000}> {
+      many = Mul(k, k)
+      y = Tile(x, many)
+    }
+    """
+    with pytest.raises(LimitExceeded, match=r"tensor y has the shape \(1000000, 3000000\)"):
+        read_facts(ModelGraph(model_from_text(text)))
+
+
+def test_what_was_inferred_and_does_not_run_is_no_fault_of_ours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Inference does not look at whether a convolution fits its weights, nor at indices."""
+    monkeypatch.setattr(module, "LARGE", 0)
+    text = """
+    <ir_version: 8, opset_import: ["" : 17]>
+    net (float[1,2,8,8] x, float[4,3,3,3] w) => (float[1,4,6,6] y) { y = Conv(x, w) }
+    """
+    with pytest.raises(InputRefused, match=r"ONNX Runtime cannot run this model: .*Conv node"):
+        analyse(ModelGraph(model_from_text(text)))

@@ -16,6 +16,7 @@ from onnxslim_snacs.errors import FileSystemError, InputRefused, LimitExceeded
 from onnxslim_snacs.model.bounds import Limits
 from onnxslim_snacs.model.functions import inlined
 from onnxslim_snacs.model.load import load_model
+from onnxslim_snacs.model.shell import shell
 from onnxslim_snacs.model.topology import in_order
 from onnxslim_snacs.ops.analyse import analyse
 
@@ -369,3 +370,18 @@ def test_every_real_model_is_taken(shared: Path) -> None:
     assert len(files) > 40
     for path in files:
         assert load_model(path).nodes
+
+
+def test_texts_that_are_not_utf8_travel_with_the_model(tmp_path: Path) -> None:
+    """Not names that anything refers to, but what people write in the encoding of their country."""
+    model = parser.parse_model(GOOD)
+    model.graph.name, model.graph.doc_string, model.doc_string = "g#", "d#" * 200, "m#"
+    content = model.SerializeToString().replace(b"#", b"\xe7")
+    path = tmp_path / "net.onnx"
+    path.write_bytes(content)
+    found = load_model(path)
+    light = shell(found.proto, "opset_import")
+    texts: list[object] = [light.doc_string, light.graph.name]
+    assert texts == [b"m\xe7", b"g\xe7"]
+    texts = [shell(found.graph, "node").doc_string]
+    assert texts == [b"d\xe7" * 200]

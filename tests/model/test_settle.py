@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from onnxslim_snacs.errors import InputRefused
+from onnxslim_snacs.model import settle
 from onnxslim_snacs.model.extents import parse
 from onnxslim_snacs.model.facts import ModelFacts, read_facts
 from onnxslim_snacs.model.graph import ModelGraph
@@ -129,6 +130,13 @@ def test_an_extent_is_the_constant_that_numbers_of_elements_have_in_common() -> 
     assert facts.settled is not None
     assert facts.settled.stuck == frozenset()
     assert facts.shape("turned") == (7, None, 8)
+
+
+def test_sizes_are_not_looked_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settle, "_SECONDS", 0.0)
+    with pytest.raises(InputRefused, match="give it with --input-shape"):
+        read(FLAT)
+    assert read(FLAT, {"x": (2, 2, 4, 4)}).ran
 
 
 def test_an_extent_is_the_sum_that_it_meets() -> None:

@@ -28,7 +28,7 @@ def _reduce(reduction: _Reduction) -> Operator:
         if not axes:
             return reduction(x.reshape(1), [0]).reshape(())
         made = reduction(x, axes)
-        if not call.attr("keepdims", 1):
+        if call.attr("keepdims", 1) != 1:
             return made
         for axis in sorted(axes):
             made = made.unsqueeze(axis)
@@ -103,7 +103,7 @@ def _arg(name: str) -> Operator:
             found = x.shape[axis] - 1 - getattr(torch, name)(x.flip(axis), axis, keepdim=True)
         else:
             found = getattr(torch, name)(x, axis, keepdim=True)
-        return found if call.attr("keepdims", 1) else found.squeeze(axis)
+        return found if call.attr("keepdims", 1) == 1 else found.squeeze(axis)
 
     return run
 
