@@ -21,8 +21,6 @@ from typing import Any
 from google.protobuf.message import DecodeError, EncodeError
 from onnx import ModelProto, helper
 
-from tests.harness import FIXTURES, read_fixtures
-
 #: Seconds for one input, bytes of one, and memory.
 TIMEOUT, LONGEST, MEMORY = 25, 1 << 16, 4 << 30
 #: What atheris counts the branches of: our rooms that read a file.
@@ -65,8 +63,9 @@ def fill(corpus: Path) -> None:
     corpus.mkdir(parents=True, exist_ok=True)
     if any(corpus.iterdir()):
         return
-    for path in sorted(FIXTURES.glob("*.txt")):
-        for number, fixture in enumerate(read_fixtures(path)):
+    harness = importlib.import_module("tests.harness")  # imports what is to be instrumented before
+    for path in sorted(harness.FIXTURES.glob("*.txt")):
+        for number, fixture in enumerate(harness.read_fixtures(path)):
             content = fixture.model.SerializeToString()
             (corpus / f"{path.stem}_{number}.onnx").write_bytes(content)
 
@@ -87,8 +86,8 @@ def main(arguments: Sequence[str]) -> None:
     atheris = importlib.import_module("atheris")
 
     corpus, *options = arguments
-    fill(Path(corpus))
     _instrumented(atheris)
+    fill(Path(corpus))
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
     more = [f"-timeout={TIMEOUT}", f"-max_len={LONGEST}", "-rss_limit_mb=4096"]
     atheris.Setup([sys.argv[0], corpus, *more, *options], target)
