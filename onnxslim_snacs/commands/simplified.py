@@ -108,11 +108,14 @@ def simplified_as_planned(graph: ModelGraph, plan: Plan) -> Simplified | None:
     """The simplified model that a plan is about; None if it is about the model as it is.
 
     Raises:
-        InputRefused: another version makes another model of it.
+        InputRefused: another version makes another model of it, or the plan is about another model.
     """
     if not plan.simplified:
         return None
-    found = simplify(graph, plan.sizes)
+    try:
+        found = simplify(graph, plan.sizes)
+    except InputRefused as error:
+        raise InputRefused(f"the plan was made for another model ({error})") from error
     if fingerprint(found.graph) != plan.fingerprint and found.version != plan.simplified:
         raise InputRefused(
             f"the plan is about what onnxslim {foreign(plan.simplified)} makes of the model, and "

@@ -115,3 +115,13 @@ def test_without_it_the_option_says_what_to_install(
 
     monkeypatch.setattr("onnxslim_snacs.commands.simplified.metadata.version", missing)
     assert "onnxslim-snacs[simplify]" in cli("compress", normed, *QUICK, code=2).err
+
+
+def test_a_plan_of_another_model_is_called_so(cli: Cli, normed: Path, samples: Path) -> None:
+    plan, other = normed.with_name("p.json"), normed.with_name("other.onnx")
+    cli("compress", normed, *QUICK, "--data", samples, "--plan-out", plan)
+    text = NORMED.replace("float[N,3,6,6]", "float[N,2,6,6]").replace("[8,3,3,3]", "[8,2,3,3]")
+    onnx.save(model_from_text(text, integers=False), other)
+    raw = ("apply", other, plan, "--recover", "none")
+    for command in (raw, ("verify", other, normed, "--plan", plan)):
+        assert "the plan was made for another model" in cli(*command, code=3).err
