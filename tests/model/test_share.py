@@ -68,3 +68,42 @@ def test_nothing_cut_is_nothing_changed() -> None:
     analysis = read(model)
     pruned = prune(analysis, keep_map(analysis.ir, {}))
     assert pruned.SerializeToString() == model.SerializeToString()
+
+
+# The same behind nodes that only hand the vector on, one behind the other.
+HANDED_ON = """
+<ir_version: 8, opset_import: ["" : 17]>
+shared (float[N, 3] x, float[3, 4] w_1, float[4, 4] w_2, float[4, 4] w_3) => (float[N, 4] y)
+<int8[4] q = {1, -2, 3, -4}, float scale = {0.5}, int64[2] row = {1, -1}> {
+    b = DequantizeLinear(q, scale)
+    c = Reshape(b, row)
+    d = MatMul(x, w_1)
+    e = Add(d, c)
+    f = MatMul(e, w_2)
+    g = Add(f, c)
+    h = MatMul(g, w_3)
+    y = Add(h, b)
+}
+"""
+
+
+def test_nodes_that_hand_a_vector_on_tie_nothing() -> None:
+    analysis = read(model_from_text(HANDED_ON))
+    assert [group.units for group in analysis.ir.groups] == [4, 4]
+    for seed in range(3):
+        assert_exact(analysis, random_keep(analysis, 0.5, seed), seed)
+
+
+def test_nodes_that_do_the_same_stand_once() -> None:
+    model = model_from_text(HANDED_ON)
+    analysis = read(model)
+    assert prune(analysis, keep_map(analysis.ir, {})).SerializeToString() == (
+        model.SerializeToString()
+    )
+    mask = np.array([True, False, True, True])
+    pruned = prune(analysis, keep_map(analysis.ir, {g.id: mask for g in analysis.ir.groups}))
+    kinds = [node.op_type for node in pruned.graph.node]
+    # one vector of three numbers for both layers that were cut, one of four for the output
+    assert kinds.count("DequantizeLinear") == 2
+    assert kinds.count("Reshape") == 1
+    assert sorted(t.dims[0] for t in pruned.graph.initializer if t.data_type == 3) == [3, 4]
