@@ -2,7 +2,7 @@
 
 Each reader gets a vector of its own before the analysis, and readers whose vectors are still equal
 after the cut share one again.  So do nodes that only hand a vector on (a cast, a dequantiser).
-Matrices and filters stay shared: those were tied by the author.
+Matrices and filters stay shared, for those were tied by the author, unless they hold one number.
 """
 
 from __future__ import annotations
@@ -10,13 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from math import prod
 
-from onnx import ModelProto, NodeProto, TensorProto
+from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
 from onnxslim_snacs.model.edit import free_name
+from onnxslim_snacs.model.external import is_external
 from onnxslim_snacs.model.graph import ModelGraph, node_constant
 
 #: Operands such as shapes and bounds: they hold no channels.
 _OPERANDS = (TensorProto.INT64, TensorProto.BOOL, TensorProto.STRING)
+#: Numbers of a table that is looked through.
+_LARGEST_FILL = 1 << 20
 
 
 #: What hands a stored vector on: quantised and half-precision files have one of these before all
@@ -110,14 +113,27 @@ def _clone_carriers(
 
 
 def _vectors(graph: ModelGraph) -> Iterator[tuple[str, TensorProto]]:
-    """Constants with one axis of more than one slot that no one can feed and no one is shown."""
+    """Constants that tie nothing, and that no one can feed and no one is shown.
+
+    They have one axis of more than one slot, or hold one number everywhere: tables that begin with
+    zeros and have not been trained.
+    """
     listed = {v.name for v in (*graph.graph.input, *graph.graph.output)}
     stored = ((tensor.name, tensor) for tensor in graph.graph.initializer)
     for name, tensor in (*stored, *_constants(graph)):
         size = prod(tensor.dims)
-        is_vector = 1 < size == max(tensor.dims, default=0)
-        if is_vector and tensor.data_type not in _OPERANDS and name not in listed:
+        if size < 2 or tensor.data_type in _OPERANDS or name in listed:
+            continue
+        if size == max(tensor.dims, default=0) or _is_filled(graph, name, tensor, size):
             yield name, tensor
+
+
+def _is_filled(graph: ModelGraph, name: str, tensor: TensorProto, size: int) -> bool:
+    """Whether a shared table, unless it is large, holds one number everywhere."""
+    if size > _LARGEST_FILL or _reads(graph, name) < 2 or is_external(tensor):
+        return False
+    value = numpy_helper.to_array(tensor).reshape(-1)
+    return bool((value == value[0]).all())
 
 
 def _constants(graph: ModelGraph) -> Iterator[tuple[str, TensorProto]]:

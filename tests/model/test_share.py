@@ -107,3 +107,26 @@ def test_nodes_that_do_the_same_stand_once() -> None:
     assert kinds.count("DequantizeLinear") == 2
     assert kinds.count("Reshape") == 1
     assert sorted(t.dims[0] for t in pruned.graph.initializer if t.data_type == 3) == [3, 4]
+
+
+# Two layers multiply a table of their own, which an exporter has stored once: both are all ones.
+FILLED = """
+<ir_version: 8, opset_import: ["" : 17]>
+shared (float[N, 2, 3] x, float[3, 4] w_1, float[4, 4] w_2, float[4, 4] w_3) => (float[N, 2, 4] y)
+<float[2, 4] t = {VALUES}> {
+    a = MatMul(x, w_1)
+    b = Mul(a, t)
+    c = MatMul(b, w_2)
+    d = Mul(c, t)
+    y = MatMul(d, w_3)
+}
+"""
+
+
+def test_a_table_of_one_number_ties_nothing() -> None:
+    units = {}
+    for values in ("1, 1, 1, 1, 1, 1, 1, 1", "1, 1, 1, 1, 1, 1, 1, 2"):
+        analysis = read(model_from_text(FILLED.replace("VALUES", values)))
+        assert_exact(analysis, random_keep(analysis, 0.5, 1), 1)
+        units[values[-1]] = [group.units for group in analysis.ir.groups]
+    assert units == {"1": [4, 4], "2": [4]}
