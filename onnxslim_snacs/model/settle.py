@@ -7,6 +7,7 @@ A size that was tried is no size known: at least two runs differ in every extent
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, islice
@@ -127,13 +128,20 @@ def corrected(
 def _moved(
     layout: InputExtents, trials: Sequence[Trial], free: Sequence[str], *, odd: bool = False
 ) -> Iterator[dict[str, int]]:
-    """Numbers that differ from the first run in every free symbol, if possible from all."""
+    """Numbers that differ from the first run in every free symbol, if possible from all.
+
+    Symbols with one number in the first run get different ones: nothing says that they are one.
+    """
     first, kind = trials[0].numbers, kinds(layout)
-    rows = {}
+    rows: dict[str, list[int]] = {}
+    alike: Counter[tuple[str, int]] = Counter()
     for symbol in free:
         used = {trial.numbers.get(symbol) for trial in trials}
         choice = list(others(first[symbol], kind[symbol], odd=odd))
-        rows[symbol] = [n for n in choice if n not in used] or choice or [first[symbol]]
+        row = [n for n in choice if n not in used] or choice or [first[symbol]]
+        place = alike[kind[symbol], first[symbol]] % len(row)
+        alike[kind[symbol], first[symbol]] += 1
+        rows[symbol] = row[place:] + row[:place]
     for turn in range(max(map(len, rows.values()), default=0)):
         yield {**first, **{s: row[min(turn, len(row) - 1)] for s, row in rows.items()}}
 

@@ -46,7 +46,11 @@ def starts(layout: InputExtents, given: Hint, examples: Sequence[Hint]) -> Itera
         yield from _hinted(layout, given)
         return
     for near in _layouts(layout):
-        yield Start(near, first_values(near, SCALES[0], apart=True))
+        apart, alike = (first_values(near, SCALES[0], apart=a) for a in (True, False))
+        if apart != alike:  # a mask has the size of what it masks, whatever its axes are called
+            yield Start(near, apart, correct=False)
+            yield Start(near, alike, correct=False)
+        yield Start(near, apart)
     plain, states = (_alike(layout, states=states) for states in (False, True))
     for last in (plain, states) if states != plain else (plain,):
         for scale in SCALES:

@@ -82,6 +82,19 @@ net (float[N,T,32] x) => (float[A,B,8] y)
   y = Relu(turned)
 }"""
 
+#: A mask whose axes have names of their own, and which is told to have as many rows.
+OTHER_NAMES = """
+net (float[a,b,4] x, float[c,d] mask, float[4,6] w_a, float[6,2] w_b) => (float[a,b,2] y)
+<int64[1] zero = {0}, int64[1] one = {1}, int64[2] open = {-1, 1}> {
+  s = Shape(x)
+  n = Slice(s, zero, one)
+  shape = Concat<axis = 0>(n, open)
+  m = Reshape(mask, shape)
+  h = MatMul(x, w_a)
+  g = Mul(h, m)
+  y = MatMul(g, w_b)
+}"""
+
 
 def read(text: str, given: Hint | None = None, examples: tuple[Hint, ...] = ()) -> ModelFacts:
     shapes = {name: tuple(e for e in s if e is not None) for name, s in (given or {}).items()}
@@ -137,6 +150,17 @@ def test_sizes_are_not_looked_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(InputRefused, match="give it with --input-shape"):
         read(FLAT)
     assert read(FLAT, {"x": (2, 2, 4, 4)}).ran
+
+
+def test_inputs_that_have_one_size_are_tried_at_one_size() -> None:
+    """Otherwise a = 1 and b = 3 * d do as well, and no sample has such sizes."""
+    facts = read(OTHER_NAMES)
+    assert facts.settled is not None
+    assert facts.settled.trials[0].sizes == {"x": (2, 8, 4), "mask": (2, 8)}
+    assert facts.settled.stuck == frozenset()
+    assert facts.shape("x") == (None, None, 4)
+    assert all(len({shape[k] for shape in facts.samples("mask")}) > 1 for k in (0, 1))
+    assert units(OTHER_NAMES) == [6]
 
 
 def test_an_extent_is_the_sum_that_it_meets() -> None:
