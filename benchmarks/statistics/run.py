@@ -27,8 +27,9 @@ from onnxslim_snacs.activations.run import batch_size, run_batches
 from onnxslim_snacs.activations.sources import open_source
 from onnxslim_snacs.activations.statistics import collect
 from onnxslim_snacs.config import DataConfig
-from onnxslim_snacs.model.facts import ModelFacts, read_facts
+from onnxslim_snacs.model.facts import ModelFacts
 from onnxslim_snacs.model.load import load_model
+from onnxslim_snacs.model.reading import read_facts
 from onnxslim_snacs.model.session import SessionConfig, create_session
 
 MODEL = SHARED / "models" / "cifar10_akamaster_resnet56_ts17_bn.onnx"

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, numpy_helper
 
 from onnxslim_snacs.errors import SnacsError
-from onnxslim_snacs.model.facts import read_facts
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.load import load_model
+from onnxslim_snacs.model.reading import read_facts
 from onnxslim_snacs.model.session import SessionConfig, create_session
 from onnxslim_snacs.model.stored import every_node, stored_tensors
 from onnxslim_snacs.torch_graph.late import torch

@@ -35,8 +35,9 @@ from onnxslim_snacs.activations.yielded import function_table
 from onnxslim_snacs.config import DataConfig
 from onnxslim_snacs.config.memory import InMemory
 from onnxslim_snacs.errors import FileSystemError, InputRefused, UsageError, foreign
-from onnxslim_snacs.model.facts import ModelFacts, read_facts
+from onnxslim_snacs.model.facts import ModelFacts
 from onnxslim_snacs.model.graph import ModelGraph
+from onnxslim_snacs.model.reading import read_facts
 from onnxslim_snacs.model.sizes import Shape, default_sizes
 
 #: Samples in a run if the model leaves it open.

@@ -14,10 +14,11 @@ from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.ir.types import Axis, Stated
 from onnxslim_snacs.model.body import Feeds, bodies_of, body_model, feeds_of_body, read_around
 from onnxslim_snacs.model.edit import FREE_INITIALIZERS
-from onnxslim_snacs.model.facts import Fed, ModelFacts, read_body_facts, read_facts, require_run
+from onnxslim_snacs.model.facts import Fed, ModelFacts, require_run
 from onnxslim_snacs.model.fold import Fold, fold
 from onnxslim_snacs.model.functions import inlined
 from onnxslim_snacs.model.graph import ModelGraph
+from onnxslim_snacs.model.reading import read_body_facts, read_facts
 from onnxslim_snacs.model.sequences import without_sequences
 from onnxslim_snacs.model.share import separate
 from onnxslim_snacs.model.sizes import Shape, Sizes

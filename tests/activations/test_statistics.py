@@ -32,8 +32,9 @@ from onnxslim_snacs.activations.statistics import collect, merge
 from onnxslim_snacs.config import DataConfig
 from onnxslim_snacs.errors import InputRefused, InternalError, LimitExceeded
 from onnxslim_snacs.model import bounds
-from onnxslim_snacs.model.facts import ModelFacts, read_facts
+from onnxslim_snacs.model.facts import ModelFacts
 from onnxslim_snacs.model.graph import ModelGraph
+from onnxslim_snacs.model.reading import read_facts
 from onnxslim_snacs.model.session import SessionConfig, create_session, import_onnxruntime
 from tests.harness import model_from_text
 

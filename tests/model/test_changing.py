@@ -7,8 +7,8 @@ import pytest
 
 from onnxslim_snacs.model import settle
 from onnxslim_snacs.model.extents import InputExtents
-from onnxslim_snacs.model.facts import read_facts
 from onnxslim_snacs.model.graph import ModelGraph
+from onnxslim_snacs.model.reading import read_facts
 from onnxslim_snacs.model.session import SessionConfig, create_session
 from onnxslim_snacs.model.settle import Settled
 from onnxslim_snacs.model.trial import Trial

@@ -11,8 +11,8 @@ from onnx import helper
 
 from onnxslim_snacs.model import evaluate as module
 from onnxslim_snacs.model.evaluate import EVALUATED, evaluate
-from onnxslim_snacs.model.facts import read_facts
 from onnxslim_snacs.model.graph import ModelGraph
+from onnxslim_snacs.model.reading import read_facts
 
 OPSETS = {"": 20}
 

@@ -8,10 +8,10 @@ import pytest
 from onnxslim_snacs.errors import InputRefused, LimitExceeded
 from onnxslim_snacs.model import inferred as module
 from onnxslim_snacs.model.constants import constant_tensors
-from onnxslim_snacs.model.facts import read_facts
 from onnxslim_snacs.model.functions import inlined
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.inferred import inferred, told_alike
+from onnxslim_snacs.model.reading import read_facts
 from onnxslim_snacs.model.sizes import default_sizes
 from onnxslim_snacs.ops.analyse import analyse
 from tests.harness import Fixture, fixtures, model_from_text

@@ -7,8 +7,9 @@ import pytest
 from onnxslim_snacs.errors import InputRefused
 from onnxslim_snacs.model import settle
 from onnxslim_snacs.model.extents import parse
-from onnxslim_snacs.model.facts import ModelFacts, read_facts
+from onnxslim_snacs.model.facts import ModelFacts
 from onnxslim_snacs.model.graph import ModelGraph
+from onnxslim_snacs.model.reading import read_facts
 from onnxslim_snacs.model.starts import Hint
 from onnxslim_snacs.ops.analyse import analyse
 from onnxslim_snacs.passes.prune import prune

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from onnxslim_snacs.model.facts import read_facts
 from onnxslim_snacs.model.graph import ModelGraph
+from onnxslim_snacs.model.reading import read_facts
 from onnxslim_snacs.model.session import SessionConfig, create_session
 from onnxslim_snacs.model.stored import every_node
 from onnxslim_snacs.ops import OPERATORS as RULES
