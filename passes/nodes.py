@@ -12,7 +12,7 @@ from onnxslim_snacs.errors import InternalError
 from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.model.body import bodies_of
 from onnxslim_snacs.model.edit import add_initializer, put_nodes, set_input
-from onnxslim_snacs.ops import OPERATORS, chains
+from onnxslim_snacs.ops import OPERATORS, chain_rules
 from onnxslim_snacs.ops.node import Edit, OpNode, ReplaceNode, SetAttribute, SetDims, SetInput
 from onnxslim_snacs.passes.draft import Draft
 from onnxslim_snacs.passes.shapes import frozen_inputs, new_dims, operand_dtype, vector_length
@@ -31,7 +31,7 @@ def edit_chains(draft: Draft) -> None:
     """The same for movement nodes that are treated together."""
     for chain in draft.analysis.chains:
         if draft.keep.touches(chain.tensors):
-            for position, edit in chains.shrink(chain, draft.keep):
+            for position, edit in chain_rules.shrink(chain, draft.keep):
                 _apply(draft, position, draft.analysis.nodes[position], edit)
 
 

@@ -10,7 +10,8 @@ from onnxslim_snacs.model.body import bodies_of
 from onnxslim_snacs.model.facts import ModelFacts
 from onnxslim_snacs.model.graph import ModelGraph, captured
 from onnxslim_snacs.ops import OPERATORS
-from onnxslim_snacs.ops.chains import Chain, propagate
+from onnxslim_snacs.ops.chain_rules import propagate
+from onnxslim_snacs.ops.chains import Chain
 from onnxslim_snacs.ops.node import MISFITS, OpNode, known
 
 
