@@ -11,8 +11,7 @@ from onnxslim_snacs.cli.arguments import Force
 from onnxslim_snacs.cli.panels import one_of
 from onnxslim_snacs.cli.showing import Json
 from onnxslim_snacs.cli.terminal import screen, write_stdout
-
-FORMATS = ("json", "torch")
+from onnxslim_snacs.config.checks import EXPORTED
 
 
 def export_plan(
@@ -29,7 +28,7 @@ def export_plan(
             metavar="FILE.pt", help="The original's state_dict: its names, matched by values."
         ),
     ] = None,
-    format: Annotated[str, one_of("--format", FORMATS, "What is written.")] = "json",
+    format: Annotated[str, one_of("--format", EXPORTED, "What is written.")] = "json",
     json: Json = False,
     force: Force = False,
 ) -> None:

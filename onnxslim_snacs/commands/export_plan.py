@@ -1,4 +1,4 @@
-"""A plan for the framework that a model came from: which slots of each of its tensors stay."""
+"""A plan for the framework that a model came from: which entries of each of its tensors stay."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxslim_snacs.commands.start import Setup, open_work
+from onnxslim_snacs.config.checks import EXPORTED
 from onnxslim_snacs.config.fields import checked
 from onnxslim_snacs.errors import InputRefused, UsageError
 from onnxslim_snacs.ir.keep import keep_map
@@ -24,8 +25,6 @@ from onnxslim_snacs.plan.written import load_plan
 from onnxslim_snacs.progress import Clock, silent
 from onnxslim_snacs.report.report import to_json
 
-#: What may be written.
-FORMATS = ("json", "torch")
 #: Version of the file: what is new makes no new one, what goes or means something else does.
 VERSION = 1
 
@@ -36,13 +35,13 @@ class ExportedPlan:
 
     Attributes:
         tensors: name -> what stays of a stored tensor, as its first reader has it.
-        shared: what stays of tensors of which other readers lose other slots, reader by reader.
+        shared: what stays of tensors of which other readers lose other entries, reader by reader.
         nodes: attributes and extents that change, which code of one's own has to follow.
         state: name in the framework's state -> what stays of it, if a state was given.
         groups: name of a convolution's weight -> its groups, where they change; names are those of
             `state` if there is one, else those of `tensors`.
         unknown: names in the state of which the model holds nothing.
-        lost: tensors that lose slots and are no part of the state.
+        lost: tensors that are cut and are no part of the state.
         format: version.
     """
 
@@ -57,7 +56,7 @@ class ExportedPlan:
 
     @property
     def axes(self) -> dict[str, Mapping[int, tuple[int, ...]]]:
-        """Name -> axis -> the slots that stay, of the state if there is one, else of tensors."""
+        """Name -> axis -> the entries that stay, of the state if there is one, else of tensors."""
         named: Mapping[str, StateCut | StoredCut] = self.state or self.tensors
         return {name: cut.axes for name, cut in named.items() if cut.axes}
 
@@ -88,8 +87,8 @@ def export_plan(
     Raises:
         SnacsError: one leaf for each way in which a run can end, see `errors`.
     """
-    if format not in FORMATS:
-        raise UsageError(f"--format {format}: expected one of {', '.join(FORMATS)}")
+    if format not in EXPORTED:
+        raise UsageError(f"--format {format}: expected one of {', '.join(EXPORTED)}")
     if state is not None and state_dict is not None:
         raise UsageError("export_plan: give state or state_dict, not both")
     files = [] if isinstance(plan, Plan) else [Path(plan)]

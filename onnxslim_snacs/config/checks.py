@@ -25,6 +25,8 @@ ALLOCATIONS = ("curves", "uniform", "scores")
 BLOCK_ORDERS = ("error", "energy", "correlation")
 #: What may happen to the width of transformers.
 WIDTHS = ("exact", "refit", "rotate")
+#: What a plan may be exported as.
+EXPORTED = ("json", "torch")
 #: Where models may run.
 PROVIDERS = ("auto", "cpu", "cuda")
 #: How images may lie in memory.

@@ -38,7 +38,7 @@ class GroupReport:
         kept: how many stay.
         params: weights that would go with all its units.
         macs: multiply-accumulates that would go with all its units.
-        pinned: slots of the axis `label` that lie in no unit.
+        pinned: entries of the axis `label` that lie in no unit.
         curve: (units removed, relative squared error of the output) when it alone is cut, where
             that was measured.
         nodes: positions in `Report.nodes` of the nodes on which it lies.
