@@ -12,6 +12,7 @@ from onnx import ModelProto
 
 from onnxslim_snacs.errors import FileSystemError, InputRefused, LimitExceeded, SnacsError, foreign
 from onnxslim_snacs.model.bounds import DEFAULT_LIMITS, Limits
+from onnxslim_snacs.model.equations import check_equations
 from onnxslim_snacs.model.functions import check_size
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.schema import check_schema, check_versions
@@ -90,6 +91,7 @@ def checked(
     check_versions(model)
     model = in_order(model)
     check_wiring(model)
+    check_equations(model)
     infinite = check_tensors(model, base_dir, allow_nonfinite=allow_nonfinite)
     check_schema(model)
     check_shapes(model, base_dir, limits)

@@ -108,8 +108,9 @@ def probe_session(graph: ModelGraph, valued: frozenset[str], threads: int) -> Pr
         ValueInfoProto(name=name) for name in (*map(_shape_name, shaped), *sorted(asked))
     )
     config = SessionConfig(threads=threads, level=0, plan_memory=False)
-    session = create_session(light, config, graph.base_dir)
     weights = weight_bytes(graph)
+    with patience(weights):
+        session = create_session(light, config, graph.base_dir)
     return ProbeSession(session, shaped, tuple(sorted(asked)), weights=weights)
 
 

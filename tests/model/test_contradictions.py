@@ -156,3 +156,33 @@ def test_what_onnx_runtime_cannot_allocate_is_a_limit() -> None:
         session.run(None, {"x": np.ones(1, np.float32), "s": np.array([1 << 31, 1 << 20])})
     assert out_of_memory(MemoryError())
     assert not out_of_memory(ValueError("a"))
+
+
+@pytest.mark.parametrize(
+    ("equation", "right"),
+    [
+        ("ab,bc->ac", True),
+        ("ab, bc -> ac", True),
+        ("...b,bc", True),
+        ("...b,bc->...c", True),
+        ("ab,bc->", True),
+        ("ab,bc-", False),  # ONNX Runtime never comes back from it
+        ("....b,bc->....c", False),
+        ("ab<,bc->ac", False),
+        ("ab,bc->ac->", False),
+        ("ab,b1->a1", False),
+        ("...b...,bc", False),
+        ("\x1b,bc->c", False),
+    ],
+)
+def test_what_is_no_equation_is_refused(equation: str, *, right: bool) -> None:
+    net = (
+        "net (float[N,3] x, float[3,4] w) => (float[N,4] y) { y = Einsum<equation='ab,bc'>(x, w) }"
+    )
+    model = parsed(net.replace("'", '"'))
+    model.graph.node[0].attribute[0].s = equation.encode()
+    if right:
+        checked(model, Path())
+        return
+    with pytest.raises(InputRefused, match="no equation"):
+        checked(model, Path())
