@@ -1,8 +1,6 @@
 """Files that nobody should be given: code, words, and nothing written.
 
-The numbers are those of the list of forty cases; what is not here is held elsewhere: 35 to 40 (the
-output and the run) by `test_files`, `test_exit_codes`, `test_process`, `test_watch` and
-`test_together`, 31 and 32 (arrays) by `tests/activations/test_sources.py`.
+The numbers are those of the list of forty cases; `test_forty` says which test holds which.
 """
 
 from __future__ import annotations
