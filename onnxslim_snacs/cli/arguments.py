@@ -81,7 +81,7 @@ MaxMemory = Annotated[
     typer.Option(
         "--max-memory",
         metavar="SIZE",
-        help="Bytes that the run may take, e.g. 4G; three quarters of what is free if not given.",
+        help="Bytes that the run may take, e.g. 4G; if not given, three quarters of what is free.",
         rich_help_panel=MACHINE_PANEL,
     ),
 ]

@@ -7,11 +7,8 @@ from contextlib import suppress
 
 from onnxslim_snacs.cli.guard import DONE, HEEDS, KEPT, SECONDS, WRITING
 from onnxslim_snacs.errors import UsageError
-from onnxslim_snacs.model.bounds import available_memory
+from onnxslim_snacs.model.bounds import default_memory
 from onnxslim_snacs.model.patience import end_overlong_runs
-
-#: Share of the free memory that a run may take if nobody says otherwise.
-_SHARE = 0.75
 
 #: The pipe to the process that watches; empty where there is none.
 _wires: list[int] = []
@@ -23,7 +20,7 @@ def watched_by(wire: int | None) -> None:
         return
     _wires.append(wire)
     end_overlong_runs()
-    limit_memory(int(_SHARE * available_memory()))
+    limit_memory(default_memory())
 
 
 def is_watched() -> bool:

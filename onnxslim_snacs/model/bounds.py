@@ -32,6 +32,8 @@ class Limits:
 DEFAULT_LIMITS = Limits()
 #: Bytes of activations that a stage holds at a time, where there is room for them.
 WORKING = 1 << 30
+#: Of the free memory, what a run may take if nobody says otherwise; and what it may in any case.
+_SHARE, _LEAST = 0.75, 2 << 30
 
 #: Where control groups of version 2 and 1 say what they may take, and what they have taken.
 _GROUPS = (
@@ -43,18 +45,43 @@ _GROUPS = (
 )
 
 
+def default_memory() -> int:
+    """Bytes that a run may take if nobody says otherwise.
+
+    Three quarters of what is free, and never less than 2 GiB where there is twice as much in all:
+    what other jobs hold for the moment shall not end a small one.
+    """
+    return max(int(_SHARE * available_memory()), min(_LEAST, whole_memory() // 2))
+
+
+def whole_memory() -> int:
+    """Bytes of memory that there are, in a container within its own bounds."""
+    whole = [1 << 62]
+    if hasattr(os, "sysconf"):
+        whole.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    for most, _ in _GROUPS:
+        with suppress(OSError, ValueError):  # "max" is no number: no bound
+            whole.append(int(Path(most).read_text()))
+    return min(whole)
+
+
 def available_memory() -> int:
     """Bytes of memory that can be had without swapping, in a container within its own bounds."""
-    free = [1 << 62]
-    if hasattr(os, "sysconf"):
-        free.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    free = [whole_memory()]
     with suppress(OSError):
         said = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
         free += [1024 * int(said[1])] if said else []
     for most, taken in _GROUPS:
-        with suppress(OSError, ValueError):  # "max" is no number: no bound
-            free.append(int(Path(most).read_text()) - int(Path(taken).read_text()))
+        with suppress(OSError, ValueError):
+            held = int(Path(taken).read_text()) - _given_back(Path(taken).with_name("memory.stat"))
+            free.append(int(Path(most).read_text()) - held)
     return max(0, min(free))
+
+
+def _given_back(statistics: Path) -> int:
+    """Bytes of files that a group keeps in memory and gives back when somebody asks for them."""
+    said = re.search(r"^(?:total_)?inactive_file (\d+)$", statistics.read_text(), re.MULTILINE)
+    return int(said[1]) if said else 0
 
 
 def memory_bound() -> int | None:
