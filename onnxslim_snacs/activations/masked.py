@@ -19,8 +19,10 @@ from onnx import ModelProto, NodeProto, TensorProto, helper
 from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.ir.types import Axis
 from onnxslim_snacs.model.blank import blank
+from onnxslim_snacs.model.body import put_body
 from onnxslim_snacs.model.edit import put_nodes
 from onnxslim_snacs.model.element_types import element_types
+from onnxslim_snacs.model.pieces import reads
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.ops.node import known
 
@@ -70,25 +72,42 @@ class MaskedModel:
 
 
 def masked_model(analysis: Analysis) -> MaskedModel:
-    """The original with masks.
+    """The original with masks; the bodies of control flow read them from around.
 
     Args:
         analysis: the model.
     """
-    model = ModelProto()
-    model.CopyFrom(analysis.graph.proto)
     grouped = {m.axis for g in analysis.ir.groups if g.units > 1 for m in g.members}
-    sinks = [(p, *s.zeros, s.zero) for p, s in analysis.ir.sinks if s.zeros[0] in grouped]
-    kinds = element_types(
-        analysis.graph.proto, (axis.tensor for _, axis, _, _ in sinks), analysis.graph.base_dir
-    )
-    opset = analysis.graph.opsets.get("", 1)
     masks: dict[Axis, Mask] = {}
+    model = _masked(analysis, grouped, masks)
+    for mask in masks.values():
+        kind = helper.np_dtype_to_tensor_dtype(mask.dtype)
+        model.graph.input.append(helper.make_tensor_value_info(mask.name, kind, mask.shape))
+    axes = {mask.name: axis for axis, mask in masks.items()}
+    places: dict[Axis, int] = {}
+    for position, node in enumerate(model.graph.node):
+        for name in axes.keys() & set(reads(node)):
+            places.setdefault(axes[name], position)
+    return MaskedModel(model, masks, places)
+
+
+def _masked(part: Analysis, grouped: set[Axis], masks: dict[Axis, Mask]) -> ModelProto:
+    """A graph or a body with a product or a selection wherever it sums; `masks` grows."""
+    model = ModelProto()
+    model.CopyFrom(part.graph.proto)
+    for body in part.bodies:
+        node = model.graph.node[body.position]
+        put_body(node, body.attribute, _masked(body.analysis, grouped, masks))
+    sinks = [(p, *s.zeros, s.zero) for p, s in part.ir.sinks if s.zeros[0] in grouped]
+    kinds = element_types(
+        part.graph.proto, (axis.tensor for _, axis, _, _ in sinks), part.graph.base_dir
+    )
+    opset = part.graph.opsets.get("", 1)
     before: dict[int, list[NodeProto]] = {}
     for number, (position, axis, operand, zero) in enumerate(sinks):
         kind = kinds[axis.tensor]
-        mask = masks.setdefault(axis, _mask(analysis, axis, kind, len(masks)))
-        node, switched = model.graph.node[position], f"switched\0{number}"
+        mask = masks.setdefault(axis, _mask(part, axis, kind, len(masks)))
+        node, switched = model.graph.node[position], f"switched\0{part.prefix}{number}"
         source = node.input[operand]
         before.setdefault(position, []).extend(
             [helper.make_node("Mul", [source, mask.name], [switched])]
@@ -97,15 +116,7 @@ def masked_model(analysis: Analysis) -> MaskedModel:
         )
         node.input[operand] = switched
     put_nodes(model.graph, before=before)
-    for mask in masks.values():
-        kind = helper.np_dtype_to_tensor_dtype(mask.dtype)
-        model.graph.input.append(helper.make_tensor_value_info(mask.name, kind, mask.shape))
-    axes = {mask.name: axis for axis, mask in masks.items()}
-    places: dict[Axis, int] = {}
-    for position, node in enumerate(model.graph.node):
-        for name in axes.keys() & set(node.input):
-            places.setdefault(axes[name], position)
-    return MaskedModel(model, masks, places)
+    return model
 
 
 def _mask(analysis: Analysis, axis: Axis, kind: int, number: int) -> Mask:

@@ -67,15 +67,14 @@ def needs_running(config: CompressConfig, criterion: Criterion) -> str:
 def frozen_groups(
     analysis: Analysis, config: CompressConfig, criterion: Criterion
 ) -> frozenset[str]:
-    """Groups that stay whatever their scores: protected ones, and those that cannot be judged.
+    """Groups that stay whatever their scores.
 
     Raises:
         InputRefused: the model cannot be run, and has to be.
         UsageError: a pattern of `--protect` matches nothing.
     """
     require_runnable(analysis, needs_running(config, criterion))
-    unseen = unseen_groups(analysis, config, criterion)
-    return protected_groups(analysis, config.protect) | unseen
+    return protected_groups(analysis, config.protect)
 
 
 def protected_groups(analysis: Analysis, patterns: Sequence[str]) -> frozenset[str]:
@@ -99,21 +98,6 @@ def protected_groups(analysis: Analysis, patterns: Sequence[str]) -> frozenset[s
     )
 
 
-def unseen_groups(
-    analysis: Analysis, config: CompressConfig, criterion: Criterion
-) -> frozenset[str]:
-    """Groups inside the bodies of control flow, if the decision is to be measured.
-
-    Activations are seen in the graph itself only; inside of bodies weights have to be enough.
-    """
-    if not (criterion.needs_data or config.measures_curves):
-        return frozenset()
-    made = frozenset().union(*(p.graph.made for b in analysis.bodies for p in b.analysis.parts()))
-    return frozenset(
-        g.id for g in analysis.ir.groups if any(m.axis.tensor in made for m in g.members)
-    )
-
-
 def require_prunable(analysis: Analysis, frozen: frozenset[str]) -> None:
     """Make sure that any group has a unit to spare.
 
@@ -123,12 +107,6 @@ def require_prunable(analysis: Analysis, frozen: frozenset[str]) -> None:
     able = [group for group in analysis.ir.groups if group.units > 1]
     if not able:
         raise NothingToPrune("no channel of this model can go: " + explain(analysis))
-    if all(group.id in frozen for group in able) and analysis.bodies:
-        raise NothingToPrune(
-            "what could go lies in bodies of control flow (If, Loop, Scan), where no activation is "
-            "measured, or is protected: decide by weights alone, with --criterion l1 --allocation "
-            "uniform beside the same --target, or --criterion l1 --ratio"
-        )
     if all(group.id in frozen for group in able):
         raise NothingToPrune("--protect covers every channel that could go")
 
