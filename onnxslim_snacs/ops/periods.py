@@ -27,6 +27,7 @@ MICROSOFT = frozenset(
         *("SkipLayerNormalization", "SkipSimplifiedLayerNormalization"),
         *("QuantizeLinear", "DequantizeLinear", "QGemm", "QLinearAdd", "QLinearMul"),
         *("QLinearSigmoid", "QLinearLeakyRelu", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"),
+        *("QLinearWhere", "QLinearSoftmax", "QLinearAveragePool", "QLinearGlobalAveragePool"),
     )
 )
 

@@ -7,9 +7,11 @@ QuantizeLinear and DequantizeLinear: data, scale and zero point, which are scala
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from onnxslim_snacs.ir.types import Axis, Fact, Pin, Sink, Tie
-from onnxslim_snacs.ops.common import broadcast, same_axes
+from onnxslim_snacs.ops import pool, reduce
+from onnxslim_snacs.ops.common import broadcast, pin_structural, same_axes
 from onnxslim_snacs.ops.node import OpNode, known
 from onnxslim_snacs.ops.products import Weight
 from onnxslim_snacs.ops.registry import Family, OpRule
@@ -74,6 +76,27 @@ def propagate_binary(node: OpNode) -> Iterable[Fact]:
     yield from broadcast(node, (0, 3))
 
 
+def propagate_choice(node: OpNode) -> Iterable[Fact]:
+    """QLinearWhere: the condition, and two operands with a scale and a zero point each."""
+    yield from broadcast(node, (0, 1, 4))
+
+
+def propagate_pool(node: OpNode) -> Iterable[Fact]:
+    """QLinearAveragePool and QLinearGlobalAveragePool; channels may come last."""
+    if not node.attr("channels_last", 0):
+        yield from pool.propagate_pool(node)
+        return
+    last = len(known(node.in_shape(0))) - 1
+    yield from same_axes(node, 0, (0, last))
+    pixels = (axis for d in range(1, last) for axis in (node.in_axis(0, d), node.out_axis(d)))
+    yield from pin_structural(pixels, "spatial axis")
+
+
+def propagate_softmax(node: OpNode) -> Iterable[Fact]:
+    """QLinearSoftmax, which says itself of which operator set it is."""
+    yield from reduce.propagate_softmax(replace(node, opset=int(node.attr("opset", 13))))
+
+
 def propagate_unary(node: OpNode) -> Iterable[Fact]:
     """QLinearSigmoid and QLinearLeakyRelu: data with a scale and a zero point."""
     yield from same_axes(node, 0, range(len(known(node.in_shape(0)))))
@@ -87,6 +110,10 @@ RULES: Family = {
     "DynamicQuantizeLinear": OpRule(propagate_dynamic),
     "com.microsoft::QLinearAdd": OpRule(propagate_binary),
     "com.microsoft::QLinearMul": OpRule(propagate_binary),
+    "com.microsoft::QLinearWhere": OpRule(propagate_choice),
+    "com.microsoft::QLinearAveragePool": OpRule(propagate_pool),
+    "com.microsoft::QLinearGlobalAveragePool": OpRule(propagate_pool),
+    "com.microsoft::QLinearSoftmax": OpRule(propagate_softmax),
     "com.microsoft::QLinearSigmoid": OpRule(propagate_unary),
     "com.microsoft::QLinearLeakyRelu": OpRule(propagate_unary),
 }

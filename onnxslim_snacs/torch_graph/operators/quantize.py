@@ -6,6 +6,8 @@ it is zero where a value is cut off at the end of the range (Bengio et al. 2013;
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from onnx import TensorProto
@@ -14,6 +16,7 @@ from onnxslim_snacs.torch_graph.call import Call, along
 from onnxslim_snacs.torch_graph.families import Family
 from onnxslim_snacs.torch_graph.late import torch
 from onnxslim_snacs.torch_graph.operators.conv import convolve
+from onnxslim_snacs.torch_graph.operators.pool import average_pool, global_average_pool
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -203,6 +206,41 @@ def qlinear_sigmoid(call: Call) -> Tensor:
     return _requantized(call, torch.sigmoid(_dequantized(call, 0)), 3)
 
 
+def qlinear_where(call: Call) -> Tensor:
+    """QLinearWhere."""
+    return _requantized(
+        call, torch.where(call[0].bool(), _dequantized(call, 1), _dequantized(call, 4)), 7
+    )
+
+
+def _pooled(call: Call, run: Callable[[Call], Tensor]) -> Tensor:
+    """A pooling operator between a dequantiser and a quantiser; channels may come last."""
+    last = call.attr("channels_last", 0)
+    x = _dequantized(call, 0)
+    made = run(replace(call, inputs=(x.movedim(-1, 1) if last else x,)))
+    return _requantized(call, made.movedim(1, -1) if last else made, 3)
+
+
+def qlinear_average_pool(call: Call) -> Tensor:
+    """QLinearAveragePool."""
+    return _pooled(call, average_pool)
+
+
+def qlinear_global_average_pool(call: Call) -> Tensor:
+    """QLinearGlobalAveragePool."""
+    return _pooled(call, global_average_pool)
+
+
+def qlinear_softmax(call: Call) -> Tensor:
+    """QLinearSoftmax: over one axis, or over all from one on before operator set 13."""
+    x, axis = _dequantized(call, 0), call.attr("axis", -1)
+    if call.attr("opset", 13) >= 13:
+        return _requantized(call, torch.softmax(x, dim=axis), 3)
+    start = axis % (x.ndim + 1)
+    made = torch.softmax(x.flatten(start), dim=start) if start < x.ndim else torch.ones_like(x)
+    return _requantized(call, made.reshape(x.shape), 3)
+
+
 def qlinear_leaky_relu(call: Call) -> Tensor:
     """QLinearLeakyRelu."""
     x = _dequantized(call, 0)
@@ -251,6 +289,10 @@ OPERATORS: Family = {
     "com.microsoft::QLinearAdd": qlinear_add,
     "com.microsoft::QLinearMul": qlinear_mul,
     "com.microsoft::QLinearConcat": qlinear_concat,
+    "com.microsoft::QLinearWhere": qlinear_where,
+    "com.microsoft::QLinearAveragePool": qlinear_average_pool,
+    "com.microsoft::QLinearGlobalAveragePool": qlinear_global_average_pool,
+    "com.microsoft::QLinearSoftmax": qlinear_softmax,
     "com.microsoft::QLinearSigmoid": qlinear_sigmoid,
     "com.microsoft::QLinearLeakyRelu": qlinear_leaky_relu,
     "com.microsoft::QuantizeLinear": quantize_linear,
