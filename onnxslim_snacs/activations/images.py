@@ -203,7 +203,17 @@ def image_table(
         labels = class_numbers(images, Path(str(data.path)), classes)
     if data.bgr and channels == 1:
         raise UsageError("--bgr: the model takes grey images")
-    return ImageTable(images, spec, size, mean, std, last, data.fit, data.bgr, labels)
+    return ImageTable(
+        paths=images,
+        spec=spec,
+        size=size,
+        mean=mean,
+        std=std,
+        channels_last=last,
+        fit=data.fit,
+        bgr=data.bgr,
+        labels=labels,
+    )
 
 
 def _is_image(path: Path) -> bool:

@@ -219,7 +219,15 @@ def open_source(
         raise InputRefused(f"{foreign(name)} holds no samples")
     order = np.random.default_rng(seed).permutation(table.length)[: data.samples]
     random, classes = data.path is None, class_count(graph)
-    return CalibrationSource(name, specs, table, order, classes, random, left_out)
+    return CalibrationSource(
+        name=name,
+        specs=specs,
+        table=table,
+        order=order,
+        classes=classes,
+        is_random=random,
+        left_out=left_out,
+    )
 
 
 def _table(

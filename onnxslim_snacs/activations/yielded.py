@@ -152,7 +152,17 @@ def yielded_table(
             if samples is not None and length >= samples:
                 break
     names = frozenset(shapes) if labels is None else frozenset({*shapes, LABELS})
-    return FunctionTable(name, call, specs, length, names, whole, bare, _digest(first), labels)
+    return FunctionTable(
+        name=name,
+        call=call,
+        specs=specs,
+        length=length,
+        names=names,
+        whole=whole,
+        bare=bare,
+        first=_digest(first),
+        labels=labels,
+    )
 
 
 def named_arrays(name: str, given: Any, specs: Sequence[InputSpec]) -> dict[str, NDArray[Any]]:

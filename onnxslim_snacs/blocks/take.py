@@ -99,7 +99,15 @@ def take_blocks(
     if not plain:
         return Taken(work, config, scores, frozen, 0)
     order = blocks_in_order(work, config, branches, samples, judge)
-    task = _Taking(work, config, samples, scores, judge, frozen, len(plain))
+    task = _Taking(
+        work=work,
+        config=config,
+        samples=samples,
+        scores=scores,
+        judge=judge,
+        frozen=frozen,
+        found=len(plain),
+    )
     goal = config.goal
     if config.drop is not None:
         return task.without(_first(order, config.drop))

@@ -74,7 +74,16 @@ def side_by_side(
         raise InputRefused(f"the models cannot be run on the data: {error}") from error
     sizes = (_size(first, before), _size(second, after))
     names = (str(before), str(after))
-    return Comparison(names, costs[0], costs[1], sizes, latency, threads, where, moved)
+    return Comparison(
+        names=names,
+        before=costs[0],
+        after=costs[1],
+        files=sizes,
+        latency=latency,
+        threads=threads,
+        provider=where,
+        drift=moved,
+    )
 
 
 def _size(graph: ModelGraph, path: Path) -> int:

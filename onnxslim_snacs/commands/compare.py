@@ -130,7 +130,16 @@ def _open(
         for number in range(max(config.repeats, config.seeds if entry.is_drawn else 1))
     ]
     keys = [(target_name(t), r) for t in config.targets for r in config.recover]
-    return TrialBench(config, work, samples, judge, tests, files, jobs, keys)
+    return TrialBench(
+        config=config,
+        work=work,
+        samples=samples,
+        judge=judge,
+        tests=tests,
+        files=files,
+        jobs=jobs,
+        keys=keys,
+    )
 
 
 def _identity(digest: str, samples: Samples, config: CompareConfig) -> str:

@@ -182,7 +182,16 @@ def _checked(
         return
     kind = "branch" if entry == shortcut else "projected"
     nodes |= {position, *more}
-    yield Branch(end, kind, entry, end, shortcut, added, total, nodes)
+    yield Branch(
+        name=end,
+        kind=kind,
+        entry=entry,
+        exit=end,
+        shortcut=shortcut,
+        added=added,
+        total=total,
+        nodes=nodes,
+    )
 
 
 def _behind(field: _Field, total: str, shortcut: str) -> tuple[str, tuple[int, ...]]:

@@ -69,16 +69,16 @@ def _one_operator(analysis: Analysis, position: int, node: OpNode) -> Norm | Non
         scale, shift, mean, variance = (np.asarray(p, dtype=np.float64) for p in parts)
         gain = scale / np.sqrt(variance + float(node.attr("epsilon", 1e-5)))
         return Norm(
-            (position,),
-            node.inputs[0],
-            1,
-            node.outputs[0],
-            False,
-            False,
-            0.0,
-            gain,
-            shift - mean * gain,
-            tuple(node.inputs[1:5]),
+            nodes=(position,),
+            data=node.inputs[0],
+            dim=1,
+            out=node.outputs[0],
+            centred=False,
+            scaled=False,
+            epsilon=0.0,
+            scale=gain,
+            shift=shift - mean * gain,
+            constants=tuple(node.inputs[1:5]),
         )
     kinds = {"LayerNormalization": True, "RMSNormalization": False}
     kinds["SimplifiedLayerNormalization"] = False
@@ -92,16 +92,16 @@ def _one_operator(analysis: Analysis, position: int, node: OpNode) -> Norm | Non
         return None
     vectors = [np.broadcast_to(np.asarray(v, np.float64).reshape(-1), (width,)) for v in values]
     return Norm(
-        (position,),
-        node.inputs[0],
-        last,
-        node.outputs[0],
-        kinds[node.op.split("::")[-1]],
-        True,
-        float(node.attr("epsilon", 1e-5)),
-        vectors[0] if vectors else np.ones(width),
-        vectors[1] if len(vectors) > 1 else np.zeros(width),
-        tuple(names),
+        nodes=(position,),
+        data=node.inputs[0],
+        dim=last,
+        out=node.outputs[0],
+        centred=kinds[node.op.split("::")[-1]],
+        scaled=True,
+        epsilon=float(node.attr("epsilon", 1e-5)),
+        scale=vectors[0] if vectors else np.ones(width),
+        shift=vectors[1] if len(vectors) > 1 else np.zeros(width),
+        constants=tuple(names),
     )
 
 
@@ -130,15 +130,15 @@ def _written_out(analysis: Analysis, position: int, node: OpNode) -> Norm | None
     inner = (square[0], square_mean[0], sum_[0], position, *ending[0])
     width = shape[-1]
     norm = Norm(
-        inner,
-        data,
-        len(shape) - 1,
-        ending[1],
-        False,
-        True,
-        epsilon,
-        np.ones(width),
-        np.zeros(width),
+        nodes=inner,
+        data=data,
+        dim=len(shape) - 1,
+        out=ending[1],
+        centred=False,
+        scaled=True,
+        epsilon=epsilon,
+        scale=np.ones(width),
+        shift=np.zeros(width),
     )
     centre = _maker(graph, data, "Sub")
     if centre is None:
@@ -152,7 +152,17 @@ def _written_out(analysis: Analysis, position: int, node: OpNode) -> Norm | None
     if not readers <= set(inner):
         return None
     nodes = (mean_of[0], centre[0], *inner)
-    return Norm(nodes, source, norm.dim, norm.out, True, True, epsilon, norm.scale, norm.shift)
+    return Norm(
+        nodes=nodes,
+        data=source,
+        dim=norm.dim,
+        out=norm.out,
+        centred=True,
+        scaled=True,
+        epsilon=epsilon,
+        scale=norm.scale,
+        shift=norm.shift,
+    )
 
 
 def _with_affine(analysis: Analysis, norm: Norm) -> Norm:
@@ -172,16 +182,16 @@ def _with_affine(analysis: Analysis, norm: Norm) -> Norm:
         vector = value.astype(np.float64).reshape(-1)
         scale, shift = norm.scale, norm.shift
         norm = Norm(
-            (*norm.nodes, readers[0]),
-            norm.data,
-            norm.dim,
-            node.output[0],
-            norm.centred,
-            norm.scaled,
-            norm.epsilon,
-            scale * vector if op == "Mul" else scale,
-            shift * vector if op == "Mul" else shift + vector,
-            (*norm.constants, others[0]),
+            nodes=(*norm.nodes, readers[0]),
+            data=norm.data,
+            dim=norm.dim,
+            out=node.output[0],
+            centred=norm.centred,
+            scaled=norm.scaled,
+            epsilon=norm.epsilon,
+            scale=scale * vector if op == "Mul" else scale,
+            shift=shift * vector if op == "Mul" else shift + vector,
+            constants=(*norm.constants, others[0]),
         )
     return norm
 

@@ -52,7 +52,15 @@ def layer_pairs(analysis: Analysis) -> Iterator[Pair]:
         signed = spread_groups(weight.sum(axis=2), *size, sink.groups)
         if strength is not None and signed is not None:
             name = analysis.nodes[position].name
-            yield Pair(position, name, sink.axis, sink.out, strength, signed, sink.groups)
+            yield Pair(
+                node=position,
+                name=name,
+                data=sink.axis,
+                out=sink.out,
+                weight=strength,
+                signed=signed,
+                groups=sink.groups,
+            )
 
 
 def layer_weight(analysis: Analysis, sink: Sink) -> NDArray[np.float64] | None:

@@ -211,7 +211,17 @@ def start_walk(
     needed = _ancestors(model, producer, wishes) - constant
     pending = Counter(name for p in needed for name in reads(graph.node[p])) + wishes
     handed = not_tensors(ModelGraph(model, base_dir))
-    return Walk(model, base_dir, config, LiveTensors(), producer, constant, pending, set(), handed)
+    return Walk(
+        model=model,
+        base_dir=base_dir,
+        config=config,
+        live=LiveTensors(),
+        producer=producer,
+        constant=constant,
+        pending=pending,
+        done=set(),
+        handed=handed,
+    )
 
 
 def producers(model: ModelProto) -> dict[str, int]:

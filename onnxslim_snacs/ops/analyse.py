@@ -203,7 +203,17 @@ def _stated(
     periods = find_periods(graph, nodes, chains, stated, extent_of)
     bodies = _bodies(graph, facts, prefix, allow_inexact)
     ir = build_graph(stated, extent_of, facts.is_weight, periods)
-    part = Analysis(graph, facts, nodes, ir, chains, copies, None, bodies, prefix)
+    part = Analysis(
+        graph=graph,
+        facts=facts,
+        nodes=nodes,
+        ir=ir,
+        chains=chains,
+        copies=copies,
+        given=None,
+        bodies=bodies,
+        prefix=prefix,
+    )
     return replace(part, ir=_joined(part, stated)) if bodies else part
 
 

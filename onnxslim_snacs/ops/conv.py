@@ -50,7 +50,15 @@ def propagate_with(
             yield from pin_structural((node.in_axis(0, dim), node.out_axis(dim)), "spatial axis")
     if node.has_input(bias):
         yield Tie(node.in_axis(bias, 0), out)
-    yield Sink(data, 0, w_met, 1, w_made, out, groups)
+    yield Sink(
+        axis=data,
+        input=0,
+        weight=w_met,
+        weight_input=1,
+        weight_out=w_made,
+        out=out,
+        groups=groups,
+    )
     if groups == 1:
         yield Tie(data, w_met)
         yield Tie(w_made, out)

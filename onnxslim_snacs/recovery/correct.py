@@ -58,7 +58,15 @@ def correct_layer(job: Job, task: Task | GateTask, method: Method) -> LayerRecor
         else:
             write_affine(runs.present, graph, task.layer, task.tail, task.now, fitted)
     seconds = perf_counter() - start
-    return LayerRecord(task.name, task.op, task.target, before, after, after < before, seconds)
+    return LayerRecord(
+        name=task.name,
+        op=task.op,
+        target=task.target,
+        before=before,
+        after=after,
+        kept=after < before,
+        seconds=seconds,
+    )
 
 
 def _is_unbiased(cut: Cut, task: Task | GateTask) -> bool:

@@ -178,7 +178,13 @@ def tuned_report(minutes: float, tuned: Tuned) -> TunedReport:
     """The report on training at the end."""
     went = tuned.trained
     return TunedReport(
-        minutes, went.steps, went.seconds, not tuned.why, tuned.why, went.stopped, tuned.before
+        minutes=minutes,
+        steps=went.steps,
+        seconds=went.seconds,
+        improved=not tuned.why,
+        why=tuned.why,
+        stopped=went.stopped,
+        before=tuned.before,
     )
 
 

@@ -35,7 +35,15 @@ def make_trials(
     top1 = _weighted((a, n) for a, n in known if a is not None)
     told = advice(rows, is_top1=is_top1)
     return Trials(
-        model, folder, samples, is_top1, top1, tuple(rows), tuple(trials), tuple(scorings), told
+        model=model,
+        folder=folder,
+        samples=samples,
+        is_top1=is_top1,
+        top1=top1,
+        standings=tuple(rows),
+        trials=tuple(trials),
+        scorings=tuple(scorings),
+        advice=told,
     )
 
 
@@ -84,13 +92,13 @@ def _standing(
     accuracies = [a for t in runs if (a := _accuracy(t)) is not None]
     asked = target.split(",")[0].split("=")[0]
     return TrialRow(
-        criterion,
-        target,
-        recover,
-        len(runs),
-        mean_spread(_good(t, is_top1=is_top1) for t in runs),
-        mean_spread(_over(t, "rel_error") for t in runs),
-        mean_spread(accuracies) if accuracies else None,
+        criterion=criterion,
+        target=target,
+        recover=recover,
+        runs=len(runs),
+        good=mean_spread(_good(t, is_top1=is_top1) for t in runs),
+        rel_error=mean_spread(_over(t, "rel_error") for t in runs),
+        top1=mean_spread(accuracies) if accuracies else None,
         seconds=fmean(t.seconds for t in runs) + _mean(s.seconds for s in scored),
         kept=fmean(t.kept.get(asked, 1.0) for t in runs),
         damage=_mean_or_none(s.damage for s in scored),

@@ -99,7 +99,15 @@ def open_network(graph: ModelGraph, *, precision: str = "float32", device: str =
         values[key] = values[key].to(kind).to(device)
     for key in trained:
         values[key] = values[key].requires_grad_()
-    return Network(graph, program, values, trained, whole, precision, device)
+    return Network(
+        graph=graph,
+        program=program,
+        values=values,
+        trained=trained,
+        whole=whole,
+        precision=precision,
+        device=device,
+    )
 
 
 def run(

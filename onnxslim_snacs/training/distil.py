@@ -141,7 +141,16 @@ def train(course: Course) -> Trained:
         state.best = {key: value.clone() for key, value in state.average.items()}
     best, end, anew = (state.best, end, False) if stopped else _with_statistics(course, state, end)
     curve = tuple(state.curve)
-    return Trained(best, start, end, state.step, state.seconds, stopped, curve, anew)
+    return Trained(
+        best=best,
+        start=start,
+        end=end,
+        steps=state.step,
+        seconds=state.seconds,
+        stopped=stopped,
+        curve=curve,
+        anew=anew,
+    )
 
 
 def _with_statistics(

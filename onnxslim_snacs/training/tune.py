@@ -105,16 +105,16 @@ def tune(lesson: Lesson, samples: Samples, config: FinetuneConfig, seen_by: Atte
         ends = block_ends(student, original) if config.features else ()
         answering = open_teacher(original, session, ends)
         course = Course(
-            network,
-            answering,
-            open_examiner(answering, samples.judging),
-            samples.scoring,
-            config,
-            None if note is None else (note, _identity(student, original, config)),
-            seen_by.resume and note is not None and note.exists(),
-            seen_by.stop,
-            seen_by.progress,
-            open_fading(network.values, lesson.going) if lesson.going else None,
+            network=network,
+            teacher=answering,
+            examiner=open_examiner(answering, samples.judging),
+            source=samples.scoring,
+            config=config,
+            checkpoint=None if note is None else (note, _identity(student, original, config)),
+            resume=seen_by.resume and note is not None and note.exists(),
+            stop=seen_by.stop,
+            progress=seen_by.progress,
+            fading=open_fading(network.values, lesson.going) if lesson.going else None,
         )
         trained = train(course)
     with clock.stage("judge"):

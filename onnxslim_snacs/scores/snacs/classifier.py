@@ -90,7 +90,15 @@ def fit_rbf_ridge(
         gram + _RIDGE * penalty, centred.T @ (targets - targets.mean(axis=0)) / len(rows)
     )
     offset = targets.mean(axis=0) - kernel.mean(axis=0) @ weights
-    return RbfRidge(mean, scale, landmarks, width, weights, offset, classes)
+    return RbfRidge(
+        mean=mean,
+        scale=scale,
+        landmarks=landmarks,
+        width=width,
+        weights=weights,
+        offset=offset,
+        classes=classes,
+    )
 
 
 def _kernel(

@@ -75,7 +75,15 @@ def windows(call: Call, sizes: Sequence[int], kernel: Sequence[int]) -> Windows:
             number -= 1
         out.append(number)
         extra.append(max(0, (number - 1) * s + span - (n + b + e)))
-    return Windows(tuple(kernel), strides, dilations, begin, end, tuple(out), tuple(extra))
+    return Windows(
+        kernel=tuple(kernel),
+        strides=strides,
+        dilations=dilations,
+        begin=begin,
+        end=end,
+        out=tuple(out),
+        extra=tuple(extra),
+    )
 
 
 def pad_pixels(x: Tensor, begin: Sequence[int], end: Sequence[int], value: float) -> Tensor:
