@@ -96,11 +96,10 @@ def apply_plan(
         outputs = Outputs.of(
             opened.path,
             graph,
-            out,
-            None,
-            report_out,
-            overwrite=overwrite,
+            model=out,
+            report=report_out,
             html=html_out,
+            overwrite=overwrite,
             inputs=(*plan_files, *files_of(read)),
         )
     simpler = simplified_as_planned(graph, plan)

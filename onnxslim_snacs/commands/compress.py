@@ -100,11 +100,11 @@ def compress(
         outputs = Outputs.of(
             opened.path,
             opened.graph,
-            out,
-            plan_out,
-            report_out,
-            overwrite=overwrite,
+            model=out,
+            plan=plan_out,
+            report=report_out,
             html=html_out,
+            overwrite=overwrite,
             inputs=files_of(config.data),
         )
     begun = _begun(opened, config, clock, progress)

@@ -43,20 +43,20 @@ class Outputs:
     model: Path | None
     plan: Path | None
     report: Path | None
+    html: Path | None
     overwrite: bool
-    html: Path | None = None
 
     @staticmethod
     def of(
         source: Path | str | None,
         graph: ModelGraph,
-        model: Path | str | None,
-        plan: Path | str | None,
-        report: Path | str | None,
         *,
+        model: Path | str | None,
+        plan: Path | str | None = None,
+        report: Path | str | None = None,
+        html: Path | str | None = None,
         overwrite: bool,
         inputs: Iterable[Path] = (),
-        html: Path | str | None = None,
     ) -> Outputs:
         """Check that everything can be written, before any work goes into it.
 
@@ -66,24 +66,31 @@ class Outputs:
             model: where the result goes.
             plan: where the plan goes.
             report: where the report goes.
+            html: where the report goes as a page.
             overwrite: whether existing files may be replaced.
             inputs: what is read beside the model: its data, a plan.
-            html: where the report goes as a page.
 
         Raises:
             FileSystemError: something cannot.
         """
         if model is None and any(place is not None for place in (plan, report, html)):
             raise UsageError("plan and report are written together with the model: give `out`")
-        files = (model, plan, report, html)
-        places = tuple(None if place is None else Path(place) for place in files)
         weights = external_files(
             (t for _, t in stored_tensors(graph.proto)), graph.base_dir or Path()
         )
         own = () if source is None else (Path(source),)
         read = (*own, *weights, *inputs)
+        made = Outputs(
+            inputs=read,
+            model=_path(model),
+            plan=_path(plan),
+            report=_path(report),
+            html=_path(html),
+            overwrite=overwrite,
+        )
+        places = (made.model, made.plan, made.report, made.html)
         check_targets(places, read, overwrite=overwrite)
-        return Outputs(read, places[0], places[1], places[2], overwrite, places[3])
+        return made
 
     def write(
         self, done: Compressed, base_dir: Path | None, clock: Clock, progress: Progress, told: Told
@@ -120,3 +127,7 @@ class Outputs:
                 overwrite=self.overwrite,
                 beside=texts,
             )
+
+
+def _path(place: Path | str | None) -> Path | None:
+    return None if place is None else Path(place)

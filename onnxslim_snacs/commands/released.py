@@ -72,11 +72,10 @@ def compress_as_released(
         outputs = Outputs.of(
             path,
             graph,
-            out,
-            None,
-            report_out,
-            overwrite=overwrite,
+            model=out,
+            report=report_out,
             html=html_out,
+            overwrite=overwrite,
             inputs=files_of(config.data),
         )
     with clock.stage("data"):

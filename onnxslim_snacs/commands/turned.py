@@ -245,7 +245,7 @@ def rotate_file(
         SnacsError: one leaf for each way in which a run can end, see `errors`.
     """
     graph = load_model(Path(path))
-    files = Outputs.of(path, graph, out, None, None, overwrite=overwrite, inputs=files_of(data))
+    files = Outputs.of(path, graph, model=out, overwrite=overwrite, inputs=files_of(data))
     source = open_source(data, graph, seed=seed)
     if source.is_random:
         raise NothingToPrune(f"{foreign(path)}: principal components need real samples, --data")
