@@ -11,7 +11,7 @@ from onnxslim_snacs.blocks.left import blocks_of, found_again, without_blocks
 from onnxslim_snacs.commands.naming import names_file
 from onnxslim_snacs.commands.outputs import Outputs, Told, nobody
 from onnxslim_snacs.commands.recovered import recovered
-from onnxslim_snacs.commands.signature import sign
+from onnxslim_snacs.commands.signature import sign, tied
 from onnxslim_snacs.commands.simplified import simplified_as_planned, with_simplified
 from onnxslim_snacs.commands.start import Compressed, Setup, open_work
 from onnxslim_snacs.commands.turned import Turned, turn_again, width_notes
@@ -23,7 +23,14 @@ from onnxslim_snacs.judge.judge import open_judge
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.opened import AnyModel, open_model
 from onnxslim_snacs.plan.cost import with_added
-from onnxslim_snacs.plan.plan import Plan, Refit, check_fingerprint, check_plan, model_digest
+from onnxslim_snacs.plan.plan import (
+    Plan,
+    Refit,
+    check_fingerprint,
+    check_plan,
+    has_other_source,
+    model_digest,
+)
 from onnxslim_snacs.plan.work import Work
 from onnxslim_snacs.plan.written import load_plan
 from onnxslim_snacs.progress import Clock, Progress, silent
@@ -38,6 +45,12 @@ from onnxslim_snacs.report.report import DroppedReport, Report
 OTHERWISE = (
     "this is not the plan's own model, byte for byte: it was re-fitted with other data, threads or "
     "libraries, or the plan was edited"
+)
+
+#: What is said where the model is not the one for which the plan was made.
+OTHER_SOURCE = (
+    "the plan was made for this model with other weights or attributes: what it says of channels "
+    "was found out on those"
 )
 
 #: What is said where the plan's model was trained at the end.
@@ -107,6 +120,7 @@ def apply_plan(
     with clock.stage("data"):
         given = open_source(read, graph, seed=refit.seed) if read.path is not None else None
     check_fingerprint(plan, graph)
+    others = (OTHER_SOURCE,) if has_other_source(plan, graph) else ()
     turned = _turned(graph, plan, read, clock)
     present = None if turned is None else turned.graph
     setup = Setup(
@@ -128,11 +142,16 @@ def apply_plan(
         final = _refitted(work, method, cut, source, refit.share)
     made = cut.model if final is None else final.model
     report = _report(work, plan, cut, final, out)
-    report = replace(report, dropped=dropped, notes={**report.notes, **width_notes(turned)})
+    report = replace(
+        report,
+        dropped=dropped,
+        notes={**report.notes, **width_notes(turned)},
+        warnings=(*others, *report.warnings),
+    )
     report = with_simplified(report, simpler)
     if metadata:
         sign(made, plan, report)
-    done = Compressed(made, plan, report)
+    done = Compressed(made, plan, tied(report, plan))
     outputs.write(done, graph.base_dir, clock, progress, told)
     return done
 

@@ -28,7 +28,7 @@ from onnxslim_snacs.commands.refusals import (
     require_runnable,
 )
 from onnxslim_snacs.commands.sampled import named_samples, settled_samples
-from onnxslim_snacs.commands.signature import sign
+from onnxslim_snacs.commands.signature import sign, tied
 from onnxslim_snacs.commands.simplified import Simplified, simplify
 from onnxslim_snacs.commands.start import Compressed, Setup, open_work
 from onnxslim_snacs.commands.turned import Turned, turn
@@ -155,7 +155,7 @@ def compress(
     made = left.model if tuned is None else tuned.model
     if config.metadata:
         sign(made, plan, report)
-    done = Compressed(made, plan, report)
+    done = Compressed(made, plan, tied(report, plan))
     outputs.write(done, work.graph.base_dir, clock, progress, told)
     return done
 

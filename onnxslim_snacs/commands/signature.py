@@ -18,12 +18,17 @@ _VERSION, _PLAN, _KEPT, _MADE, _EARLIER = (
 
 
 def plan_digest(plan: Plan) -> str:
-    """SHA-256 of a plan as it is written, without its sizes and what happened after the cut.
+    """SHA-256 of a plan as it is written, without its source, sizes and what came after the cut.
 
     Plans of the first format do not say those, and are the same plans.
     """
-    cut = replace(plan, refit=None, tuned=None, sizes={})
+    cut = replace(plan, refit=None, tuned=None, sizes={}, source="")
     return hashlib.sha256(plan_to_json(cut).encode()).hexdigest()
+
+
+def tied(report: Report, plan: Plan) -> Report:
+    """The report with the digest of its plan, which the model has among its notes as well."""
+    return replace(report, notes={**report.notes, "plan": plan_digest(plan)})
 
 
 def sign(model: ModelProto, plan: Plan, report: Report) -> None:

@@ -23,7 +23,13 @@ from onnxslim_snacs.model.interface import interface_difference
 from onnxslim_snacs.model.opened import AnyModel, open_model
 from onnxslim_snacs.ops.analyse import Analysis, analyse
 from onnxslim_snacs.passes.prune import prune
-from onnxslim_snacs.plan.plan import Plan, check_fingerprint, check_plan, model_digest
+from onnxslim_snacs.plan.plan import (
+    Plan,
+    check_fingerprint,
+    check_plan,
+    has_other_source,
+    model_digest,
+)
 from onnxslim_snacs.plan.written import load_plan
 from onnxslim_snacs.proof.dropped import DropProof, prove_drop
 from onnxslim_snacs.proof.outcome import Proof
@@ -35,6 +41,7 @@ from onnxslim_snacs.report.phrases import proof_words
 #: What a file is that other tools have changed behind the cut, and still computes the same.
 REWRITTEN = "rewritten cut"
 _OTHER = "; by its own note another plan has made the file"
+_SOURCE = "; the plan was made for the original with other weights or attributes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +57,7 @@ class Verified:
         planned: whether the file is what the plan leads to; of a plan with recovery, the raw cut is
             not.
         other_plan: whether the file notes that another plan has made it.
+        other_source: whether the plan was made for an original with other weights.
         turned: max|difference| / max|output| that turning the residual streams has made, before the
             cut; None where the plan turns none.
         dropped: the proof of the blocks that went before; None if none did.
@@ -60,6 +68,7 @@ class Verified:
     refitted: tuple[str, ...] = ()
     planned: bool = True
     other_plan: bool = False
+    other_source: bool = False
     turned: float | None = None
     dropped: DropProof | None = None
 
@@ -112,7 +121,9 @@ def verify_files(
         found = _other_weights(led, plan, other, known, threads)
     else:
         found = _as_it_is(led, other, threads, recovered=any(digests))
-    found = replace(found, turned=led.turned, dropped=led.dropped)
+    found = replace(found, turned=led.turned, dropped=led.dropped, other_source=led.other_source)
+    if led.other_source and not found.proof.passed:
+        found = replace(found, proof=replace(found.proof, failure=found.proof.failure + _SOURCE))
     if not other_plan(other.proto, plan):
         return found
     proof = found.proof
@@ -132,6 +143,7 @@ class _Led:
         aims: what recovery aims at, where that is not the model itself.
         turned: how far turning the streams has moved the outputs; None if none are.
         dropped: the proof of the blocks that went; None if none did.
+        other_source: whether the plan was made for an original with other weights.
     """
 
     analysis: Analysis
@@ -140,6 +152,7 @@ class _Led:
     aims: Aims | None
     turned: float | None
     dropped: DropProof | None
+    other_source: bool
 
 
 def _replayed(
@@ -165,7 +178,8 @@ def _replayed(
     check_plan(plan, graph, analysis.ir)
     keep = keep_map(analysis.ir, plan.kept())
     moved = None if turned is None else turned.difference
-    return _Led(analysis, keep, prune(analysis, keep), aims, moved, dropped)
+    other = has_other_source(plan, graph)
+    return _Led(analysis, keep, prune(analysis, keep), aims, moved, dropped, other)
 
 
 def _other_weights(led: _Led, plan: Plan, other: ModelGraph, made: str, threads: int) -> Verified:
@@ -185,10 +199,27 @@ def _as_it_is(led: _Led, other: ModelGraph, threads: int, *, recovered: bool) ->
     same = _nodes(other.proto) == _nodes(led.cut)
     check = prove if same else compare
     proof = check(led.analysis, led.keep, other.proto, threads=threads, pruned_dir=other.base_dir)
+    shaped = "" if proof.passed else _other_shape(led.cut, other.proto)
+    if shaped:
+        proof = replace(proof, failure=f"{shaped}: {proof.failure}")
     if recovered and not proof.passed:
         hint = f"{proof.failure}; nor is it the model that the plan has re-fitted"
         proof = replace(proof, failure=hint)
     return Verified(CUT if same else REWRITTEN, proof, planned=not recovered)
+
+
+def _other_shape(cut: ModelProto, other: ModelProto) -> str:
+    """The first weight that has another shape than in the cut, in words; "" if there is none."""
+    shapes = {t.name: tuple(t.dims) for t in other.graph.initializer}
+    return next(
+        (
+            f"weight {foreign(t.name)} has the shape {shapes[t.name]}, where the plan leads to "
+            f"{tuple(t.dims)}"
+            for t in cut.graph.initializer
+            if shapes.get(t.name, tuple(t.dims)) != tuple(t.dims)
+        ),
+        "",
+    )
 
 
 def _nodes(model: ModelProto) -> list[bytes]:
@@ -227,13 +258,14 @@ def verified_words(found: Verified) -> str:
             f"{found.made}: the file is the cut in its nodes, its shapes and all weights but "
             f"{len(found.refitted)}, which are known by the plan's digest alone; the cut itself "
             f"passed its proof ({proof.oracle}): {numbers}{_OTHER * found.other_plan}"
+            f"{_SOURCE * found.other_source}"
         )
     words = f"proved ({proof.oracle}): {numbers}"
     if found.made == REWRITTEN:
         words += "; its nodes are not those of the cut, so that only what it computes was compared"
     if not found.planned:
         words += f"; {RAW}"
-    return words + _OTHER * found.other_plan
+    return words + _OTHER * found.other_plan + _SOURCE * found.other_source
 
 
 def verified_json(found: Verified) -> dict[str, Any]:
@@ -244,6 +276,7 @@ def verified_json(found: Verified) -> dict[str, Any]:
         "refitted": found.refitted,
         "planned": found.planned,
         "other_plan": found.other_plan,
+        "other_source": found.other_source,
         "turned": found.turned,
         "dropped": None if found.dropped is None else asdict(found.dropped),
     }

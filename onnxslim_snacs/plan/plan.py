@@ -134,6 +134,8 @@ class Plan:
         dropped: blocks that go before channels do; the groups are those of what is left.
         simplified: the version of onnxslim that has gone over the model before anything else; all
             that the plan says is about what it has made of it.  "" if none has.
+        source: digest of the model for which it was made, nodes and weights; "" if nobody knows.
+            It may be replayed on other weights, of which whoever does so is told.
     """
 
     fingerprint: str
@@ -145,6 +147,7 @@ class Plan:
     dropped: tuple[DroppedBlock, ...] = ()
     tuned: TunedStep | None = None
     simplified: str = ""
+    source: str = ""
 
     def __post_init__(self) -> None:
         """Hold the values against their types; no group stands twice."""
@@ -182,7 +185,8 @@ def make_plan(
         groups.append(
             PlannedGroup(group.id, axes, group.units, tuple(np.flatnonzero(stays).tolist()))
         )
-    return Plan(fingerprint(graph), allow_inexact, tuple(groups))
+    source = model_digest(graph.proto, graph.base_dir)
+    return Plan(fingerprint(graph), allow_inexact, tuple(groups), source=source)
 
 
 def fingerprint(graph: ModelGraph) -> str:
@@ -209,6 +213,11 @@ def check_fingerprint(plan: Plan, graph: ModelGraph) -> None:
     """
     if plan.fingerprint != fingerprint(graph):
         raise InputRefused("the plan was made for another model (fingerprints differ)")
+
+
+def has_other_source(plan: Plan, graph: ModelGraph) -> bool:
+    """Whether a plan says that it was made for other weights, or attributes, than a model has."""
+    return plan.source not in ("", model_digest(graph.proto, graph.base_dir))
 
 
 def check_plan(plan: Plan, graph: ModelGraph, ir: DependencyGraph) -> None:
@@ -243,5 +252,7 @@ def model_digest(model: ModelProto, base_dir: Path | None = None) -> str:
                 "utf-8", "surrogatepass"
             )
         )
-        digest.update(np.ascontiguousarray(tensor_array(tensor, base_dir)).tobytes())
+        values = np.ascontiguousarray(tensor_array(tensor, base_dir))
+        text = values.dtype.hasobject  # of which the array holds no more than where it lies
+        digest.update(repr(values.tolist()).encode() if text else values.tobytes())
     return digest.hexdigest()

@@ -45,6 +45,7 @@ def plan_to_json(plan: Plan) -> str:
     data = {
         "format": FORMAT,
         "fingerprint": plan.fingerprint,
+        **({"source": plan.source} if plan.source else {}),
         **({"simplified": plan.simplified} if plan.simplified else {}),
         **({"sizes": _lists(plan.sizes)} if plan.sizes else {}),
         "steps": steps,
@@ -91,6 +92,7 @@ def plan_from_json(text: str, source: str = "plan") -> Plan:
             () if drop is None else tuple(_dropped(item) for item in drop["blocks"]),
             None if tuned is None else _tuned(tuned),
             simplified=str(data.get("simplified", "")),
+            source=str(data.get("source", "")),
         )
     except _NO_PLAN as error:
         raise InputRefused(

@@ -81,6 +81,7 @@ def plan_schema() -> dict[str, Any]:
             "format": {"const": written.FORMAT},
             "fingerprint": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
             "sizes": {"type": "object", "additionalProperties": sizes},
+            "source": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
             "simplified": {"type": "string", "description": "version of onnxslim"},
             "steps": {
                 "type": "array",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -416,3 +417,34 @@ def test_a_file_that_another_plan_has_made(cli: Cli, model: Path, data: Path) ->
     edited["steps"][0]["groups"][0]["kept"] = edited["steps"][0]["groups"][0]["kept"][:-1]
     plan.write_text(json.dumps(edited))
     assert "another plan has made the file" in cli("verify", model, out, "--plan", plan, code=5).err
+
+
+def test_a_plan_for_other_weights_is_replayed_and_told_of(cli: Cli, model: Path) -> None:
+    """As after more training: the structure is the same, and the plan is no longer this model's."""
+    plan, out = model.with_name("p.json"), model.with_name("o.onnx")
+    report = model.with_name("r.json")
+    line = (*QUICK, "--recover", "none", "--plan-out", plan, "-o", out, "--report", report)
+    cli("compress", model, *line)
+    noted = {entry.key: entry.value for entry in onnx.load(out).metadata_props}
+    assert json.loads(report.read_text())["notes"]["plan"] == noted["snacs-onnx.plan"]
+    told = "other weights or attributes"
+    assert told not in cli("apply", model, plan, "-o", model.with_name("a.onnx")).out
+    assert told not in cli("verify", model, out, "--plan", plan).out
+    trained = onnx.load(model)
+    tensor = trained.graph.initializer[0]
+    tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * 1.5, tensor.name))
+    onnx.save(trained, model)
+    said = cli("apply", model, plan, "-o", model.with_name("b.onnx"))
+    assert told in said.out + said.err
+    said = cli("verify", model, model.with_name("b.onnx"), "--plan", plan)
+    assert "proved" in said.out
+    assert told in said.out
+    assert told in cli("verify", model, out, "--plan", plan, code=5).err
+
+
+def test_another_cut_is_told_by_its_shapes(cli: Cli, model: Path) -> None:
+    """Not by what ONNX Runtime says of them."""
+    plan, out = model.with_name("p.json"), model.with_name("o.onnx")
+    cli("compress", model, *QUICK, "--recover", "none", "--plan-out", plan, "-o", out)
+    said = cli("verify", model, model, "--plan", plan, code=5).err
+    assert re.search(r"is not what the plan says: weight \S+ has the shape \(\d+.*, where", said)
