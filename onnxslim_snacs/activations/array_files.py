@@ -95,6 +95,9 @@ def open_archive(path: Path) -> Mapping[str, RowArray]:
         with _reading(path, "not an .npz file"):
             archive = zipfile.ZipFile(file)
             members = [m for m in archive.infolist() if not m.is_dir()]
+        names = [m.filename.removesuffix(".npy") for m in members]
+        if len(set(names)) != len(names):
+            raise _refuse(path, f"there are several arrays of one name among {sorted(names)}")
         return {m.filename.removesuffix(".npy"): _member(path, archive, m) for m in members}
 
 
@@ -147,7 +150,7 @@ def _header(
         raise _refuse(path, f"{member} holds empty strings only".strip())
     if any(abs(d) > _LARGEST for d in shape):  # Python does not even print the largest numbers
         raise _refuse(path, f"{member} has extents that no memory can hold".strip())
-    if not shape or any(d < 0 for d in shape):
+    if not shape or any(d < 0 or isinstance(d, bool) for d in shape):
         raise _refuse(path, f"{member} has the shape {shape}, expected (samples, ...)".strip())
     return shape, fortran, dtype
 

@@ -11,7 +11,7 @@ from onnxslim_snacs.cli.panels import OUTPUT_PANEL
 from onnxslim_snacs.config import CompressConfig
 from onnxslim_snacs.config.line import as_pairs
 from onnxslim_snacs.config.plain import from_plain, plain
-from onnxslim_snacs.errors import UsageError, foreign
+from onnxslim_snacs.errors import InputRefused, UsageError, foreign
 
 
 def read_config(path: Path) -> CompressConfig:
@@ -28,6 +28,8 @@ def read_config(path: Path) -> CompressConfig:
     name = foreign(path)
     try:
         data = yaml.safe_load(read_text(path))
+    except InputRefused as error:
+        raise UsageError(f"--config {error}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UsageError(f"--config {name}: no YAML ({foreign(error)})") from error
     return from_plain(CompressConfig, {} if data is None else data, f"--config {name}")

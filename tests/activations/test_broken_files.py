@@ -38,6 +38,7 @@ def with_header(header: str) -> bytes:
         "{'descr': '<f99', 'fortran_order': False, 'shape': (4, 4), }",
         "{'descr': '|O', 'fortran_order': False, 'shape': (4, 4), }",
         "{'descr': '<f4', 'fortran_order': False, 'shape': 4, }",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (True, 4), }",
         "(" * 900,
         "[]",
         "",
@@ -54,6 +55,18 @@ def test_headers(tmp_path: Path, header: str) -> None:
         archive.writestr("x.npy", with_header(header))
     with pytest.raises(InputRefused, match=r"x\.npz"):
         open_archive(packed)
+
+
+def test_two_arrays_of_one_name(tmp_path: Path) -> None:
+    """Which of them is meant, nobody knows; readers of archives take one or the other."""
+    array, path = io.BytesIO(), tmp_path / "x.npz"
+    np.save(array, np.ones((4, 4), np.float32))
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x.npy", array.getvalue())
+        with pytest.warns(UserWarning, match="Duplicate"):
+            archive.writestr("x.npy", array.getvalue())
+    with pytest.raises(InputRefused, match="several arrays of one name"):
+        open_archive(path)
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
