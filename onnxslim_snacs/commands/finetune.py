@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,19 +11,16 @@ from onnx import ModelProto
 from onnxslim_snacs.activations.samples import split
 from onnxslim_snacs.activations.sources import files_of, open_source
 from onnxslim_snacs.commands.naming import names_file
+from onnxslim_snacs.commands.outputs import Outputs, weight_files
 from onnxslim_snacs.commands.sparse import choose_going, remove_zeros
 from onnxslim_snacs.config import FinetuneConfig
 from onnxslim_snacs.config.fields import checked
 from onnxslim_snacs.config.line import as_options
 from onnxslim_snacs.errors import InputRefused, UsageError, foreign
-from onnxslim_snacs.model.external import external_files
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.interface import interface_difference
 from onnxslim_snacs.model.load import load_model
-from onnxslim_snacs.model.save import save_model
 from onnxslim_snacs.model.session import SessionConfig, resolve_provider
-from onnxslim_snacs.model.stored import stored_tensors
-from onnxslim_snacs.model.targets import check_targets
 from onnxslim_snacs.progress import Clock, Progress, silent
 from onnxslim_snacs.report.make import versions
 from onnxslim_snacs.report.report import to_json
@@ -82,8 +79,15 @@ def finetune(
     clock = Clock(progress)
     with clock.stage("load"):
         student, original = load_model(Path(path)), load_model(Path(teacher))
-        read = (*_files(path, student), *_files(teacher, original), *files_of(config.data))
-        places = _places(read, (out, report_out, html_out), overwrite=overwrite)
+        outputs = Outputs.of(
+            path,
+            student,
+            model=out,
+            report=report_out,
+            html=html_out,
+            overwrite=overwrite,
+            inputs=(Path(teacher), *weight_files(original), *files_of(config.data)),
+        )
         _require_alike(student, original, teacher)
     session = SessionConfig(resolve_provider(config.provider), config.threads)
     with clock.stage("data"):
@@ -129,10 +133,18 @@ def finetune(
     )
     told(report)
     progress("write", 0, 1)
-    _write(model, places, report, student.base_dir, read, overwrite=overwrite)
+    outputs.put(model, student.base_dir, _beside(outputs, report))
     if note is not None and not trained.stopped:
         note.unlink(missing_ok=True)
     return model, report
+
+
+def _beside(outputs: Outputs, report: TrainingReport) -> dict[Path, str]:
+    """The texts that are written with the model."""
+    texts = {} if outputs.report is None else {outputs.report: to_json(report)}
+    if outputs.html is not None:
+        texts[outputs.html] = training_page(report)
+    return texts
 
 
 def _line(
@@ -142,41 +154,6 @@ def _line(
     place = () if out is None else ("-o", str(out))
     given = ("--teacher", str(teacher), *as_options(config), *place)
     return ("snacs-onnx", "finetune", str(path), *given)
-
-
-def _files(path: Path | str, graph: ModelGraph) -> list[Path]:
-    """A model's file and those of its weights."""
-    stored = (tensor for _, tensor in stored_tensors(graph.proto))
-    return [Path(path), *external_files(stored, graph.base_dir or Path())]
-
-
-def _places(
-    read: Iterable[Path], files: Sequence[Path | str | None], *, overwrite: bool
-) -> tuple[Path | None, ...]:
-    """Where model, report and page go, and that they can."""
-    if files[0] is None and any(files[1:]):
-        raise UsageError("the report is written together with the model: give `out`")
-    places = tuple(None if file is None else Path(file) for file in files)
-    check_targets(places, read, overwrite=overwrite)
-    return places
-
-
-def _write(
-    model: ModelProto,
-    places: tuple[Path | None, ...],
-    report: TrainingReport,
-    base_dir: Path | None,
-    read: Iterable[Path],
-    *,
-    overwrite: bool,
-) -> None:
-    out, report_out, html_out = places
-    if out is None:
-        return
-    beside = {} if report_out is None else {report_out: to_json(report)}
-    if html_out is not None:
-        beside[html_out] = training_page(report)
-    save_model(model, out, base_dir=base_dir, inputs=read, overwrite=overwrite, beside=beside)
 
 
 def _require_alike(student: ModelGraph, original: ModelGraph, name: Path | str) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from onnx import ModelProto
 
 from onnxslim_snacs.commands.start import Compressed
 from onnxslim_snacs.errors import UsageError
@@ -75,11 +77,8 @@ class Outputs:
         """
         if model is None and any(place is not None for place in (plan, report, html)):
             raise UsageError("plan and report are written together with the model: give `out`")
-        weights = external_files(
-            (t for _, t in stored_tensors(graph.proto)), graph.base_dir or Path()
-        )
         own = () if source is None else (Path(source),)
-        read = (*own, *weights, *inputs)
+        read = (*own, *weight_files(graph), *inputs)
         made = Outputs(
             inputs=read,
             model=_path(model),
@@ -119,14 +118,36 @@ class Outputs:
             texts[self.html] = page(done.report)
         progress("write", 0, 1)
         with clock.stage("write"):
+            self.put(done.model, base_dir, texts)
+
+    def put(
+        self, model: ModelProto, base_dir: Path | None, beside: Mapping[Path, str] | None = None
+    ) -> None:
+        """Write a model and texts beside it, all or none; nothing if the model has no place.
+
+        Args:
+            model: the model.
+            base_dir: folder of external data that it refers to.
+            beside: place -> text.
+
+        Raises:
+            FileSystemError: somebody has written there meanwhile, or the disk is full.
+        """
+        if self.model is not None:
             save_model(
-                done.model,
+                model,
                 self.model,
                 base_dir=base_dir,
                 inputs=self.inputs,
                 overwrite=self.overwrite,
-                beside=texts,
+                beside=beside,
             )
+
+
+def weight_files(graph: ModelGraph) -> tuple[Path, ...]:
+    """The files that hold weights of a model beside its own."""
+    stored = (tensor for _, tensor in stored_tensors(graph.proto))
+    return tuple(external_files(stored, graph.base_dir or Path()))
 
 
 def _path(place: Path | str | None) -> Path | None:

@@ -25,7 +25,6 @@ from onnxslim_snacs.layers.layers import FloatArray
 from onnxslim_snacs.layers.streams import NoStream, Stream, find_streams
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.load import load_model
-from onnxslim_snacs.model.save import save_model
 from onnxslim_snacs.model.session import SessionConfig, resolve_provider
 from onnxslim_snacs.ops.analyse import Analysis, analyse
 from onnxslim_snacs.passes.rotate import rotate
@@ -252,13 +251,7 @@ def rotate_file(
     turned = turn(graph, source, SessionConfig(resolve_provider(provider), threads), data)
     told(turned)
     progress("write", 0, 1)
-    save_model(
-        turned.graph.proto,
-        Path(out),
-        base_dir=graph.base_dir,
-        inputs=files.inputs,
-        overwrite=overwrite,
-    )
+    files.put(turned.graph.proto, graph.base_dir)
     return turned
 
 
