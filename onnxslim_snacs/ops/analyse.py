@@ -11,7 +11,7 @@ from onnx import GraphProto, TensorProto
 from onnxslim_snacs.errors import InternalError, ShapesDisagree, SnacsError, foreign
 from onnxslim_snacs.ir.build import DependencyGraph, build_graph
 from onnxslim_snacs.ir.keep import KeepMap
-from onnxslim_snacs.ir.types import Axis, Stated
+from onnxslim_snacs.ir.types import Axis
 from onnxslim_snacs.model.body import Feeds, bodies_of, body_model, feeds_of_body, read_around
 from onnxslim_snacs.model.edit import FREE_INITIALIZERS
 from onnxslim_snacs.model.facts import Fed, ModelFacts, require_run
@@ -21,17 +21,17 @@ from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.reading import read_body_facts, read_facts
 from onnxslim_snacs.model.sequences import without_sequences
 from onnxslim_snacs.model.share import separate
-from onnxslim_snacs.model.sizes import Shape, Sizes
+from onnxslim_snacs.model.sizes import Sizes
 from onnxslim_snacs.model.starts import Hint
 from onnxslim_snacs.ops.chains import Chain, find_chains
 from onnxslim_snacs.ops.computed import computed_weights
-from onnxslim_snacs.ops.control import border_facts, opens
 from onnxslim_snacs.ops.counts import count_facts
 from onnxslim_snacs.ops.loops import closed_loops
 from onnxslim_snacs.ops.node import MISFITS, OpNode
 from onnxslim_snacs.ops.periods import find_periods
 from onnxslim_snacs.ops.statements import graph_facts, node_facts
 from onnxslim_snacs.ops.trained import check_trained
+from onnxslim_snacs.ops.whole_graph import extent_in, with_bodies
 
 #: Elements up to which a value that goes into a body may be known there.
 _SMALL = 4096
@@ -198,7 +198,7 @@ def _stated(
     ]
 
     def extent_of(axis: Axis) -> int | None:
-        return _extent(axis, facts.shape(axis.tensor))
+        return extent_in(axis, facts.shape(axis.tensor))
 
     periods = find_periods(graph, nodes, chains, stated, extent_of)
     bodies = _bodies(graph, facts, prefix, allow_inexact)
@@ -214,57 +214,7 @@ def _stated(
         bodies=bodies,
         prefix=prefix,
     )
-    return replace(part, ir=_joined(part, stated)) if bodies else part
-
-
-def _extent(axis: Axis, shape: Shape | None) -> int | None:
-    if shape is not None and axis.dim >= len(shape):
-        raise ShapesDisagree(
-            f"{foreign(axis.tensor)} has {len(shape)} dimensions where dimension {axis.dim} (from "
-            "0) is read: the shapes that the model declares do not fit each other"
-        )
-    return shape[axis.dim] if shape is not None else None
-
-
-def _joined(analysis: Analysis, stated: Sequence[Stated]) -> DependencyGraph:
-    """The IR of a graph together with its bodies, tied where all bodies of a node are known."""
-    inside: dict[int, dict[str, ModelFacts]] = {}
-    for body in analysis.bodies:
-        inside.setdefault(body.position, {})[body.attribute] = body.analysis.facts
-    open_nodes = {
-        position: analysis.nodes[position]
-        for position, bodies in inside.items()
-        if opens(analysis.nodes[position])
-        and len(bodies) == len(list(bodies_of(analysis.graph.nodes[position])))
-    }
-    whole = [s for s in stated if s.node not in open_nodes]
-    for position, node in open_nodes.items():
-        facts = border_facts(node, inside[position])
-        whole.extend(Stated(position, foreign(node.name), foreign(node.op), fact) for fact in facts)
-    first = len(analysis.nodes)
-    for body in analysis.bodies:
-        known = body.analysis.ir.stated
-        said = (s for s in known if s.node >= 0 or body.position not in open_nodes)
-        whole.extend(replace(s, node=first + max(s.node, 0)) for s in said)
-        first += 1 + sum(len(part.nodes) for part in body.analysis.parts())
-    parts = tuple(analysis.parts())
-
-    def extent_of(axis: Axis) -> int | None:
-        shapes = (part.facts.shape(axis.tensor) for part in parts)
-        return _extent(axis, next((shape for shape in shapes if shape is not None), None))
-
-    def is_weight(tensor: str) -> bool:
-        return any(part.facts.is_weight(tensor) for part in parts)
-
-    periods = {axis: size for part in parts for axis, size in part.ir.periods.items()}
-    ir = build_graph(whole, extent_of, is_weight, periods)
-    own = len(analysis.nodes)
-    return replace(
-        ir,
-        sinks=tuple(item for item in ir.sinks if item[0] < own),
-        blanks=tuple(item for item in ir.blanks if item[0] < own),
-        inexact=tuple(item for item in ir.inexact if item[0] < own),
-    )
+    return replace(part, ir=with_bodies(part, stated)) if bodies else part
 
 
 def _bodies(
