@@ -11,6 +11,9 @@ from onnxslim_snacs.model.sizes import SCALES, first_values, kinds
 #: Extents that are found out one by one; where there are more, inputs of like names go together.
 MOST_FREE = 8
 
+#: (batch, side, anything else) for inputs with more channels than a picture.
+_SMALL = (2, 16, 8)
+
 #: Shapes of an input that are known so far, None for an extent that is left open.
 Hint = Mapping[str, Sequence[int | None]]
 
@@ -46,6 +49,9 @@ def starts(layout: InputExtents, given: Hint, examples: Sequence[Hint]) -> Itera
         yield from _hinted(layout, given)
         return
     for near in _layouts(layout):
+        if _is_deep(near):
+            yield Start(near, first_values(near, _SMALL, apart=True), correct=False)
+            yield Start(near, first_values(near, _SMALL, apart=False), correct=False)
         apart, alike = (first_values(near, SCALES[0], apart=a) for a in (True, False))
         if apart != alike:  # a mask has the size of what it masks, whatever its axes are called
             yield Start(near, apart, correct=False)
@@ -57,6 +63,17 @@ def starts(layout: InputExtents, given: Hint, examples: Sequence[Hint]) -> Itera
             yield Start(last, first_values(last, scale, apart=False), correct=False)
     alone = _split(layout)
     yield Start(alone, first_values(alone, SCALES[0], apart=False))
+
+
+def _is_deep(layout: InputExtents) -> bool:
+    """Whether an input has two free sides and more channels than a picture.
+
+    Those are latents: attention over all their pixels would take gigabytes at a picture's size.
+    """
+    return any(
+        len(row) == 4 and not row[1].terms and row[1].constant > 3 and row[2].terms and row[3].terms
+        for row in layout.axes.values()
+    )
 
 
 def _hinted(layout: InputExtents, hint: Hint) -> Iterator[Start]:

@@ -153,6 +153,15 @@ def test_sizes_are_not_looked_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> N
     assert read(FLAT, {"x": (2, 2, 4, 4)}).ran
 
 
+def test_latents_are_tried_small() -> None:
+    """Attention over all pixels of a picture's size would take gigabytes."""
+    net = "net (float[N,{},H,W] x) => (float[N,{},H,W] y) {{ y = Relu(x) }}"
+    for channels, largest in ((4, 48), (3, 96)):
+        facts = read(net.format(channels, channels))
+        assert facts.settled is not None
+        assert max(facts.settled.trials[0].sizes["x"][2:]) == largest
+
+
 def test_inputs_that_have_one_size_are_tried_at_one_size() -> None:
     """Otherwise a = 1 and b = 3 * d do as well, and no sample has such sizes."""
     facts = read(OTHER_NAMES)
