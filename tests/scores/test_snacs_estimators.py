@@ -245,3 +245,16 @@ def test_gaussian_scores_follow_permuted_channels() -> None:
     plain, _ = gaussian_information(x, y)
     moved, _ = gaussian_information(x[:, children], y[:, parents])
     assert moved == pytest.approx(plain[np.ix_(children, parents)], abs=1e-9)
+
+
+def test_units_of_wide_layers_rank_as_when_every_pair_is_measured() -> None:
+    _, y, _ = confounded(750, 48, 0)
+    rng = np.random.default_rng(1)
+    wide = rng.standard_normal((200, 48)) * np.exp(0.3 * rng.standard_normal(48))
+    x = y @ wide.T
+    every, _ = acmi_residual(x, y, measured=200)
+    some, _ = acmi_residual(x, y)
+    assert not np.array_equal(every, some)
+    of_units = [(np.abs(wide) * found).sum(axis=0) for found in (every, some)]
+    assert stats.spearmanr(*of_units).statistic > 0.99
+    assert stats.spearmanr(every.ravel(), some.ravel()).statistic > 0.9

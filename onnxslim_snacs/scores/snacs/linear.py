@@ -96,16 +96,25 @@ def conditional_copies(
     return (rows - parents.left + shuffled).astype(np.float32)
 
 
-def shuffled_remainders(parents: Parents, rng: np.random.Generator) -> FloatArray:
+def shuffled_remainders(
+    parents: Parents, rng: np.random.Generator, some: npt.NDArray[np.intp] | None = None
+) -> FloatArray:
     """What the other parents leave of conditional copies of single parents, axes (parent, sample).
 
     That is the shuffled remainder, less what the other parents tell of it by chance.
+
+    Args:
+        parents: the parents.
+        rng: source of the shuffle.
+        some: of which parents; None for all.
     """
-    order = rng.random(parents.left.shape, dtype=np.float32).argsort(axis=1)
-    moved = np.take_along_axis(parents.left, order, axis=1)
+    chosen = np.arange(len(parents.rows)) if some is None else some
+    left = parents.left[chosen]
+    order = rng.random(left.shape, dtype=np.float32).argsort(axis=1)
+    moved = np.take_along_axis(left, order, axis=1)
     # a fit to all parents takes the parent's own remainder with it: that part is given back
-    own = np.einsum("pn,pn->p", moved, parents.whole) / parents.rows.shape[1]
-    rest: FloatArray = moved - _refitted(parents, moved) + own[:, None] * parents.left
+    own = np.einsum("pn,pn->p", moved, parents.whole[chosen]) / parents.rows.shape[1]
+    rest: FloatArray = moved - _refitted(parents, moved) + own[:, None] * left
     return rest
 
 

@@ -8,10 +8,15 @@ all parents and r_c what they leave together.
 A pooled pre-activation is nearly a linear function of its pooled inputs, and then every parent with
 any weight tells all that the others leave open.  So that parents compare, r_c is filled up with
 noise to the variance that a parent adds in the mean.
+
+How much a child tells of a parent follows from the parent's share of the child's variance, but for
+chance.  Of a layer with many children every parent is measured with some of them, evenly spread by
+that share, and the others lie between.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
@@ -36,7 +41,10 @@ BUCKETS = 8
 #: Pairs of child and parent that are looked at one by one.  In larger layers children spread over
 #: all of them stand for the others, which have the mean information of each parent.
 PAIRS = 1 << 22
-_NULL_CHILDREN = 64
+#: Children with which a parent is measured where there are more than twice as many.
+MEASURED = 64
+#: Pairs under the null: children, and parents.
+_NULL_CHILDREN, _NULL_PARENTS = 64, 256
 _BLOCK = 1 << 20  # numbers of one block of children, 4 MB in float32
 _TINY = np.float32(1e-12)
 
@@ -49,6 +57,7 @@ def acmi_residual(
     buckets: int = BUCKETS,
     seed: int = 0,
     threads: int | None = None,
+    measured: int = MEASURED,
 ) -> tuple[FloatArray, ConnectivityQuality]:
     """Estimate I(X_c ; Y_p | all other Y) for every pair.
 
@@ -59,6 +68,7 @@ def acmi_residual(
         buckets: of each remainder.
         seed: of the noise and of the null.
         threads: worker threads; None: the cores at hand.
+        measured: children with which a parent is measured where there are more than twice as many.
 
     Returns:
         Information with axes (child, parent), in Henze-Penrose units from 0 to 1, and what is known
@@ -73,12 +83,15 @@ def acmi_residual(
     slopes = parents.slopes(x_rows.astype(np.float64))
     left = _filled(x_rows - slopes @ parents.rows, slopes, parents, rng)
     e = parents.left.astype(np.float32)
-    information = _information(left, slopes, e, e, buckets, threads)
+    pairs = _Pairs(left, slopes.astype(np.float32), e, e)
+    information = _information(pairs, buckets, threads, measured)
     some = spread_over(len(x_rows), _NULL_CHILDREN)
-    copies = shuffled_remainders(parents, rng).astype(np.float32)
-    null = _information(left[some], slopes[some], e, copies, buckets, threads)
+    few = spread_over(len(e), _NULL_PARENTS)
+    copies = shuffled_remainders(parents, rng, few).astype(np.float32)
+    among = _Pairs(left[some], pairs.slopes[np.ix_(some, few)], e[few], copies)
+    null = _information(among, buckets, threads, len(some))
     quality = quality_of_remainders(
-        "residual", x_rows.shape[1], information, information[some], null
+        "residual", x_rows.shape[1], information, information[np.ix_(some, few)], null
     )
     if len(seen) == children:
         return information, quality
@@ -100,46 +113,61 @@ def _filled(
     return filled
 
 
-def _information(
-    left: npt.NDArray[np.float32],
-    slopes: FloatArray,
-    own: npt.NDArray[np.float32],
-    other: npt.NDArray[np.float32],
-    buckets: int,
-    threads: int | None,
-) -> FloatArray:
-    """Information of left_c + slopes_cp own_p and other_p, axes (child, parent).
+@dataclass(frozen=True, slots=True)
+class _Pairs:
+    """Children and the parents with which they are compared.
 
-    Args:
-        left: axes (child, sample).
+    Attributes:
+        left: what the parents leave of each child, axes (child, sample).
         slopes: axes (child, parent).
         own: the parents' remainders as the children hold them, axes (parent, sample).
         other: the remainders that they are compared with, axes (parent, sample).
-        buckets: of each.
-        threads: worker threads.
     """
-    places = quantile_buckets(other, buckets)
+
+    left: npt.NDArray[np.float32]
+    slopes: npt.NDArray[np.float32]
+    own: npt.NDArray[np.float32]
+    other: npt.NDArray[np.float32]
+
+
+def _information(pairs: _Pairs, buckets: int, threads: int | None, measured: int) -> FloatArray:
+    """Information of left_c + slopes_cp own_p and other_p, axes (child, parent)."""
+    left, slopes, own = pairs.left, pairs.slopes, pairs.own
+    places = quantile_buckets(pairs.other, buckets)
     normal = NormalDist()
     cuts = np.array([normal.inv_cdf(k / buckets) for k in range(1, buckets)], dtype=np.float32)
-    variance = np.square(left).mean(axis=1)[:, None] + np.square(slopes) * np.square(own).mean(
-        axis=1, dtype=np.float64
-    )
-    scale = 1.0 / np.sqrt(np.maximum(variance, 1e-30))
-    near = (slopes * scale).astype(np.float32)
-    scale = scale.astype(np.float32)
+    around = np.square(left).mean(axis=1)
+    size = np.square(own).mean(axis=1, dtype=np.float64)
     step = max(1, _BLOCK // left.shape[1])
+    places_of = _spread_places(len(left), measured)
 
     def one(parent: int) -> FloatArray:
+        slope = slopes[:, parent].astype(np.float64)
+        near = slope / np.sqrt(np.maximum(around + np.square(slope) * size[parent], 1e-30))
+        order = np.argsort(np.abs(near), kind="stable")
+        some = order[places_of]
         found = []
-        for start in range(0, len(left), step):
-            some = slice(start, start + step)
-            u = left[some] * scale[some, parent, None]
-            u += near[some, parent, None] * own[parent]
+        for start in range(0, len(some), step):
+            chosen = some[start : start + step]
+            scale = 1.0 / np.sqrt(
+                np.maximum(around[chosen] + np.square(slope[chosen]) * size[parent], 1e-30)
+            )
+            u = left[chosen] * scale.astype(np.float32)[:, None]
+            u += near[chosen].astype(np.float32)[:, None] * own[parent]
             found.append(_of_cells(u, places[parent], cuts))
-        return np.concatenate(found)
+        whole = np.empty(len(left))
+        whole[order] = np.interp(np.arange(len(order)), places_of, np.concatenate(found))
+        return whole
 
     columns = list(side_by_side(one, range(len(own)), threads))
     return np.stack(columns, axis=1)
+
+
+def _spread_places(count: int, most: int) -> npt.NDArray[np.intp]:
+    """Places from the first to the last of `count`: all, or `most` where that is below a half."""
+    if count <= 2 * most:
+        return np.arange(count)
+    return np.round(np.linspace(0, count - 1, most)).astype(np.intp)
 
 
 def _of_cells(
