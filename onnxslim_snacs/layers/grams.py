@@ -25,8 +25,10 @@ from onnxslim_snacs.model.session import SessionConfig, create_session
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.progress import Progress
 
-#: Rows of a layer's second moments at the most, and numbers that they may hold.
-ROWS, HELD = 1 << 16, 1 << 25
+#: Rows of a layer's second moments at the most, at the least, and for each feature.
+ROWS, LEAST, EACH = 1 << 16, 1 << 16, 16
+#: Numbers that they may hold.
+HELD = 1 << 25
 #: Rows that wait before they are multiplied out: as many as features, but not less than this.
 WAITING = 1 << 10
 
@@ -174,7 +176,7 @@ def _grams(analysis: Analysis, readings: Sequence[Reading], batches: int) -> lis
         )
         key = (layer.data, layer.data_dim, layer.op, layer.kernel, layer.out_dim, *window)
         features = (analysis.facts.samples(layer.data)[0][layer.data_dim]) * prod(layer.kernel)
-        rows = min(ROWS, HELD // features)
+        rows = min(ROWS, HELD // features, max(LEAST, EACH * features))
         found.setdefault(key, _Gram([], -(-rows // batches))).readings.append(number)
     return list(found.values())
 

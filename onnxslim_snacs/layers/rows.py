@@ -18,6 +18,9 @@ from onnxslim_snacs.ir.types import IntArray
 from onnxslim_snacs.layers.layers import Layer
 
 Ints = tuple[int, ...]
+#: Where fewer than one position in so many is chosen, what lies there is picked one by one; else
+#: channels are brought to the end first, which reads and writes the whole tensor.
+SPARSE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,9 @@ def patches(x: NDArray[Any], window: Window, out: Ints, chosen: IntArray) -> NDA
     Returns:
         (rows, taps, c), the taps row-major over the kernel.
     """
+    few = SPARSE * len(chosen) * prod(window.kernel) < len(x) * prod(x.shape[2:])
+    if few and not window.transposed:
+        return _few_patches(x, window, out, chosen)
     last = np.moveaxis(x, 1, -1)
     strides = window.strides
     if window.transposed:
@@ -112,6 +118,27 @@ def patches(x: NDArray[Any], window: Window, out: Ints, chosen: IntArray) -> NDA
     for count, dilation, step in zip(window.kernel, window.dilations, steps, strict=True):
         taps = (taps[:, None] + np.arange(count) * (dilation * step)).reshape(-1)
     rows: NDArray[np.float32] = padded.reshape(-1, channels)[start[:, None] + taps]
+    return rows
+
+
+def _few_patches(
+    x: NDArray[Any], window: Window, out: Ints, chosen: IntArray
+) -> NDArray[np.float32]:
+    """As `patches`, number by number, without a copy of the input."""
+    sample, *places = np.unravel_index(chosen, (len(x), *out))
+    flat = np.zeros((len(chosen), 1), dtype=np.int64)
+    inside = np.ones((len(chosen), 1), dtype=bool)
+    walks = zip(window.kernel, window.strides, window.dilations, window.begin, strict=True)
+    for place, size, (count, stride, dilation, begin) in zip(
+        places, x.shape[2:], walks, strict=True
+    ):
+        at = (place * stride - begin)[:, None] + np.arange(count) * dilation
+        fits = (at >= 0) & (at < size)
+        flat = (flat[:, :, None] * size + np.where(fits, at, 0)[:, None]).reshape(len(chosen), -1)
+        inside = (inside[:, :, None] & fits[:, None]).reshape(len(chosen), -1)
+    whole = x.reshape(len(x), x.shape[1], -1)
+    rows: NDArray[np.float32] = whole[sample[:, None], :, flat].astype(np.float32, copy=False)
+    rows[~inside] = 0.0
     return rows
 
 
@@ -159,8 +186,7 @@ def layer_rows(
         (groups, rows, features).
     """
     if layer.is_matrix:
-        flat = np.moveaxis(x, layer.data_dim, -1).reshape(-1, x.shape[layer.data_dim])
-        return flat[chosen].astype(np.float32, copy=False)[None]
+        return _picked(x, layer.data_dim, chosen).astype(np.float32, copy=False)[None]
     window = read_window(node, layer.kernel, x.shape[2:], out[2:], transposed=layer.transposed)
     rows = patches(x, window, out[2:], chosen)
     count, taps, channels = rows.shape
@@ -171,9 +197,29 @@ def layer_rows(
 
 
 def target_rows(
-    value: NDArray[Any], dim: int, groups: int, chosen: IntArray
+    value: NDArray[Any], dim: int, groups: int, chosen: IntArray, kept: IntArray | None = None
 ) -> NDArray[np.float32]:
-    """(groups, rows, outputs of the group) of an output at some positions."""
-    flat = np.moveaxis(value, dim, -1).reshape(-1, value.shape[dim])
-    rows = flat[chosen].astype(np.float32, copy=False)
+    """(groups, rows, outputs of the group) of an output at some positions.
+
+    Args:
+        value: the output.
+        dim: its channel dimension.
+        groups: of the layer.
+        chosen: positions, numbered row-major over the output without its channel axis.
+        kept: the outputs that are wanted; None for all.
+    """
+    rows = _picked(value, dim, chosen).astype(np.float32, copy=False)
+    rows = rows if kept is None else rows[:, kept]
     return np.ascontiguousarray(rows.reshape(len(rows), groups, -1).transpose(1, 0, 2))
+
+
+def _picked(value: NDArray[Any], dim: int, chosen: IntArray) -> NDArray[Any]:
+    """(rows, channels) of a tensor at positions that are numbered row-major over its other axes."""
+    channels, inner = value.shape[dim], prod(value.shape[dim + 1 :])
+    few = SPARSE * len(chosen) * channels < value.size
+    if few and inner > 1 and value.flags.c_contiguous:
+        picked: NDArray[Any] = value.reshape(-1, channels, inner)[
+            chosen // inner, :, chosen % inner
+        ]
+        return picked
+    return np.moveaxis(value, dim, -1).reshape(-1, channels)[chosen]

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxslim_snacs.ir.keep import KeepMap
+from onnxslim_snacs.ir.types import Axis, IntArray
 from onnxslim_snacs.layers.moments import Rows
 from onnxslim_snacs.layers.rows import layer_rows, target_rows
 from onnxslim_snacs.layers.walk import Walk
@@ -123,32 +124,39 @@ def _parts(
     mix = None
     if task.partner is not None:
         mix = mixing(task.partner, keep, original, present).astype(np.float32)
+    # outputs of a partner are mixed, those of a layer are picked
+    kept = None if mix is not None else keep.index(Axis(task.target, layer.out_dim))
     outputs = iter(()) if task.wide else present.peek(layer.out)
     for number in range(original.batches):
         wanted = np.asarray(original.live[task.target][number])
-        whole = None if mix is None else layer.out_dim  # mixed, not picked
-        wanted = keep.cut(task.target, wanted, whole)
+        wanted = keep.cut(task.target, wanted, layer.out_dim)
+        shape = _with_extent(wanted.shape, layer.out_dim, kept)
         read = np.asarray(present.live[layer.data][number]) if task.wide else next(outputs)
         other = None if tail.other is None else np.asarray(present.live[tail.other][number])
-        if not _corresponds(task, read, other, wanted.shape):
+        if not _corresponds(task, read, other, shape):
             continue
-        positions = wanted.size // wanted.shape[layer.out_dim]
+        positions = prod(shape) // shape[layer.out_dim]
         chosen = np.sort(rng.permutation(positions)[:cap])
-        t = target_rows(wanted, layer.out_dim, groups, chosen)
+        t = target_rows(wanted, layer.out_dim, groups, chosen, kept)
         base = shift
         if mix is not None:
             t = t @ mix - shift
         elif other is None:
             t *= scale
         else:
-            spread = np.broadcast_to(other, wanted.shape)
+            spread = np.broadcast_to(other, shape)
             base = shift + target_rows(spread, layer.out_dim, groups, chosen)
             t -= base
         if task.wide:
-            x = layer_rows(layer, present.node(layer.out), read, wanted.shape, chosen)
+            x = layer_rows(layer, present.node(layer.out), read, shape, chosen)
         else:
             x = target_rows(read, layer.out_dim, groups, chosen)
         yield x, t, base
+
+
+def _with_extent(shape: tuple[int, ...], dim: int, kept: IntArray | None) -> tuple[int, ...]:
+    """The shape with as many slots of one dimension as are kept."""
+    return shape if kept is None else (*shape[:dim], len(kept), *shape[dim + 1 :])
 
 
 def _corresponds(

@@ -103,8 +103,12 @@ CASES: dict[str, tuple[Any, ...]] = {
 }
 
 
+@pytest.mark.parametrize("sparse", [0, 10**9], ids=["one by one", "whole"])
 @pytest.mark.parametrize("case", CASES)
-def test_rows_times_weights_are_the_output(case: str) -> None:
+def test_rows_times_weights_are_the_output(
+    case: str, sparse: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onnxslim_snacs.layers.rows.SPARSE", sparse)
     op, data, weight, attributes = CASES[case]
     model, x = one_layer(op, data, weight, **attributes)
     analysis = read(model)
