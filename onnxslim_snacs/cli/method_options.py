@@ -8,6 +8,7 @@ import typer
 
 from onnxslim_snacs.cli.panels import METHOD_PANEL, criteria_names, one_of
 from onnxslim_snacs.config import ALLOCATIONS, BLOCK_ORDERS, RECOVER, WIDTHS
+from onnxslim_snacs.config.spending import EFFORTS
 
 CriterionName = Annotated[
     str,
@@ -31,6 +32,15 @@ Tries = Annotated[
     typer.Option(
         help="With --target: allocations that are recovered and compared.",
         rich_help_panel=METHOD_PANEL,
+    ),
+]
+EffortName = Annotated[
+    str,
+    one_of(
+        "--effort",
+        tuple(EFFORTS),
+        "fast takes half of the time and costs some agreement where the cut is deep.",
+        METHOD_PANEL,
     ),
 ]
 CriterionOption = Annotated[

@@ -130,6 +130,7 @@ def apply_plan(
         allow_inexact=plan.allow_inexact,
         input_shapes=read.input_shapes or ({} if given is not None else plan.sizes),
         examples=given.shapes() if given is not None else (),
+        effort=refit.effort,
     )
     work = open_work(opened.name, graph, setup, clock, progress, present)
     work, dropped = _without_blocks(work, plan)

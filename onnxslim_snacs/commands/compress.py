@@ -200,6 +200,7 @@ def _setup(config: CompressConfig, given: CalibrationSource | None) -> Setup:
         config.loosens_norms,
         config.data.input_shapes,
         given.shapes() if given is not None else (),
+        config.effort,
     )
 
 

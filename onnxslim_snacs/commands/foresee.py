@@ -43,7 +43,7 @@ def foresee(work: Work, config: CompressConfig, samples: Samples, judge: Judge |
     groups = [group for group in work.analysis.ir.groups if group.units > 1]
     units, layers = sum(group.units for group in groups), len(work.analysis.ir.sinks)
     count, judging = samples.scoring.samples, samples.judging.samples
-    whole = min(count, recovery_samples(work.analysis, count))
+    whole = min(count, recovery_samples(work.analysis, count, work.spending.samples))
     refits = config.recover in ("auto", "least-squares") and not samples.scoring.is_random
     light = max(COMPARED[0], min(COMPARED[1], count // 3)) if refits else 0
     seconds = {"score": _UNIT * units + _SCORED * count * run}

@@ -45,6 +45,7 @@ def plan_of(
         seed=work.seed,
         threads=work.session.threads,
         provider=work.session.provider,
+        effort=work.effort,
     )
     return replace(plan, refit=refit)
 

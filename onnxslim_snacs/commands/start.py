@@ -30,6 +30,7 @@ class Setup:
         allow_inexact: let normalisations lose channels.
         input_shapes: sizes of inputs that cannot be guessed.
         examples: shapes of samples, None for an extent that is free.
+        effort: a key of `config.spending.EFFORTS`.
     """
 
     provider: str = "cpu"
@@ -38,6 +39,7 @@ class Setup:
     allow_inexact: bool = False
     input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     examples: Sequence[Hint] = ()
+    effort: str = "normal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,4 +89,15 @@ def open_work(
         )
         costs = cost_model(analysis)
     ready = graph if turned is None else turned
-    return Work(str(name), graph, analysis, ready, costs, session, setup.seed, clock, progress)
+    return Work(
+        str(name),
+        graph,
+        analysis,
+        ready,
+        costs,
+        session,
+        setup.seed,
+        clock,
+        progress,
+        setup.effort,
+    )

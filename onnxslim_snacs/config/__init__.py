@@ -143,6 +143,7 @@ class CompressConfig:
         allow_slower: with a target for latency, write a model even if it is not faster.
         criterion: name of the criterion.
         allocation: how much of the cut each group bears: curves, uniform or scores.
+        effort: how much work the run is given: fast or normal, see `config.spending`.
         tries: with a target: allocations that are recovered and judged before one is chosen.
         options: options of the criterion by their names, as text or as values.
         recover: how accuracy is recovered after the cut: auto, none, bias, stats, least-squares, or
@@ -179,6 +180,7 @@ class CompressConfig:
     allow_slower: bool = False
     criterion: str = "snacs-refit"
     allocation: str = "curves"
+    effort: str = "normal"
     tries: int = 5
     options: Mapping[str, object] = field(default_factory=dict)
     recover: str = "auto"

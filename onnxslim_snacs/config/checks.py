@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from onnxslim_snacs.config.memory import InMemory
 from onnxslim_snacs.config.requirements import requirement
+from onnxslim_snacs.config.spending import EFFORTS
 from onnxslim_snacs.errors import UsageError, foreign
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ def check_config(config: CompressConfig) -> None:
         )
     if config.tries < 0:
         raise UsageError(f"--tries {config.tries}: expected a number that is not negative")
+    check_effort(config.effort)
     if config.allocation not in ALLOCATIONS:
         raise UsageError(
             f"--allocation {config.allocation}: expected one of {', '.join(ALLOCATIONS)}"
@@ -135,6 +137,16 @@ def check_config(config: CompressConfig) -> None:
             f"CompressConfig.metric: got {shown}, expected a function from the bytes of a model to "
             "a number, or module:function"
         )
+
+
+def check_effort(effort: str) -> None:
+    """Make sure that there is such an effort.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if effort not in EFFORTS:
+        raise UsageError(f"--effort {foreign(effort)}: expected one of {', '.join(EFFORTS)}")
 
 
 def _check_blocks(config: CompressConfig) -> None:

@@ -15,7 +15,7 @@ from onnxslim_snacs.recovery.accept import (
     recover_cut,
     recovery_samples,
 )
-from onnxslim_snacs.recovery.effort import LIGHT
+from onnxslim_snacs.recovery.effort import LIGHT, whole_effort
 from onnxslim_snacs.recovery.jobs import Cut
 from onnxslim_snacs.recovery.methods import least_squares_method
 from onnxslim_snacs.recovery.recover import recover_together
@@ -62,7 +62,7 @@ def droppers(
         return drop
 
     attempt = careful(recoverer(asked, context, judge, aims=aims))
-    whole = recovery_samples(context.analysis, context.source.samples)
+    whole = recovery_samples(context.analysis, context.source.samples, context.spending.samples)
     if asked == "none" or whole <= ATTEMPT:
         return Droppers(attempt, None)
     return Droppers(attempt, careful(recoverer(asked, context, judge, whole, aims)))
@@ -84,7 +84,9 @@ def recoverer(
         size: samples that recovery looks at, at the most.
         aims: what the layers are to come to, if not what they are.
     """
-    size = min(size, recovery_samples(context.analysis, context.source.samples))
+    size = min(
+        size, recovery_samples(context.analysis, context.source.samples, context.spending.samples)
+    )
     samples = context.source.part(0, size)
     # a search cannot train at every step; what training recovers, least squares nearly do
     asked = "least-squares" if asked == "distil" else asked
@@ -92,7 +94,16 @@ def recoverer(
     def recover(kept: Kept) -> Outcome:
         keep = keep_map(context.analysis.ir, kept)
         model = prune(context.analysis, keep)
-        cut = Cut(context.analysis, keep, model, samples, context.session, context.seed, aims=aims)
+        cut = Cut(
+            context.analysis,
+            keep,
+            model,
+            samples,
+            context.session,
+            context.seed,
+            effort=whole_effort(context.spending),
+            aims=aims,
+        )
         return recover_cut(asked, cut, judge, judge.drift(model))
 
     return recover
@@ -110,7 +121,7 @@ def comparer(
         judge: compares with the original.
         aims: what the layers are to come to, if not what they are.
     """
-    whole = recovery_samples(context.analysis, context.source.samples)
+    whole = recovery_samples(context.analysis, context.source.samples, context.spending.samples)
     size = min(whole, max(COMPARED[0], min(COMPARED[1], context.source.samples // 3)))
     samples = context.source.part(0, size)
 

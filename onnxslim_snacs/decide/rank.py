@@ -95,7 +95,9 @@ def _arbitrary(criterion: Criterion, groups: list[str]) -> str:
 
 def score_context(work: Work, source: CalibrationSource) -> ScoreContext:
     """What a criterion may look at."""
-    return ScoreContext(work.analysis, source, work.session, work.seed, work.progress)
+    return ScoreContext(
+        work.analysis, source, work.session, work.seed, work.progress, work.spending
+    )
 
 
 def refits(asked: str, context: ScoreContext) -> bool:

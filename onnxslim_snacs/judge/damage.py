@@ -18,6 +18,7 @@ from onnx import ModelProto, helper
 
 from onnxslim_snacs.activations.run import comparable, execute, open_session
 from onnxslim_snacs.activations.sources import CalibrationSource
+from onnxslim_snacs.config.spending import NORMAL
 from onnxslim_snacs.ir.types import Axis, BoolArray, Group, IntArray
 from onnxslim_snacs.judge.error import ErrorJudge, error_judge, squared_distance
 from onnxslim_snacs.layers.consumers import FEATURES, RIDGE
@@ -195,6 +196,7 @@ def _fits(
         session,
         seed,
         silent,
+        NORMAL.moments,
     )
     for (axis, layer, weight), seen in zip(layers, read, strict=True):
         if seen is not None and np.isfinite(seen.moments.xx).all():

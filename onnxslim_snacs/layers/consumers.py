@@ -9,6 +9,7 @@ from math import prod
 import numpy as np
 
 from onnxslim_snacs.activations.sources import CalibrationSource
+from onnxslim_snacs.config.spending import NORMAL, RowCount
 from onnxslim_snacs.ir.types import Axis, Group, IntArray
 from onnxslim_snacs.layers.grams import Reading, read_layers
 from onnxslim_snacs.layers.layers import Layer, original_layers, weight_blocks
@@ -100,6 +101,7 @@ def consumer_moments(
     *,
     seed: int = 0,
     progress: Progress = silent,
+    rows: RowCount = NORMAL.moments,
 ) -> dict[Axis, list[Consumer]]:
     """The layers that read each channel axis, with the moments of what they read.
 
@@ -112,11 +114,12 @@ def consumer_moments(
         session: how to run the model.
         seed: for the choice of rows.
         progress: told (stage, done, total).
+        rows: of the second moments of a layer.
     """
     twin = twin_of(analysis)
     if twin is None:
-        return _moments(analysis, source, session, seed, progress)
-    found = _moments(twin, source, session, seed, progress)
+        return _moments(analysis, source, session, seed, progress, rows)
+    found = _moments(twin, source, session, seed, progress, rows)
     return {source_axis(analysis, twin, axis): several for axis, several in found.items()}
 
 
@@ -126,6 +129,7 @@ def _moments(
     session: SessionConfig,
     seed: int,
     progress: Progress,
+    rows: RowCount,
 ) -> dict[Axis, list[Consumer]]:
     graph = analysis.graph
     readers = [
@@ -142,6 +146,7 @@ def _moments(
         session,
         seed,
         progress,
+        rows,
     )
     found: dict[Axis, list[Consumer]] = {}
     for (axis, layer, tail), seen in zip(readers, read, strict=True):

@@ -17,6 +17,7 @@ from onnx import helper
 
 from onnxslim_snacs.activations.run import batch_size, execute
 from onnxslim_snacs.activations.sources import CalibrationSource
+from onnxslim_snacs.config.spending import RowCount
 from onnxslim_snacs.layers.layers import Layer
 from onnxslim_snacs.layers.moments import FloatArray, Moments, Rows, Sums, add_rows, empty_sums
 from onnxslim_snacs.layers.moments import moments as moments_of
@@ -25,9 +26,7 @@ from onnxslim_snacs.model.session import SessionConfig, create_session
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.progress import Progress
 
-#: Rows of a layer's second moments at the most, at the least, and for each feature.
-ROWS, LEAST, EACH = 1 << 16, 1 << 16, 16
-#: Numbers that they may hold.
+#: Numbers that the rows of a layer's second moments may hold.
 HELD = 1 << 25
 #: Rows that wait before they are multiplied out: as many as features, but not less than this.
 WAITING = 1 << 10
@@ -120,6 +119,7 @@ def read_layers(
     session: SessionConfig,
     seed: int,
     progress: Progress,
+    rows: RowCount,
 ) -> list[Read | None]:
     """Run the model and collect what some of its layers read.
 
@@ -130,6 +130,7 @@ def read_layers(
         session: how to run the model.
         seed: for the choice of rows.
         progress: told (stage, done, total).
+        rows: of the second moments of a layer.
 
     Returns:
         What was found about each; None without rows.
@@ -137,7 +138,7 @@ def read_layers(
     graph = analysis.graph
     tensors = dict.fromkeys(n for r in readings for n in (r.layer.data, r.target))
     size = batch_size(analysis.facts, source, list(tensors))
-    grams = _grams(analysis, readings, -(-source.samples // size))
+    grams = _grams(analysis, readings, -(-source.samples // size), rows)
     spreads = [_Spread() for _ in readings]
     inner = [n for n in tensors if n not in graph.inputs and n not in graph.outputs]
     runner = create_session(graph.proto, session, graph.base_dir, inner)
@@ -163,7 +164,9 @@ def read_layers(
     return results
 
 
-def _grams(analysis: Analysis, readings: Sequence[Reading], batches: int) -> list[_Gram]:
+def _grams(
+    analysis: Analysis, readings: Sequence[Reading], batches: int, wanted: RowCount
+) -> list[_Gram]:
     """One for each tensor and way of reading it."""
     found: dict[tuple[object, ...], _Gram] = {}
     for number, reading in enumerate(readings):
@@ -176,7 +179,7 @@ def _grams(analysis: Analysis, readings: Sequence[Reading], batches: int) -> lis
         )
         key = (layer.data, layer.data_dim, layer.op, layer.kernel, layer.out_dim, *window)
         features = (analysis.facts.samples(layer.data)[0][layer.data_dim]) * prod(layer.kernel)
-        rows = min(ROWS, HELD // features, max(LEAST, EACH * features))
+        rows = min(HELD // features, wanted.of(features))
         found.setdefault(key, _Gram([], -(-rows // batches))).readings.append(number)
     return list(found.values())
 

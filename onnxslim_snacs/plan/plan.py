@@ -12,6 +12,7 @@ import numpy as np
 from onnx import ModelProto
 
 from onnxslim_snacs.config import DataConfig
+from onnxslim_snacs.config.checks import check_effort
 from onnxslim_snacs.config.fields import check_fields
 from onnxslim_snacs.errors import InputRefused, UsageError, foreign
 from onnxslim_snacs.ir.build import DependencyGraph
@@ -82,6 +83,7 @@ class Refit:
         seed: for everything that was drawn.
         threads: threads of ONNX Runtime.
         provider: cpu or cuda.
+        effort: a key of `config.spending.EFFORTS`.
     """
 
     digest: str
@@ -92,10 +94,16 @@ class Refit:
     seed: int = 0
     threads: int = 1
     provider: str = "cpu"
+    effort: str = "normal"
 
     def __post_init__(self) -> None:
-        """Hold the values against their types."""
+        """Hold the values against their types.
+
+        Raises:
+            UsageError: there is no such effort.
+        """
         check_fields(self)
+        check_effort(self.effort)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from onnxslim_snacs.config.spending import EFFORTS, Spending
 from onnxslim_snacs.layers.aims import Aims
 from onnxslim_snacs.layers.branches import Branch
 from onnxslim_snacs.model.graph import ModelGraph
@@ -28,6 +29,7 @@ class Work:
         seed: for everything that is drawn.
         clock: notes how long each stage takes.
         progress: told (stage, done, total).
+        effort: a key of `config.spending.EFFORTS`.
         reduced: the whole model, if this one is without some of its blocks; None if it is whole.
     """
 
@@ -40,7 +42,13 @@ class Work:
     seed: int
     clock: Clock
     progress: Progress
+    effort: str = "normal"
     reduced: Reduced | None = None
+
+    @property
+    def spending(self) -> Spending:
+        """What the run may spend."""
+        return EFFORTS[self.effort]
 
     @property
     def whole(self) -> Work:

@@ -158,6 +158,7 @@ def _refit(step: dict[str, Any]) -> Refit:
         _extent(step.get("seed", blank.seed)),
         max(1, _extent(step.get("threads", blank.threads))),
         str(step.get("provider", blank.provider)),
+        str(step.get("effort", blank.effort)),
     )
 
 

@@ -9,11 +9,13 @@ from math import prod
 from onnx import ModelProto
 
 from onnxslim_snacs.activations.samples import Samples
+from onnxslim_snacs.config.spending import NORMAL
 from onnxslim_snacs.judge.drift import Drift
 from onnxslim_snacs.judge.judge import Judge
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.plan.work import Work
 from onnxslim_snacs.proof.outcome import ProvedCut
+from onnxslim_snacs.recovery.effort import whole_effort
 from onnxslim_snacs.recovery.jobs import Cut, LayerRecord, Recovered
 from onnxslim_snacs.recovery.methods import recover_bias, recover_least_squares, recover_statistics
 
@@ -25,8 +27,8 @@ RECOVERIES: Mapping[str, Callable[[Cut], Recovered]] = {
 }
 
 
-#: Samples that recovery looks at: least, and most.
-SAMPLES = (128, 1024)
+#: Samples that recovery looks at, at the least.
+SAMPLES = 128
 #: Bytes that the largest activation may take over all of them.
 MEMORY = 1 << 30
 
@@ -61,7 +63,9 @@ def recover_proved(
     with work.clock.stage("drift"):
         moved = judge.drift(cut.model)
     with work.clock.stage("recover"):
-        few = samples.scoring.part(0, recovery_samples(work.analysis, samples.scoring.samples))
+        few = samples.scoring.part(
+            0, recovery_samples(work.analysis, samples.scoring.samples, work.spending.samples)
+        )
         there = Cut(
             work.analysis,
             cut.keep,
@@ -70,6 +74,7 @@ def recover_proved(
             work.session,
             work.seed,
             work.progress,
+            whole_effort(work.spending),
             aims=work.aims,
         )
         found = recover_cut(asked, there, judge, moved)
@@ -106,16 +111,21 @@ def recover_cut(asked: str, cut: Cut, judge: Judge, raw: Drift) -> Outcome:
     return Outcome(cut.model, raw, RecoveryReport(asked, "none", raw, layers, reason))
 
 
-def recovery_samples(analysis: Analysis, samples: int) -> int:
-    """How many of the samples recovery looks at: fewer where activations are large."""
+def recovery_samples(analysis: Analysis, samples: int, most: int = NORMAL.samples) -> int:
+    """How many of the samples recovery looks at: fewer where activations are large.
+
+    Args:
+        analysis: the model.
+        samples: that there are.
+        most: that it may look at.
+    """
     facts = analysis.facts
     first = next(iter(analysis.graph.inputs), "")
     runs = facts.samples(first)
     batch = max(1, runs[0][0]) if runs and runs[0] else 1
     names = (name for node in analysis.nodes for name in node.outputs if name)
     largest = max((prod(shapes[0]) for n in names if (shapes := facts.samples(n))), default=1)
-    least, most = SAMPLES
-    wanted = max(least, min(most, MEMORY * batch // max(1, 4 * largest)))
+    wanted = max(SAMPLES, min(most, MEMORY * batch // max(1, 4 * largest)))
     return min(samples, wanted)
 
 

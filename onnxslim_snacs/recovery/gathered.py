@@ -50,7 +50,7 @@ def gather(
     """
     groups, features, _ = task.now.weight.shape
     numbers = groups * features if task.wide else task.layer.outputs
-    rows = wanted_rows(features, effort) if task.wide else effort.most
+    rows = wanted_rows(features, effort) if task.wide else effort.rows.most
     cap = rows_of_batch(rows, numbers, original.batches)
     parts = _parts(task, keep, original, present, rng, cap)
     return joined(parts, original.batches, task.tail.low, task.tail.high)
@@ -60,7 +60,7 @@ def wanted_rows(features: int, effort: Effort) -> int:
     """How many rows a regression on so many features takes."""
     if features > FEATURES:
         return KERNEL_ROWS
-    return min(effort.most, max(effort.least, effort.each * features))
+    return effort.rows.of(features)
 
 
 def rows_of_batch(rows: int, numbers: int, batches: int) -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxslim_snacs.config.spending import NORMAL, Spending
 from onnxslim_snacs.errors import UsageError
 from onnxslim_snacs.ir.types import BoolArray
 from onnxslim_snacs.model.session import SessionConfig
@@ -30,6 +31,7 @@ class ScoreContext:
         session: how to run the model.
         seed: for everything that is drawn.
         progress: told (stage, done, total).
+        spending: what the run may spend.
     """
 
     analysis: Analysis
@@ -37,6 +39,7 @@ class ScoreContext:
     session: SessionConfig
     seed: int = 0
     progress: Progress = silent
+    spending: Spending = NORMAL
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,6 +111,7 @@ def moments_for(context: ScoreContext) -> Consumers:
             context.session,
             seed=context.seed,
             progress=context.progress,
+            rows=context.spending.moments,
         )
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from onnxslim_snacs.activations.sources import open_source
 from onnxslim_snacs.config import DataConfig
+from onnxslim_snacs.config.spending import NORMAL
 from onnxslim_snacs.layers.grams import Reading, read_layers
 from onnxslim_snacs.layers.layers import original_layers
 from onnxslim_snacs.model.session import SessionConfig
@@ -35,7 +36,7 @@ def test_moments_are_those_of_all_patches(tmp_path: Path) -> None:
     source = open_source(DataConfig(path=str(tmp_path / "x.npy")), analysis.graph)
     layers = [layer for _, layer in original_layers(analysis)]
     readings = [Reading(layer, layer.out) for layer in layers]
-    found = read_layers(analysis, source, readings, SessionConfig(), 0, silent)
+    found = read_layers(analysis, source, readings, SessionConfig(), 0, silent, NORMAL.moments)
     model.graph.output.add(name="a")
     outputs = dict(zip(["b", "c", "d", "a"], run(model, {"x": x}, 0), strict=True))
     padded = np.pad(outputs["a"], [(0, 0), (0, 0), (1, 1), (1, 1)])

@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 import onnx
 
+from onnxslim_snacs.config.spending import RowCount
+from onnxslim_snacs.layers.consumers import consumer_moments
+from onnxslim_snacs.plan.written import load_plan
 from onnxslim_snacs.scores.criterion import Option, ScoreContext, ScoreResult
 from tests.cli.arriving.kit import (
     NORM,
@@ -84,6 +87,24 @@ def tries(kit: Kit) -> None:
     for number in (2, 4):
         assert len(kit.compress(*line, "--tries", number)["notes"]["allocations"]) == number
     assert "allocations" not in kit.compress(*line, "--tries", 0)["notes"]
+
+
+def effort(kit: Kit) -> None:
+    line = ("--criterion", "l1", "--target", "params=0.6", "--data", kit.data())
+    asked: list[int] = []
+
+    def moments(*given: Any, rows: RowCount, **named: Any) -> object:
+        asked.append(rows.of(1))
+        return consumer_moments(*given, rows=rows, **named)
+
+    kit.patch.setattr("onnxslim_snacs.scores.refit.consumer_moments", moments)
+    plan = kit.folder / "plan.json"
+    for name in ("normal", "fast"):
+        kit.compress(*line, "--effort", name, "--plan-out", plan, "--force")
+        refit = load_plan(plan).refit
+        assert refit is not None
+        assert refit.effort == name
+    assert asked == [1 << 16, 1 << 13]
 
 
 def ascending(context: ScoreContext, weight: float = 1.0) -> ScoreResult:
