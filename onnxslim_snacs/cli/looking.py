@@ -62,7 +62,7 @@ def verify(
     *,
     plan: Annotated[Path, typer.Option("--plan", help="The plan that leads to it.")],
     input_shape: InputShape = None,
-    threads: Threads = DEFAULT.threads,
+    threads: Threads = 1,
     limits: LimitOptions,
     json: Json = False,
 ) -> None:
@@ -94,7 +94,7 @@ def bench(
     input_shape: InputShape = None,
     sample_axis: SampleAxis = None,
     batch: Annotated[int, typer.Option(min=1, help="Samples in a run, if the model allows.")] = 1,
-    threads: Threads = DEFAULT.threads,
+    threads: Threads = 1,
     provider: Provider = DEFAULT.provider,
     limits: LimitOptions,
     json: Json = False,

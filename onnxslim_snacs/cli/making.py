@@ -119,7 +119,7 @@ def rotate(
         Path | None, typer.Option("-o", "--out", help="Default: MODEL.rotated.onnx.")
     ] = None,
     seed: Seed = DEFAULT.seed,
-    threads: Threads = DEFAULT.threads,
+    threads: Threads = 1,
     provider: Provider = DEFAULT.provider,
     json: Json = False,
     force: Force = False,

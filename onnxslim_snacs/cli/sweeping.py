@@ -122,7 +122,7 @@ def sweep(
         ),
     ] = None,
     seed: Seed = DEFAULT.seed,
-    threads: Threads = DEFAULT.threads,
+    threads: Threads = 1,
     provider: Provider = DEFAULT.provider,
     limits: LimitOptions,
     html: HtmlOut = None,

@@ -22,6 +22,7 @@ from onnxslim_snacs.config.checks import (
     check_released,
     named,
 )
+from onnxslim_snacs.config.cores import physical_cores
 from onnxslim_snacs.config.fields import check_fields
 from onnxslim_snacs.config.memory import in_memory, labels_in_memory
 
@@ -162,7 +163,8 @@ class CompressConfig:
         multiple_of: kept channels are rounded up to a multiple of this; None takes the multiple
             that this machine runs fastest.
         seed: for everything that is drawn.
-        threads: threads of ONNX Runtime; fixed, because results depend on it.
+        threads: threads of ONNX Runtime and of linear algebra: all physical cores if not given.  A
+            number that is given leads to the same bytes wherever it runs.
         provider: auto, cpu or cuda.
         metric: a measure of the caller's own, the larger the better, which takes the place of top-1
             under `max_drop`: a function from the bytes of a model to a number, or
@@ -193,7 +195,7 @@ class CompressConfig:
     protect: tuple[str, ...] = ()
     multiple_of: int | None = 1
     seed: int = 0
-    threads: int = 1
+    threads: int = field(default_factory=physical_cores, metadata={"machine": True})
     provider: str = "auto"
     metric: str | Callable[[bytes], float] | None = None
     simplify: bool = False

@@ -26,7 +26,10 @@ def option_of(field: str) -> str:
 
 
 def as_options(config: Any) -> tuple[str, ...]:
-    """The options that make a configuration, without those that say what is so anyhow."""
+    """The options that make a configuration, without those that say what is so anyhow.
+
+    What depends on the machine is said in any case.
+    """
     return tuple(word for pair in as_pairs(config) for word in pair if word is not None)
 
 
@@ -40,7 +43,7 @@ def _pairs(config: Any, default: Any) -> Iterator[tuple[str, str | None]]:
         value, usual = getattr(config, field.name), getattr(default, field.name)
         if is_dataclass(value):
             yield from _pairs(value, usual)
-        elif value != usual:
+        elif value != usual or field.metadata.get("machine"):
             yield from _option(field.name, value)
 
 

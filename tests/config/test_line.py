@@ -9,6 +9,7 @@ import pytest
 
 from onnxslim_snacs.cli.app import run
 from onnxslim_snacs.config import CompressConfig, DataConfig, Drop, FinetuneConfig
+from onnxslim_snacs.config.cores import granted, physical_cores
 from onnxslim_snacs.config.line import as_options
 from onnxslim_snacs.config.plain import from_plain, plain
 from onnxslim_snacs.errors import UsageError
@@ -64,7 +65,9 @@ def test_json_leads_back_to_the_configuration(config: CompressConfig) -> None:
 
 
 def test_what_is_not_said_is_as_usual() -> None:
-    assert as_options(CompressConfig()) == as_options(FinetuneConfig()) == ()
+    assert as_options(FinetuneConfig()) == ()
+    # other machines have other numbers of cores
+    assert as_options(CompressConfig()) == ("--threads", str(physical_cores()))
     assert from_plain(CompressConfig, {}, "config").goal == Drop()
 
 
@@ -82,3 +85,16 @@ def test_a_wrong_field_is_named(data: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError) as caught:
         from_plain(CompressConfig, data, "config")
     assert str(caught.value).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("text", "cores"), [("150000 100000", 1), ("400000 100000", 4), ("50000 100000", 1)]
+)
+def test_a_container_has_the_cores_that_it_is_granted(
+    tmp_path: Path, text: str, cores: int
+) -> None:
+    quota = tmp_path / "cpu.max"
+    quota.write_text(text)
+    assert granted(quota) == cores
+    quota.write_text("max 100000")
+    assert granted(quota) == granted(tmp_path / "none") > 1024
