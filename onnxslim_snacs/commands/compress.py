@@ -27,6 +27,7 @@ from onnxslim_snacs.commands.refusals import (
     require_prunable,
     require_runnable,
 )
+from onnxslim_snacs.commands.room import require_room
 from onnxslim_snacs.commands.sampled import named_samples, settled_samples
 from onnxslim_snacs.commands.signature import sign, tied
 from onnxslim_snacs.commands.simplified import Simplified, simplify
@@ -120,6 +121,7 @@ def compress(
         few = require_different(source)
         macs = work.costs.cost(KeepMap({})).macs
         samples = split(source, share_aside(config), macs)
+    require_room(work, config, samples)
     judge = _judge(work, config, samples.judging)
     foreseen(foresee(work, config, samples, judge))
     scores = ScoreResult({})

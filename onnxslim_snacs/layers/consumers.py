@@ -131,12 +131,7 @@ def _moments(
     progress: Progress,
     rows: RowCount,
 ) -> dict[Axis, list[Consumer]]:
-    graph = analysis.graph
-    readers = [
-        (axis, layer, _tail(analysis, layer))
-        for axis, layer in original_layers(analysis)
-        if layer.groups == 1 and _features(graph, layer) <= FEATURES
-    ]
+    graph, readers = analysis.graph, moments_layers(analysis)
     if not readers:
         return {}
     read = read_layers(
@@ -165,6 +160,15 @@ def _moments(
         )
         found.setdefault(axis, []).append(consumer)
     return found
+
+
+def moments_layers(analysis: Analysis) -> list[tuple[Axis, Layer, Tail]]:
+    """The layers of which second moments are kept: the axis that each reads, and what follows."""
+    return [
+        (axis, layer, _tail(analysis, layer))
+        for axis, layer in original_layers(analysis)
+        if layer.groups == 1 and _features(analysis.graph, layer) <= FEATURES
+    ]
 
 
 #: Channel axis -> the layers that read it.

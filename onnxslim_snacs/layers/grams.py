@@ -17,7 +17,7 @@ from onnx import helper
 
 from onnxslim_snacs.activations.run import batch_size, execute
 from onnxslim_snacs.activations.sources import CalibrationSource
-from onnxslim_snacs.config.spending import RowCount
+from onnxslim_snacs.config.spending import NORMAL, RowCount
 from onnxslim_snacs.layers.layers import Layer
 from onnxslim_snacs.layers.moments import FloatArray, Moments, Rows, Sums, add_rows, empty_sums
 from onnxslim_snacs.layers.moments import moments as moments_of
@@ -64,12 +64,14 @@ class _Gram:
 
     Attributes:
         readings: positions of those layers among all.
+        features: of a row.
         cap: rows to take of each batch.
         waiting: rows that are not multiplied out yet.
         sums: of those that are.
     """
 
     readings: list[int]
+    features: int
     cap: int
     waiting: list[Rows] = field(default_factory=list)
     sums: Sums | None = None
@@ -159,6 +161,7 @@ def read_layers(
         if gram.sums is None:
             continue
         seen = moments_of(gram.sums)
+        gram.sums = None  # as large as the moments
         for number in gram.readings:
             results[number] = Read(seen, spreads[number].variance)
     return results
@@ -180,8 +183,18 @@ def _grams(
         key = (layer.data, layer.data_dim, layer.op, layer.kernel, layer.out_dim, *window)
         features = (analysis.facts.samples(layer.data)[0][layer.data_dim]) * prod(layer.kernel)
         rows = min(HELD // features, wanted.of(features))
-        found.setdefault(key, _Gram([], -(-rows // batches))).readings.append(number)
+        found.setdefault(key, _Gram([], features, -(-rows // batches))).readings.append(number)
     return list(found.values())
+
+
+def moments_bytes(analysis: Analysis, readings: Sequence[Reading]) -> int:
+    """Bytes of the second moments of what some layers read.
+
+    Args:
+        analysis: the model.
+        readings: the layers.
+    """
+    return sum(8 * gram.features**2 for gram in _grams(analysis, readings, 1, NORMAL.moments))
 
 
 def _take(
