@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from onnxslim_snacs.activations.instrument import Instrumented, instrument
 from onnxslim_snacs.activations.requests import PooledRequest, Request, Statistics
 from onnxslim_snacs.activations.reservoir import Reservoir, row_keys, smallest
+from onnxslim_snacs.activations.riders import Rider
 from onnxslim_snacs.activations.run import batch_size, execute, open_session
 from onnxslim_snacs.activations.sources import CalibrationSource
 from onnxslim_snacs.activations.sums import (
@@ -47,6 +48,7 @@ def collect(
     size: int | None = None,
     seed: int = 0,
     progress: Progress | None = None,
+    rider: Rider | None = None,
 ) -> Statistics:
     """Run all samples once and reduce what was asked for.
 
@@ -62,6 +64,7 @@ def collect(
         size: samples in a run; None for as many as fit into memory, 32 at the most.
         seed: for the choice of rows.
         progress: told (samples done, samples in all) after each run.
+        rider: looks at activations in the same runs.
 
     Returns:
         What was found.
@@ -82,51 +85,86 @@ def collect(
         # ONNX Runtime's blocked layout rewrites the graph, and numbers its new nodes in the order
         # in which they are to run; the default order would turn that round
         config = replace(config, order="priority")
-    session = open_session(model.proto, config, facts.graph.base_dir)
+    seen = () if rider is None else rider.tensors
+    watched = tuple(name for name in seen if name not in facts.graph.inputs)
+    session = open_session(model.proto, config, facts.graph.base_dir, watched)
     alone = any(isinstance(r, PooledRequest) and r.sample_dim is None for r in wanted)
     if size is None:
-        size = 1 if alone else batch_size(facts, source, list({r.tensor for r in wanted}))
-    report = progress or (lambda done, total: None)
+        tensors = dict.fromkeys([*(r.tensor for r in wanted), *seen])
+        size = 1 if alone else batch_size(facts, source, list(tensors))
+    runs = _Runs(session, model, source, rider, watched, progress or (lambda done, total: None))
     try:
-        return _collect(session, model, source, size, Reservoir(rows_cap, seed), report)
+        return _collect(runs, size, Reservoir(rows_cap, seed))
     except _OddRows as odd:
         if source.fixed_batch is not None or size == 1:
             raise InputRefused(str(odd)) from odd
-        return _collect(session, model, source, 1, Reservoir(rows_cap, seed), report)
+        return _collect(runs, 1, Reservoir(rows_cap, seed))
 
 
 class _OddRows(Exception):
     """The rows of a tensor cannot be dealt out among the samples of a run."""
 
 
-def _collect(
-    session: Any,
-    model: Instrumented,
-    source: CalibrationSource,
-    size: int,
-    reservoir: Reservoir[PooledRequest],
-    report: Progress,
-) -> Statistics:
-    names = [output.name for output in session.get_outputs()]
+@dataclass(frozen=True, slots=True)
+class _Runs:
+    """A pass over the samples.
 
-    def run(inputs: dict[str, NDArray[Any]]) -> Results:
-        return dict(zip(names, execute(session, names, inputs), strict=True))
+    Attributes:
+        session: over the model.
+        model: with its reductions.
+        source: the samples.
+        rider: looks at activations; None for nobody.
+        watched: the activations at which it looks.
+        report: told (samples done, samples in all).
+    """
 
+    session: Any
+    model: Instrumented
+    source: CalibrationSource
+    rider: Rider | None
+    watched: tuple[str, ...]
+    report: Progress
+
+    def begin(self, size: int) -> None:
+        """Runs of `size` samples follow."""
+        if self.rider is not None:
+            self.rider.begin(size)
+
+    def run(self, inputs: Mapping[str, NDArray[Any]], done: int | None = None) -> Results:
+        """The reductions of one run.
+
+        Args:
+            inputs: of the model.
+            done: how many samples have gone before; None for samples that have been seen.
+        """
+        rider = self.rider
+        rides = rider is not None and done is not None and done < rider.samples
+        reduced = dict.fromkeys(n for k in self.model.outputs.values() for n in k.values())
+        names = [*reduced, *(self.watched if rides else ())]
+        found = dict(zip(names, execute(self.session, names, inputs), strict=True))
+        if rides and rider is not None:
+            rider.take({**inputs, **found})
+        return found
+
+
+def _collect(runs: _Runs, size: int, reservoir: Reservoir[PooledRequest]) -> Statistics:
+    model, source = runs.model, runs.source
+    runs.begin(size)
     pooled = {
         r: kinds["rows"] for r, kinds in model.outputs.items() if isinstance(r, PooledRequest)
     }
     sums: Sums = {}
     done = 0
     for batch in source.batches(size):
-        results = run(batch.inputs)
+        results = runs.run(batch.inputs, done)
         rows = {r: _rows(r, results[n], batch.filled)[: batch.size] for r, n in pooled.items()}
         reservoir.add(batch.index, rows, batch.labels)
         add_sums(sums, sums_of_run(model.outputs, results))
         if batch.filled > batch.size and len(pooled) < len(model.outputs):
-            surplus = sums_of_run(model.outputs, run(batch.repeated()))
+            surplus = sums_of_run(model.outputs, runs.run(batch.repeated()))
             add_sums(sums, surplus, weight=batch.size / batch.filled - 1.0)
         done += batch.size
-        report(done, source.samples)
+        runs.report(done, source.samples)
     index, labels, kept = reservoir.sorted_rows()
     return Statistics(
         samples=done,

@@ -13,7 +13,7 @@ from onnxslim_snacs.activations.sources import CalibrationSource
 from onnxslim_snacs.config import Budget, CompressConfig, Goal
 from onnxslim_snacs.decide.refitted import refitted_curves
 from onnxslim_snacs.decide.slopes import by_curves, raw_curves
-from onnxslim_snacs.layers.consumers import Consumers
+from onnxslim_snacs.layers.consumers import Consumers, gathered_consumers, gathering_for
 from onnxslim_snacs.plan.work import Work
 from onnxslim_snacs.scores.criterion import Criterion, ScoreContext, ScoreResult
 from onnxslim_snacs.scores.refit import group_costs, moments_for
@@ -67,9 +67,17 @@ def ordered(
     """
     # ranks compare within a group only: where scores decide between groups, they stay as they are
     joins = criterion.joins_refit and config.allocation != "scores"
-    result = criterion.score(context)
     needs_moments = refits(config.recover, context) and (config.measures_curves or joins)
-    consumers = moments_of(context) if needs_moments else None
+    rider = None
+    if needs_moments and moments_of is moments_for:
+        samples, rows = context.source.samples, context.spending.moments
+        rider = gathering_for(context.analysis, samples, context.seed, rows)
+    result = criterion.score(replace(context, rider=rider))
+    consumers: Consumers | None = None
+    if rider is not None and rider.has_begun:
+        consumers = gathered_consumers(rider)
+    elif needs_moments:
+        consumers = moments_of(context)
     tied = _tied(context, result)
     if consumers is not None and joins:
         result = joined_with_refit(context, result, consumers)

@@ -11,7 +11,7 @@ import numpy as np
 from onnxslim_snacs.activations.sources import CalibrationSource
 from onnxslim_snacs.config.spending import NORMAL, RowCount
 from onnxslim_snacs.ir.types import Axis, Group, IntArray
-from onnxslim_snacs.layers.grams import Reading, read_layers
+from onnxslim_snacs.layers.grams import Gathering, Reading, run_alone
 from onnxslim_snacs.layers.layers import Layer, original_layers, weight_blocks
 from onnxslim_snacs.layers.moments import FloatArray
 from onnxslim_snacs.layers.tail import Tail, follow, runs_into_sum
@@ -123,6 +123,35 @@ def consumer_moments(
     return {source_axis(analysis, twin, axis): several for axis, several in found.items()}
 
 
+def gathering_for(analysis: Analysis, samples: int, seed: int, rows: RowCount) -> Gathering | None:
+    """What gathers second moments while somebody else runs the model.
+
+    Args:
+        analysis: the model.
+        samples: that there are.
+        seed: for the choice of rows.
+        rows: of the second moments of a layer.
+
+    Returns:
+        It; None where there is nothing to gather, or another model has to run for it.
+    """
+    if twin_of(analysis) is not None:
+        return None
+    readers = moments_layers(analysis)
+    return _gathering(analysis, readers, samples, seed, rows) if readers else None
+
+
+def _gathering(
+    analysis: Analysis,
+    readers: Sequence[tuple[Axis, Layer, Tail]],
+    samples: int,
+    seed: int,
+    rows: RowCount,
+) -> Gathering:
+    readings = [Reading(layer, tail.total or layer.out) for _, layer, tail in readers]
+    return Gathering(analysis, readings, seed, rows, min(SAMPLES, samples))
+
+
 def _moments(
     analysis: Analysis,
     source: CalibrationSource,
@@ -131,21 +160,20 @@ def _moments(
     progress: Progress,
     rows: RowCount,
 ) -> dict[Axis, list[Consumer]]:
-    graph, readers = analysis.graph, moments_layers(analysis)
+    readers = moments_layers(analysis)
     if not readers:
         return {}
-    read = read_layers(
-        analysis,
-        source.part(0, min(SAMPLES, source.samples)),
-        [Reading(layer, tail.total or layer.out) for _, layer, tail in readers],
-        session,
-        seed,
-        progress,
-        rows,
-    )
+    gathering = _gathering(analysis, readers, source.samples, seed, rows)
+    run_alone(gathering, source.part(0, gathering.samples), session, progress)
+    return gathered_consumers(gathering)
+
+
+def gathered_consumers(gathering: Gathering) -> dict[Axis, list[Consumer]]:
+    """The layers that read each channel axis, with the moments that have been gathered."""
+    analysis = gathering.analysis
     found: dict[Axis, list[Consumer]] = {}
-    for (axis, layer, tail), seen in zip(readers, read, strict=True):
-        weight = real_constant(graph, layer.weight)
+    for (axis, layer, tail), seen in zip(moments_layers(analysis), gathering.found(), strict=True):
+        weight = real_constant(analysis.graph, layer.weight)
         if seen is None or weight is None or seen.variance <= 0.0:
             continue
         if not np.isfinite(seen.moments.xx).all():

@@ -114,6 +114,63 @@ class _Spread:
         return float(np.sum(self.squares / count - np.square(self.sum / count)))
 
 
+@dataclass(slots=True)
+class Gathering:
+    """Second moments while they are gathered; a `Rider` of whoever runs the model.
+
+    Attributes:
+        analysis: the model.
+        readings: the layers.
+        seed: for the choice of rows.
+        rows: of the second moments of a layer.
+        samples: how many samples are looked at.
+    """
+
+    analysis: Analysis
+    readings: Sequence[Reading]
+    seed: int
+    rows: RowCount
+    samples: int
+    _grams: list[_Gram] = field(default_factory=list)
+    _spreads: list[_Spread] = field(default_factory=list)
+    _rng: np.random.Generator | None = None
+
+    @property
+    def tensors(self) -> Sequence[str]:
+        """The tensors that the layers read, and into which they run."""
+        return tuple(dict.fromkeys(n for r in self.readings for n in (r.layer.data, r.target)))
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether anybody has run the model."""
+        return self._rng is not None
+
+    def begin(self, size: int) -> None:
+        """Forget what has been seen; runs of `size` samples follow."""
+        self._grams = _grams(self.analysis, self.readings, -(-self.samples // size), self.rows)
+        self._spreads = [_Spread() for _ in self.readings]
+        self._rng = np.random.default_rng(self.seed)
+
+    def take(self, values: Mapping[str, NDArray[Any]]) -> None:
+        """Draw positions of one run: tensor -> value."""
+        assert self._rng is not None
+        for gram in self._grams:
+            _take(self.analysis, self.readings, gram, self._spreads, values, self._rng)
+
+    def found(self) -> list[Read | None]:
+        """What was found about each layer, None without rows; can be asked once."""
+        results: list[Read | None] = [None] * len(self.readings)
+        for gram in self._grams:
+            gram.flush()
+            if gram.sums is None:
+                continue
+            seen = moments_of(gram.sums)
+            gram.sums = None  # as large as the moments
+            for number in gram.readings:
+                results[number] = Read(seen, self._spreads[number].variance)
+        return results
+
+
 def read_layers(
     analysis: Analysis,
     source: CalibrationSource,
@@ -137,34 +194,36 @@ def read_layers(
     Returns:
         What was found about each; None without rows.
     """
-    graph = analysis.graph
-    tensors = dict.fromkeys(n for r in readings for n in (r.layer.data, r.target))
-    size = batch_size(analysis.facts, source, list(tensors))
-    grams = _grams(analysis, readings, -(-source.samples // size), rows)
-    spreads = [_Spread() for _ in readings]
+    gathering = Gathering(analysis, readings, seed, rows, source.samples)
+    run_alone(gathering, source, session, progress)
+    return gathering.found()
+
+
+def run_alone(
+    gathering: Gathering, source: CalibrationSource, session: SessionConfig, progress: Progress
+) -> None:
+    """Run the model for second moments alone.
+
+    Args:
+        gathering: what is gathered.
+        source: the samples.
+        session: how to run the model.
+        progress: told (stage, done, total).
+    """
+    analysis = gathering.analysis
+    graph, tensors = analysis.graph, gathering.tensors
+    size = batch_size(analysis.facts, source, tensors)
     inner = [n for n in tensors if n not in graph.inputs and n not in graph.outputs]
     runner = create_session(graph.proto, session, graph.base_dir, inner)
     asked = [name for name in tensors if name not in graph.inputs]
-    rng = np.random.default_rng(seed)
+    gathering.begin(size)
     done = 0
     for batch in source.batches(size):
         progress("second moments", done, source.samples)
         found = dict(zip(asked, execute(runner, asked, batch.inputs), strict=True))
-        for gram in grams:
-            _take(analysis, readings, gram, spreads, {**batch.inputs, **found}, rng)
+        gathering.take({**batch.inputs, **found})
         done += batch.size
-    for gram in grams:
-        gram.flush()
     progress("second moments", source.samples, source.samples)
-    results: list[Read | None] = [None] * len(readings)
-    for gram in grams:
-        if gram.sums is None:
-            continue
-        seen = moments_of(gram.sums)
-        gram.sums = None  # as large as the moments
-        for number in gram.readings:
-            results[number] = Read(seen, spreads[number].variance)
-    return results
 
 
 def _grams(

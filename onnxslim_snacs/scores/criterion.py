@@ -18,6 +18,7 @@ from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.progress import Progress, silent
 
 if TYPE_CHECKING:
+    from onnxslim_snacs.activations.riders import Rider
     from onnxslim_snacs.activations.sources import CalibrationSource
 
 
@@ -32,6 +33,7 @@ class ScoreContext:
         seed: for everything that is drawn.
         progress: told (stage, done, total).
         spending: what the run may spend.
+        rider: looks at activations while the criterion runs the model, if it does.
     """
 
     analysis: Analysis
@@ -40,6 +42,7 @@ class ScoreContext:
     seed: int = 0
     progress: Progress = silent
     spending: Spending = NORMAL
+    rider: Rider | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from onnxslim_snacs.activations.requests import PooledRequest, Statistics, pooled_request
 from onnxslim_snacs.activations.statistics import collect
@@ -20,15 +21,18 @@ def pooled_statistics(context: ScoreContext, pairs: list[Pair]) -> Statistics:
     axes = dict.fromkeys(axis for pair in pairs for axis in (pair.data, pair.out))
     requests = [request(context, axis) for axis in axes]
     classes = class_axis(context)
-    return collect(
-        context.analysis.facts,
-        context.source,
-        requests if classes is None else [*requests, request(context, classes)],
-        context.session,
-        rows_cap=ROWS,
-        seed=context.seed,
-        progress=lambda done, total: context.progress("activations", done, total),
-    )
+    # a thread pool within the rider's products only gets in the way of ONNX Runtime's
+    with threadpool_limits(limits=context.session.threads):
+        return collect(
+            context.analysis.facts,
+            context.source,
+            requests if classes is None else [*requests, request(context, classes)],
+            context.session,
+            rows_cap=ROWS,
+            seed=context.seed,
+            progress=lambda done, total: context.progress("activations", done, total),
+            rider=context.rider,
+        )
 
 
 def request(context: ScoreContext, axis: Axis) -> PooledRequest:
