@@ -102,8 +102,9 @@ PROMISES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
     (
         "no input is ever overwritten (the model, its external weights, the data files, the plan "
-        "of `apply`), by whatever name;",
+        "of `apply`, the file of `--config`, a Python file that you name), by whatever name;",
         (
+            "cli/test_files.py::test_configurations_and_functions_are_inputs",
             "cli/test_files.py::test_no_output_is_an_input",
             "cli/test_files.py::test_external_weights_are_inputs",
             "cli/test_files.py::test_a_folder_of_samples_is_an_input",

@@ -4,7 +4,7 @@
     python benchmarks/endurance/run.py kills   [--count 200]
     python benchmarks/endurance/run.py writers [--count 100]
     python benchmarks/endurance/run.py scaling [--sizes 10000 20000 40000 80000] [--of nodes inputs]
-    python benchmarks/endurance/run.py soak    [--count 500]
+    python benchmarks/endurance/run.py soak    [--count 500] [--samples 256]
     python benchmarks/endurance/run.py threads MODEL DATA [MODEL DATA ...] [--samples 256]
 
 Each prints lines of what it has seen, and last a line that counts; what is wrong is said as WRONG.
@@ -25,6 +25,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -49,7 +50,8 @@ def signals(count: int, model: Path | None, folder: Path) -> Iterator[str]:
     line = [*COMMAND, "compress", str(model or MODEL), "-o", str(folder / "o.onnx"), *CUT]
     line += [] if model else ["--data", str(DATA), "--target", "macs=0.5"][:2]
     began = time.monotonic()
-    subprocess.run(line, env=ENVIRONMENT, capture_output=True, check=False)
+    with suppress(subprocess.TimeoutExpired):  # a model may have no end
+        subprocess.run(line, env=ENVIRONMENT, capture_output=True, check=False, timeout=5)
     whole = min(2.5, time.monotonic() - began)
     early = 0
     for number in range(count):
@@ -231,7 +233,8 @@ SOAK = """
 import sys, re
 from pathlib import Path
 from onnxslim_snacs import CompressConfig, DataConfig, compress
-config = CompressConfig(DataConfig(sys.argv[2]), target={"macs": 0.5}, tries=1)
+data = DataConfig(sys.argv[2], samples=int(sys.argv[5]))
+config = CompressConfig(data, target={"macs": 0.5}, tries=1)
 for k in range(int(sys.argv[3])):
     compress(sys.argv[1], config, out=sys.argv[4], overwrite=True)
     if k in (4, 9) or k % 50 == 49:
@@ -242,9 +245,10 @@ for k in range(int(sys.argv[3])):
 """
 
 
-def soak(count: int, folder: Path) -> Iterator[str]:
+def soak(count: int, samples: int, folder: Path) -> Iterator[str]:
     """Compressions with data in one process: memory and open files."""
     line = [sys.executable, "-c", SOAK, str(MODEL), str(DATA), str(count), str(folder / "o.onnx")]
+    line.append(str(samples))
     process = subprocess.Popen(line, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     yield from (text.strip() for text in process.stdout)
@@ -333,7 +337,7 @@ def main() -> int:
             "kills": lambda: kills(given.count or 200, folder),
             "writers": lambda: writers(given.count or 100, folder),
             "scaling": lambda: scaling(given.sizes, given.of, folder),
-            "soak": lambda: soak(given.count or 500, folder),
+            "soak": lambda: soak(given.count or 500, given.samples, folder),
             "threads": lambda: threads([p.resolve() for p in given.pairs], given.samples, folder),
         }
         codes: Counter[str] = Counter()

@@ -31,6 +31,7 @@ from onnxslim_snacs.activations.tables import (
     array_table,
     has_labels,
 )
+from onnxslim_snacs.activations.users import files_of_function
 from onnxslim_snacs.activations.yielded import function_table
 from onnxslim_snacs.config import DataConfig
 from onnxslim_snacs.config.memory import InMemory
@@ -270,11 +271,11 @@ def _named(folder: Path, files: Iterable[Path]) -> tuple[str, ...]:
 
 
 def files_of(data: DataConfig) -> tuple[Path, ...]:
-    """The files that are read, as far as they can be known beforehand: those of a path."""
+    """The files that are read, as far as they can be known beforehand: a path's, a function's."""
     if data.path is None or isinstance(data.path, InMemory):
         return ()
     path = Path(data.path)
-    return _files(path) if path.exists() else ()
+    return _files(path) if path.exists() else files_of_function(data.path)
 
 
 def _files(path: Path) -> tuple[Path, ...]:

@@ -37,6 +37,15 @@ def find_function(option: str, name: str, else_expected: str = "") -> Callable[.
     return _callable(option, name, lambda: getattr(importlib.import_module(module), function))
 
 
+def files_of_function(name: object) -> tuple[Path, ...]:
+    """The file that `file.py:function`, or `module:function`, lies in, if it lies hereabouts."""
+    module, colon, _ = name.rpartition(":") if isinstance(name, str) else ("", "", "")
+    if not colon:
+        return ()
+    path = Path(module if module.endswith(".py") else f"{module.replace('.', '/')}.py")
+    return (path,) if path.is_file() else ()
+
+
 def _loaded(path: Path) -> ModuleType:
     """The module in a file, whose own folder is searched for what it imports."""
     spec = importlib.util.spec_from_file_location(path.stem, path)

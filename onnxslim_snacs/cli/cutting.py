@@ -141,12 +141,17 @@ def compress(
         return
     from onnxslim_snacs.commands.compress import compress as make_smaller
 
+    made = out or beside(model)
+    if config_file is not None:  # which is read as well
+        from onnxslim_snacs.model.targets import check_targets
+
+        check_targets((made, plan_out, report, html), (config_file,), overwrite=force)
     warn_without_data(data.path, showing)
     with progress_bars(showing) as bars:
         make_smaller(
             model,
             config,
-            out=out or beside(model),
+            out=made,
             plan_out=plan_out,
             report_out=report,
             html_out=html,

@@ -9,6 +9,7 @@ from pathlib import Path
 from onnxslim_snacs.activations.distinct import require_different
 from onnxslim_snacs.activations.samples import Samples, split
 from onnxslim_snacs.activations.sources import CalibrationSource, files_of
+from onnxslim_snacs.activations.users import files_of_function
 from onnxslim_snacs.blocks.take import Taken
 from onnxslim_snacs.commands.account import Account, plan_and_report
 from onnxslim_snacs.commands.blockwise import proved_drop, without_asked_blocks
@@ -106,7 +107,7 @@ def compress(
             report=report_out,
             html=html_out,
             overwrite=overwrite,
-            inputs=files_of(config.data),
+            inputs=(*files_of(config.data), *files_of_function(config.metric)),
         )
     begun = _begun(opened, config, clock, progress)
     work = begun.work

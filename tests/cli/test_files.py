@@ -172,6 +172,26 @@ def test_external_weights_are_inputs(cli: Cli, small: Path) -> None:
         cli("apply", outside, plan, "--force", "-o", weights, code=6)
 
 
+def test_configurations_and_functions_are_inputs(cli: Cli, small: Path) -> None:
+    config, functions = small.with_name("run.yaml"), small.with_name("mine.py")
+    config.write_text("criterion: l1\nratio: 0.5\nrecover: none\n")
+    functions.write_text(
+        "import numpy\n"
+        "def samples():\n    yield from numpy.eye(4, dtype='float32')[:, None]\n"
+        "def judge(answers, labels):\n    return 1.0\n"
+    )
+    plan = small.with_name("p.json")
+    with untouched(small.parent):
+        for given in ("-o", config), ("--report", config), ("--plan-out", config):
+            ended = cli("compress", small, "--config", config, "--force", *given, code=6)
+            assert "the input itself" in ended.err
+        for name in (("--data", f"{functions}:samples"), ("--judge", f"{functions}:judge")):
+            ended = cli("compress", small, *QUICK, *name, "--force", "-o", functions, code=6)
+            assert "the input itself" in ended.err
+    line = ("--config", config, "-o", small.with_name("o.onnx"), "--plan-out", plan)
+    cli("compress", small, *line)
+
+
 def test_a_plan_by_its_path(small: Path) -> None:
     plan, out = small.with_name("p.json"), small.with_name("o.onnx")
     done = compress(small, CompressConfig(criterion="l1", ratio=0.5), out=out, plan_out=plan)
