@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,13 @@ def test_a_large_result_is_made_of_large_operands_only(monkeypatch: pytest.Monke
     row = np.ones(20, dtype=np.float32)
     assert made("Concat", row, row, row, axis=0).size == 60
     assert made("Concat", row, row, row, row, axis=0) is None
+
+
+def test_what_a_model_computes_is_not_warned_of() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.isinf(made("Div", np.float32([1.0]), np.float32([0.0]))).all()
+        assert np.isnan(made("Sub", np.float32([np.inf]), np.float32([np.inf]))).all()
 
 
 def test_an_old_operator_set_that_onnx_infers_nothing_for() -> None:
