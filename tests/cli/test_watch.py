@@ -110,10 +110,19 @@ import sys
 before = set(sys.modules)
 from onnxslim_snacs.cli import main
 print(*sorted(set(sys.modules) - before))
+import _signal
+assert _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler
+sys.modules["onnxslim_snacs.cli.guard"] = type(sys)("guard")  # where the work would begin
+sys.modules["onnxslim_snacs.cli.guard"].main = lambda: print(
+    *sorted(set(sys.modules) & {"signal", "enum"}), _signal.getsignal(_signal.SIGINT) == 0
+)
+main()
 """
     line = [sys.executable, "-S", "-c", program]
     done = subprocess.run(line, capture_output=True, text=True, check=True, env=IN_THE_TREE)
-    assert set(done.stdout.split()) <= {
+    imported, heeded = done.stdout.splitlines()
+    assert heeded == "True"
+    assert set(imported.split()) <= {
         *("onnxslim_snacs", "onnxslim_snacs.cli", "__future__", "warnings"),
         *("importlib", "importlib._bootstrap", "importlib._bootstrap_external"),
     }
