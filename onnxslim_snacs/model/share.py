@@ -93,12 +93,16 @@ def _clone_carriers(
             if name in carried:
                 readers.setdefault(name, []).append((node, position))
     clones: dict[str, list[NodeProto]] = {}
+    names = {node.name for node in model.graph.node}
     for node in reversed(model.graph.node):
         name = node.output[0] if node.output else ""
         for reader, position in readers.get(name, ())[1:]:
             clone = NodeProto()
             clone.CopyFrom(node)
             clone.output[0] = _named(name, position, reader, taken)
+            if node.name:  # ONNX Runtime takes no name twice
+                clone.name = free_name(f"{node.name}_{position}_of_{reader.name}", names)
+                names.add(clone.name)
             reader.input[position] = clone.output[0]
             copies[clone.output[0]] = name
             clones.setdefault(name, []).append(clone)

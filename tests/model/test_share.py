@@ -94,6 +94,17 @@ def test_nodes_that_hand_a_vector_on_tie_nothing() -> None:
         assert_exact(analysis, random_keep(analysis, 0.5, seed), seed)
 
 
+def test_nodes_of_their_own_have_names_of_their_own() -> None:
+    """ONNX Runtime loads no model in which two nodes have one name."""
+    model = model_from_text(HANDED_ON)
+    for number, node in enumerate(model.graph.node):
+        node.name = f"n{number}"
+    names = [node.name for node in separate(ModelGraph(model))[0].nodes]
+    assert len(set(names)) == len(names) == len(model.graph.node) + 2
+    analysis = read(model)
+    assert_exact(analysis, random_keep(analysis, 0.5, 1), 1)
+
+
 def test_nodes_that_do_the_same_stand_once() -> None:
     model = model_from_text(HANDED_ON)
     analysis = read(model)
