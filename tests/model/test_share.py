@@ -100,7 +100,7 @@ def test_nodes_of_their_own_have_names_of_their_own() -> None:
     for number, node in enumerate(model.graph.node):
         node.name = f"n{number}"
     names = [node.name for node in separate(ModelGraph(model))[0].nodes]
-    assert len(set(names)) == len(names) == len(model.graph.node) + 2
+    assert len(set(names)) == len(names) == len(model.graph.node) + 3
     analysis = read(model)
     assert_exact(analysis, random_keep(analysis, 0.5, 1), 1)
 
