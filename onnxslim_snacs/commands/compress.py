@@ -197,13 +197,13 @@ def _begun(opened: Opened, config: CompressConfig, clock: Clock, progress: Progr
 
 def _setup(config: CompressConfig, given: CalibrationSource | None) -> Setup:
     return Setup(
-        config.provider,
-        config.threads,
-        config.seed,
-        config.loosens_norms,
-        config.data.input_shapes,
-        given.shapes() if given is not None else (),
-        config.effort,
+        provider=config.provider,
+        threads=config.threads,
+        seed=config.seed,
+        allow_inexact=config.loosens_norms,
+        input_shapes=config.data.input_shapes,
+        examples=given.shapes() if given is not None else (),
+        effort=config.effort,
     )
 
 

@@ -24,6 +24,7 @@ from onnxslim_snacs.config.checks import (
 )
 from onnxslim_snacs.config.cores import physical_cores
 from onnxslim_snacs.config.fields import check_fields
+from onnxslim_snacs.config.goals import Budget, Drop, Goal, Ratio
 from onnxslim_snacs.config.memory import in_memory, labels_in_memory
 
 __all__ = [
@@ -93,42 +94,6 @@ class DataConfig:
         if self.labels is not None:
             object.__setattr__(self, "labels", labels_in_memory("DataConfig.labels", self.labels))
         named(check_data, self)
-
-
-@dataclass(frozen=True, slots=True)
-class Ratio:
-    """Remove the share `share` of the units of every group."""
-
-    share: float
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """Keep no more than these shares of the original's costs.
-
-    Attributes:
-        shares: params, macs, bytes or latency -> share to keep; all have to hold at once.
-        allow_slower: with a share for latency, write a model even if it is not faster.
-    """
-
-    shares: Mapping[str, float]
-    allow_slower: bool = False
-
-    @property
-    def counted(self) -> Mapping[str, float]:
-        """The budgets that are counted and not measured."""
-        return {name: share for name, share in self.shares.items() if name != "latency"}
-
-
-@dataclass(frozen=True, slots=True)
-class Drop:
-    """Remove what can go at a drop of at most `most`."""
-
-    most: float = MAX_DROP
-
-
-#: What a run is to reach.
-Goal = Ratio | Budget | Drop
 
 
 @dataclass(frozen=True, slots=True)
