@@ -47,7 +47,9 @@ def files(folder: Path) -> dict[str, bytes]:
 def signals(count: int, model: Path | None, folder: Path) -> Iterator[str]:
     """SIGINT, SIGTERM and SIGHUP at moments from the first instruction on."""
     rng = random.Random(0)
-    line = [*COMMAND, "compress", str(model or MODEL), "-o", str(folder / "o.onnx"), *CUT]
+    # with -v Python says on stderr what it imports: whether it had come to us
+    line = [sys.executable, "-v", "-m", "onnxslim_snacs", "compress", str(model or MODEL)]
+    line += ["-o", str(folder / "o.onnx"), *CUT]
     line += [] if model else ["--data", str(DATA), "--target", "macs=0.5"][:2]
     began = time.monotonic()
     with suppress(subprocess.TimeoutExpired):  # a model may have no end
@@ -69,15 +71,16 @@ def signals(count: int, model: Path | None, folder: Path) -> Iterator[str]:
         late = time.monotonic() - sent
         code, left = process.returncode, files(folder)
         right = code == 128 + kind or (code == 0 and set(left) == {"o.onnx"})
-        dead = code == -kind and moment < 0.15  # before a line of ours could be read
-        early += dead
+        python = code in (-kind, 1) and "onnxslim_snacs/" not in said  # it had not come to us
+        early += python
         text = f"{kind.name} at {moment:.3f} s: {code} after {late:.3f} s"
-        if not (right or dead) or "Traceback" in said or (code and left):
-            yield f"WRONG {text}: {said[-300:]!r} {sorted(left)}"
-        yield f"{'dead' if dead else code} {late:.3f}" if number % 20 == 0 else f"~{code}"
+        told = said.rpartition("Traceback")[2][-300:] if "Traceback" in said else ""
+        if not (right or python) or (told and not python) or (code and left):
+            yield f"WRONG {text}: {told!r} {sorted(left)}"
+        yield f"{'python' if python else code} {late:.3f}" if number % 20 == 0 else f"~{code}"
         if late > 1:
             yield f"SLOW {text}"
-    yield f"{early} ended by the signal itself, before Python had read our first line"
+    yield f"{early} ended while Python itself began, before it had read our first line"
 
 
 WRITER = """
