@@ -55,7 +55,7 @@ def signals(count: int, model: Path | None, folder: Path) -> Iterator[str]:
     with suppress(subprocess.TimeoutExpired):  # a model may have no end
         subprocess.run(line, env=ENVIRONMENT, capture_output=True, check=False, timeout=5)
     whole = min(2.5, time.monotonic() - began)
-    early = 0
+    early = torn = 0
     for number in range(count):
         (folder / "o.onnx").unlink(missing_ok=True)
         kind = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)[number % 3]
@@ -70,17 +70,19 @@ def signals(count: int, model: Path | None, folder: Path) -> Iterator[str]:
         _, said = process.communicate(timeout=60)
         late = time.monotonic() - sent
         code, left = process.returncode, files(folder)
-        right = code == 128 + kind or (code == 0 and set(left) == {"o.onnx"})
-        python = code in (-kind, 1) and "onnxslim_snacs/" not in said  # it had not come to us
-        early += python
+        # a shell shows both the same
+        itself, right = code == -kind and not left, code == 128 + kind
+        right |= code == 0 and set(left) == {"o.onnx"}
+        python = code == 1 and "onnxslim_snacs/" not in said  # it had not come to us
+        early, torn = early + itself, torn + python
         text = f"{kind.name} at {moment:.3f} s: {code} after {late:.3f} s"
         told = said.rpartition("Traceback")[2][-300:] if "Traceback" in said else ""
-        if not (right or python) or (told and not python) or (code and left):
+        if not (right or itself or python) or (told and not python) or (code and left):
             yield f"WRONG {text}: {told!r} {sorted(left)}"
-        yield f"{'python' if python else code} {late:.3f}" if number % 20 == 0 else f"~{code}"
+        yield f"{code} {late:.3f}" if number % 20 == 0 else f"~{code}"
         if late > 1:
             yield f"SLOW {text}"
-    yield f"{early} ended while Python itself began, before it had read our first line"
+    yield f"{early} ended by the signal itself; {torn} by a traceback of Python's own beginning"
 
 
 WRITER = """
