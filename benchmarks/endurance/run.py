@@ -73,12 +73,12 @@ def signals(count: int, model: Path | None, folder: Path) -> Iterator[str]:
         # a shell shows both the same
         itself, right = code == -kind and not left, code == 128 + kind
         right |= code == 0 and set(left) == {"o.onnx"}
-        python = code == 1 and "onnxslim_snacs/" not in said  # it had not come to us
-        early, torn = early + itself, torn + python
+        fell = "Traceback" in said
+        python = fell and code in (1, -kind) and "onnxslim_snacs/" not in said  # not come to us
+        early, torn = early + (itself and not fell), torn + python
         text = f"{kind.name} at {moment:.3f} s: {code} after {late:.3f} s"
-        told = said.rpartition("Traceback")[2][-300:] if "Traceback" in said else ""
-        if not (right or itself or python) or (told and not python) or (code and left):
-            yield f"WRONG {text}: {told!r} {sorted(left)}"
+        if not (right or itself or python) or (fell and not python) or (code and left):
+            yield f"WRONG {text}: {said.partition('Traceback')[2][:900]!r} {sorted(left)}"
         yield f"{code} {late:.3f}" if number % 20 == 0 else f"~{code}"
         if late > 1:
             yield f"SLOW {text}"
