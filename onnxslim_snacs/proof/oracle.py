@@ -27,6 +27,7 @@ from onnxslim_snacs.model.element_types import element_types
 from onnxslim_snacs.model.fold import unfold
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.ops.node import known
+from onnxslim_snacs.passes.shapes import frozen_inputs
 from onnxslim_snacs.proof.inexact import ranged
 
 
@@ -73,6 +74,8 @@ def _masked(
             node = model.graph.node[body.position]
             put_body(node, body.attribute, masked_original(body.analysis, keep))
     work = _Spliced(model, analysis.graph.opsets.get("", 1), analysis.prefix)
+    if analysis.is_half:
+        _keep_numbers(work, analysis, keep)
     _show_the_kept(work, analysis, keep)
     _blank_the_rest(work, analysis, keep, runnable or analysis.graph.proto, behind)
     put_nodes(model.graph, before=work.before, after=work.after)
@@ -105,6 +108,17 @@ class _Spliced:
         """Let an output of a node be called `name`, which `made` read to write the old name."""
         self.after[position] = [*made, *self.after.get(position, [])]
         self.model.graph.node[position].output[output] = name
+
+
+def _keep_numbers(work: _Spliced, analysis: Analysis, keep: KeepMap) -> None:
+    """Numbers in half precision that follow from extents, as the model itself has computed them.
+
+    Both sides are compared in single precision, and the cut model has these as constants.
+    """
+    for position, operand, value in frozen_inputs(analysis, keep, set()):
+        if isinstance(value, np.ndarray) and value.dtype.itemsize == 2 and value.dtype.kind in "fV":
+            name = work.fresh()
+            work.ahead(position, operand, [_constant(name, value)], name)
 
 
 def _show_the_kept(work: _Spliced, analysis: Analysis, keep: KeepMap) -> None:
