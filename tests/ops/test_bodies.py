@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
 from onnx import ModelProto, helper, numpy_helper
 
+from onnxslim_snacs import CompressConfig, DataConfig, compress
+from onnxslim_snacs.activations.masked import masked_model
 from onnxslim_snacs.ir.keep import KeepMap, keep_map
 from onnxslim_snacs.model.graph import ModelGraph
+from onnxslim_snacs.model.session import SessionConfig, create_session
+from onnxslim_snacs.model.sizes import random_inputs
 from onnxslim_snacs.ops.analyse import Analysis, analyse
 from onnxslim_snacs.passes.prune import prune
 from onnxslim_snacs.plan.cost import cost_model
@@ -154,6 +160,46 @@ def test_channels_inside_go_and_both_levels_are_proved(
     )
     assert cost_model(analysis).cost(keep).params == stored
     assert len(list(producing_axes(analysis))) >= len(groups)
+
+
+@pytest.mark.parametrize(
+    ("text", "weights"),
+    [(IF, IF_WEIGHTS), (SCAN, SCAN_WEIGHTS), (LOOP, LOOP_WEIGHTS), (CARRIED, CARRIED_WEIGHTS)],
+    ids=["if", "scan", "loop", "carried"],
+)
+def test_channels_inside_are_switched_off_at_run_time(text: str, weights: str) -> None:
+    """So that curves can be measured; each group alone, against the cut model."""
+    analysis = _read(text, weights)
+    model = masked_model(analysis)
+    whole = create_session(model.proto, SessionConfig())
+    assert analysis.facts.settled is not None
+    rng = np.random.default_rng(0)
+    feeds = random_inputs(analysis.graph, analysis.facts.settled.trials[0].sizes, seed=1)
+    feeds |= {n: rng.integers(-3, 4, v.shape).astype("f4") for n, v in feeds.items() if v.ndim}
+    moved = 0
+    for branch in (True, False):
+        feeds |= {name: np.array(branch) for name in feeds if name == "wide"}
+        (original, *_) = whole.run(None, {**feeds, **model.feeds(KeepMap({}))})
+        for group in analysis.ir.groups:
+            keep = keep_map(analysis.ir, {group.id: np.arange(group.units) % 2 == 0})
+            got = whole.run(None, {**feeds, **model.feeds(keep)})
+            wanted = create_session(prune(analysis, keep), SessionConfig()).run(None, feeds)
+            for one, other in zip(got, wanted, strict=True):
+                np.testing.assert_array_equal(one, other)
+            moved += not np.array_equal(got[0], original)
+    assert moved >= len(analysis.ir.groups)
+
+
+def test_the_main_command_cuts_inside_of_a_loop(tmp_path: Path) -> None:
+    model = onnx.parser.parse_model(LOOP)
+    _weights(LOOP_WEIGHTS, model)
+    samples = np.random.default_rng(0).standard_normal((16, 3)).astype(np.float32)
+    np.savez(tmp_path / "data.npz", x=samples)
+    data = DataConfig(str(tmp_path / "data.npz"))
+    report = compress(model, CompressConfig(data=data, target={"params": 0.6})).report
+    assert report.after.params <= 0.6 * report.before.params
+    assert report.proof is not None
+    assert report.proof.passed
 
 
 @pytest.mark.parametrize("branch", ["then_branch", "else_branch"])

@@ -261,7 +261,7 @@ def test_numbers_that_half_precision_has_rounded_are_no_fault() -> None:
     for node in model.graph.node:  # the scale is a constant of the cut model
         if node.op_type == "Div":
             scale = next(t for t in model.graph.initializer if t.name == node.input[1])
-            scale.CopyFrom(numpy_helper.from_array(np.float16(1.62), scale.name))
+            scale.CopyFrom(numpy_helper.from_array(np.array(1.62, np.float16), scale.name))
     assert not compare(analysis, keep, model).passed
 
 
