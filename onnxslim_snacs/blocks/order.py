@@ -15,7 +15,7 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxslim_snacs.activations.run import execute, open_session, trimmed
+from onnxslim_snacs.activations.run import batch_size, execute, open_session, trimmed
 from onnxslim_snacs.activations.samples import Samples
 from onnxslim_snacs.activations.sources import CalibrationSource
 from onnxslim_snacs.blocks.energies import class_energy, distance_correlation, distances, shrunk
@@ -112,7 +112,7 @@ def _features(
     session = open_session(graph.proto, work.session, graph.base_dir, tensors)
     parts: list[list[NDArray[np.floating]]] = [[] for _ in tensors]
     sizes = [1] * len(tensors)
-    for batch in source.batches():
+    for batch in source.batches(batch_size(work.analysis.facts, source, tensors)):
         made = execute(session, tensors, batch.inputs)
         for k, value in enumerate(made):
             rows = trimmed(value, batch)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from onnxslim_snacs.activations.run import batch_size
 from onnxslim_snacs.activations.sources import open_source
 from onnxslim_snacs.commands.naming import names_file
 from onnxslim_snacs.config import DataConfig
 from onnxslim_snacs.errors import InputRefused, RuntimeRefused, foreign
 from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.judge.drift import answers, drift
+from onnxslim_snacs.judge.judge import affordable
 from onnxslim_snacs.judge.stopwatch import compare_latency
 from onnxslim_snacs.model.external import is_external
 from onnxslim_snacs.model.graph import ModelGraph
@@ -53,14 +55,14 @@ def side_by_side(
     where = resolve_provider(provider)
     source = open_source(data, first, seed=0)
     feeds = next(iter(source.batches(batch))).inputs
-    costs = [
-        cost_model(analyse(graph, input_shapes=data.input_shapes)).cost(KeepMap({}))
-        for graph in (first, second)
-    ]
+    original, other = (analyse(graph, input_shapes=data.input_shapes) for graph in (first, second))
+    costs = [cost_model(each).cost(KeepMap({})) for each in (original, other)]
     session = SessionConfig(provider=where, threads=threads)
     moved = None
     if data.path is not None:
-        said = [answers(g.proto, source.batches(), session, g.base_dir) for g in (first, second)]
+        few = source.part(0, affordable(original, source.samples))
+        size = batch_size(original.facts, few, first.outputs)
+        said = [answers(g.proto, few.batches(size), session, g.base_dir) for g in (first, second)]
         moved = drift(*said)
     try:
         latency = compare_latency(

@@ -27,8 +27,7 @@ from onnxslim_snacs.commands.trial_runs import Entry, TrialBench, run_criterion,
 from onnxslim_snacs.config.comparison import CompareConfig
 from onnxslim_snacs.config.fields import checked
 from onnxslim_snacs.errors import NothingToPrune, UsageError
-from onnxslim_snacs.judge.drift import answers
-from onnxslim_snacs.judge.judge import open_judge
+from onnxslim_snacs.judge.judge import affordable, answers_to, open_judge
 from onnxslim_snacs.model.load import load_model
 from onnxslim_snacs.plan.plan import model_digest
 from onnxslim_snacs.progress import Clock, Progress, silent
@@ -122,8 +121,8 @@ def _open(
     tests = {}
     for name in config.tests:
         further = open_source(replace(config.data, path=name, samples=None), graph).settled(facts)
-        said = answers(graph.proto, further.batches(), work.session, graph.base_dir)
-        tests[name] = (further, said)
+        further = further.part(0, affordable(work.analysis, further.samples))
+        tests[name] = (further, answers_to(work.analysis, graph.proto, further, work.session))
     jobs = [
         (entry, config.seed + number)
         for entry in criteria

@@ -17,7 +17,7 @@ from onnxslim_snacs.decide.slopes import by_curves
 from onnxslim_snacs.errors import NothingToPrune, ProofFailed
 from onnxslim_snacs.ir.keep import KeepMap, keep_map
 from onnxslim_snacs.ir.types import Axis, BoolArray, IntArray
-from onnxslim_snacs.judge.drift import answers
+from onnxslim_snacs.judge.judge import answers_to
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.session import SessionConfig
 from onnxslim_snacs.ops.analyse import Analysis, analyse
@@ -167,7 +167,7 @@ def remove_zeros(
     keep = keep_map(analysis.ir, kept)
     cut = prove_cut(work, keep)
     plain = SessionConfig(threads=session.threads, level=0)
-    wanted, got = (answers(each, judging.batches(), plain, base_dir) for each in (model, cut.model))
+    wanted, got = (answers_to(analysis, each, judging, plain) for each in (model, cut.model))
     pairs = zip(wanted.outputs, got.outputs, strict=True)
     apart = max((worst_difference(a, b) for a, b in pairs), default=0.0)
     if apart > EXACT:

@@ -22,8 +22,8 @@ from onnxslim_snacs.decide.rank import ordered, rank, score_context
 from onnxslim_snacs.errors import SnacsError, foreign
 from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.judge.damage import Damage, damage_correlation, unit_damage
-from onnxslim_snacs.judge.drift import Answers, Drift, answers, drift, same_answers
-from onnxslim_snacs.judge.judge import Judge
+from onnxslim_snacs.judge.drift import Answers, Drift, drift, same_answers
+from onnxslim_snacs.judge.judge import Judge, answers_to
 from onnxslim_snacs.layers.consumers import Consumers
 from onnxslim_snacs.plan.work import Work
 from onnxslim_snacs.progress import Clock
@@ -252,11 +252,10 @@ def _ranked(shared: _Shared, config: CompressConfig) -> ScoreResult:
 
 def _tested(bench: TrialBench, model: ModelProto) -> tuple[dict[str, Drift], str, int]:
     """How far a model is from the original on further samples, and which answers are alike."""
-    graph, session = bench.work.graph, bench.work.session
-    held = (bench.samples.judging, bench.judge.reference)
+    work, held = bench.work, (bench.judge.source, bench.judge.reference)
     tests, alike = {}, []
     for name, (source, reference) in (bench.tests or {"": held}).items():
-        said = answers(model, source.batches(), session, graph.base_dir)
+        said = answers_to(work.analysis, model, source, work.session)
         tests[name] = drift(reference, said)
         alike.append(same_answers(reference, said))
     known = [bits for bits in alike if bits is not None]

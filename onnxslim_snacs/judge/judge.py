@@ -81,7 +81,7 @@ class Judge:
         return replace(moved, blend_risk=mixed.drop)
 
     def _answers(self, model: ModelProto, source: CalibrationSource) -> Answers:
-        return _answers_to(self.analysis, model, source, self.session)
+        return answers_to(self.analysis, model, source, self.session)
 
 
 def open_judge(
@@ -107,18 +107,25 @@ def open_judge(
     metric = None if measure is None else open_metric(measure, given.proto, given.base_dir)
     original = given.proto
     source = source.part(0, affordable(analysis, source.samples))
-    reference = _answers_to(analysis, original, source, session)
+    reference = answers_to(analysis, original, source, session)
     mixed = blended(source, seed) if class_output(reference) is not None else None
     if mixed is None:
         return Judge(analysis, source, session, reference, None, metric)
-    told = _answers_to(analysis, original, mixed, session)
+    told = answers_to(analysis, original, mixed, session)
     return Judge(analysis, source, session, reference, (mixed, told), metric)
 
 
-def _answers_to(
+def answers_to(
     analysis: Analysis, model: ModelProto, source: CalibrationSource, session: SessionConfig
 ) -> Answers:
-    """What a model answers, in runs that are the same for the original and for what is cut."""
+    """What a model answers, in runs that are the same for the original and for what is cut.
+
+    Args:
+        analysis: the original, whose activations say how many samples fit into a run.
+        model: the model.
+        source: the samples.
+        session: how to run it.
+    """
     size = batch_size(analysis.facts, source, analysis.graph.outputs)
     return answers(model, source.batches(size), session, analysis.graph.base_dir)
 

@@ -166,11 +166,11 @@ def inverse(matrix: FloatArray) -> FloatArray:
     """(n, n) the inverse of a positive definite matrix, by Cholesky; by LU where that fails."""
     from scipy.linalg.lapack import dpotrf, dpotri
 
-    factor, failed = dpotrf(matrix, lower=True, clean=False)
-    half, singular = (factor, failed) if failed else dpotri(factor, lower=True)
+    factor, failed = dpotrf(matrix, lower=True)  # zeros above the diagonal stay where they are
+    half, singular = (factor, failed) if failed else dpotri(factor, lower=True, overwrite_c=True)
     if failed or singular:
         return np.asarray(np.linalg.inv(matrix), dtype=np.float64)
-    whole: FloatArray = np.tril(half) + np.tril(half, -1).T
+    whole: FloatArray = half + np.tril(half, -1).T
     return whole
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from onnx import AttributeProto, ModelProto, NodeProto, helper
 
-from onnxslim_snacs.activations.run import execute, open_session, trimmed
+from onnxslim_snacs.activations.run import batch_size, execute, open_session, trimmed
 from onnxslim_snacs.activations.sources import CalibrationSource
 from onnxslim_snacs.ir.types import Axis
 from onnxslim_snacs.layers.pairs import Pair
@@ -54,7 +54,8 @@ def pooled_taps(
     session = open_session(model, context.session, analysis.graph.base_dir, watched)
     rows: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in asked}
     labels = []
-    for batch in source.batches(_BATCH):
+    size = min(_BATCH, batch_size(analysis.facts, source, asked))
+    for batch in source.batches(size):
         for name, value in zip(asked, execute(session, asked, batch.inputs), strict=True):
             rows[name].append(trimmed(value, batch))
         if batch.labels is not None:
