@@ -39,7 +39,7 @@ EffortName = Annotated[
     one_of(
         "--effort",
         tuple(EFFORTS),
-        "fast takes half of the time and costs some agreement where the cut is deep.",
+        "fast takes two thirds of the time and costs some agreement where the cut is deep.",
         METHOD_PANEL,
     ),
 ]
