@@ -63,6 +63,25 @@ class Consumer:
         second = self.covariance[np.ix_(gone, gone)] + np.outer(self.mean[gone], self.mean[gone])
         return self._relative(self.weight[gone], second)
 
+    def errors_raw(self, units: IntArray, counts: Sequence[int]) -> FloatArray:
+        """The same as ever more units go.
+
+        Args:
+            units: (units, channels of a unit) in the order in which they go.
+            counts: how many of them have gone.
+
+        Returns:
+            An error for each count.
+        """
+        gone = np.concatenate([self.features(channels) for channels in units])
+        weight, mean = self.weight[gone], self.mean[gone]
+        together = self.covariance[gone[:, None], gone] + np.outer(mean, mean)
+        together *= weight @ weight.T
+        ends = [count * len(gone) // len(units) for count in counts]
+        errors = np.array([together[:end, :end].sum() for end in ends])
+        found: FloatArray = np.maximum(errors, 0.0) / self.variance
+        return found
+
     def errors_refitted(self, units: IntArray, counts: Sequence[int]) -> FloatArray:
         """The same after the best re-fit of the other channels, as ever more units go (method 4.1).
 

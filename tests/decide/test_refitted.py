@@ -14,6 +14,7 @@ from onnxslim_snacs.activations.sources import open_source
 from onnxslim_snacs.config import DataConfig
 from onnxslim_snacs.decide.refitted import refitted_curves
 from onnxslim_snacs.judge.error import error_judge
+from onnxslim_snacs.layers.consumers import readers_of
 from onnxslim_snacs.model.session import SessionConfig
 from onnxslim_snacs.scores.criterion import ScoreContext
 from onnxslim_snacs.scores.refit import moments_for
@@ -62,8 +63,9 @@ def test_units_that_hardly_ever_answer_do_not_say_what_the_group_is_worth(
     few = replace(source, order=np.arange(JUDGED))
     judge = Probed(error_judge(analysis, context.session, tuple(few.batches())))
     scores = {group.id: np.arange(8.0)}
+    consumers = moments_for(context)
     curves = refitted_curves(
-        moments_for(context),
+        consumers,
         context,
         judge,  # type: ignore[arg-type]
         [group],
@@ -72,3 +74,8 @@ def test_units_that_hardly_ever_answer_do_not_say_what_the_group_is_worth(
     assert [len(units) for units in judge.asked] == [gone]
     error = dict(zip(curves[group.id].removed.tolist(), curves[group.id].error, strict=True))
     assert error[7] > 0.05
+    ((reader, index),) = readers_of(group, consumers)
+    raw = [reader.error_raw(index[:count].reshape(-1)) for count in (gone, 4)]
+    repaired = float(reader.errors_refitted(index, [4])[0])
+    gain = judge.inner.error({group.id: np.arange(8) >= gone}) / raw[0]
+    assert error[4] == pytest.approx(gain * (0.3 * raw[1] + 0.7 * repaired), rel=1e-5)

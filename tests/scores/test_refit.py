@@ -115,5 +115,18 @@ def test_the_error_of_every_width_is_that_of_brute_force() -> None:
         assert error == pytest.approx(wanted, rel=1e-6)
 
 
+def test_the_raw_error_of_every_width_is_that_of_features_that_are_zero() -> None:
+    rng = np.random.default_rng(6)
+    x = features(rng)
+    reader = consumer(rng, x)
+    units = np.array([[4, 1], [0, 3], [5, 2]])
+    found = reader.errors_raw(units, [1, 2])
+    for count, error in zip([1, 2], found, strict=True):
+        gone = reader.features(units[:count].reshape(-1))
+        lost = x[:, gone] @ reader.weight[gone]
+        assert error == pytest.approx(np.square(lost).mean(0).sum() / reader.variance, rel=1e-6)
+        assert error == pytest.approx(reader.error_raw(units[:count].reshape(-1)), rel=1e-9)
+
+
 def test_ranks_keep_the_order_of_equals() -> None:
     np.testing.assert_array_equal(ranks(np.array([3.0, 1.0, 1.0, 0.0])), [3, 1, 2, 0])
