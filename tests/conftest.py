@@ -21,6 +21,13 @@ from onnxslim_snacs.report import report, schemas
 # Tests send SIGHUP to runs; under nohup, whoever is started would inherit that it is ignored.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
+# Workers side by side have a core each, and so have the runs that they start: by default a run
+# takes all cores that it may use, and threads that wait for each other's cores take far longer.
+_WORKER = os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")
+if _WORKER and hasattr(os, "sched_setaffinity"):
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores[int(_WORKER) % len(cores)]})
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 REQUIRE_SHARED = "SNACS_REQUIRE_SHARED"
 
