@@ -192,8 +192,9 @@ def layer_rows(
     count, taps, channels = rows.shape
     if layer.groups == 1:
         return rows.reshape(1, count, taps * channels)
-    blocks = rows.reshape(count, taps, layer.groups, -1).transpose(2, 0, 1, 3)
-    return np.ascontiguousarray(blocks).reshape(layer.groups, count, -1)
+    each = channels // layer.groups
+    blocks = rows.reshape(count, taps, layer.groups, each).transpose(2, 0, 1, 3)
+    return np.ascontiguousarray(blocks).reshape(layer.groups, count, taps * each)
 
 
 def target_rows(
@@ -210,12 +211,15 @@ def target_rows(
     """
     rows = _picked(value, dim, chosen).astype(np.float32, copy=False)
     rows = rows if kept is None else rows[:, kept]
-    return np.ascontiguousarray(rows.reshape(len(rows), groups, -1).transpose(1, 0, 2))
+    count, outputs = rows.shape
+    return np.ascontiguousarray(rows.reshape(count, groups, outputs // groups).transpose(1, 0, 2))
 
 
 def _picked(value: NDArray[Any], dim: int, chosen: IntArray) -> NDArray[Any]:
     """(rows, channels) of a tensor at positions that are numbered row-major over its other axes."""
     channels, inner = value.shape[dim], prod(value.shape[dim + 1 :])
+    if value.size == 0:  # rows that a value decides on may be none
+        return value.reshape(0, channels)
     few = SPARSE * len(chosen) * channels < value.size
     if few and inner > 1 and value.flags.c_contiguous:
         picked: NDArray[Any] = value.reshape(-1, channels, inner)[

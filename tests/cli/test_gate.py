@@ -88,6 +88,7 @@ def test_a_model_knows_by_what_it_was_made(cli: Cli, model: Path, data: Path) ->
     share = report["after"]["macs"] / report["before"]["macs"]
     cut = json.loads(plan.read_text())
     cut.pop("sizes", None)
+    cut.pop("source", None)  # the same cut of other weights is the same plan
     cut["steps"] = [step for step in cut["steps"] if step["pass"] == "prune"]
     text = json.dumps(cut, indent=1) + "\n"
     assert notes["snacs-onnx.plan"] == hashlib.sha256(text.encode()).hexdigest()
