@@ -34,7 +34,8 @@ def twin_keep(analysis: Analysis, twin: Analysis, keep: KeepMap) -> KeepMap | No
         member = next(known, None)
         kept = None if member is None else keep.index(member.axis)
         if member is not None and kept is not None:
-            masks[group.id] = np.asarray(np.isin(member.index, kept).all(axis=1))
+            # a unit of one view loses slots to the units of another (heads and what is within them)
+            masks[group.id] = np.asarray(np.isin(member.index, kept).any(axis=1))
     try:
         found = keep_map(twin.ir, masks)
     except ValueError:
