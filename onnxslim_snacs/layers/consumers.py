@@ -59,9 +59,7 @@ class Consumer:
 
     def error_raw(self, channels: IntArray) -> float:
         """Relative squared error of the output when channels (their positions) become zero."""
-        gone = self.features(channels)
-        second = self.covariance[np.ix_(gone, gone)] + np.outer(self.mean[gone], self.mean[gone])
-        return self._relative(self.weight[gone], second)
+        return float(self.errors_raw(channels[None], [1])[0])
 
     def errors_raw(self, units: IntArray, counts: Sequence[int]) -> FloatArray:
         """The same as ever more units go.
@@ -108,9 +106,6 @@ class Consumer:
             total = np.square(left).sum() - level * np.square(weight[first:]).sum()
             errors.append(max(0.0, float(total)) / self.variance)
         return np.array(errors)
-
-    def _relative(self, weight: FloatArray, second: FloatArray) -> float:
-        return max(0.0, float(np.einsum("ro,ro->", weight, second @ weight))) / self.variance
 
 
 def consumer_moments(
