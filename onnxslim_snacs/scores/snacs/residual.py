@@ -38,8 +38,8 @@ from onnxslim_snacs.scores.snacs.quality import (
 
 #: Buckets of each remainder.
 BUCKETS = 8
-#: Pairs of child and parent that are looked at one by one.  In larger layers children spread over
-#: all of them stand for the others, which have the mean information of each parent.
+#: Pairs of child and parent whose slopes are held, for memory's sake.  In larger layers children
+#: spread over all of them stand for the others, which have the mean information of each parent.
 PAIRS = 1 << 22
 #: Children with which a parent is measured where there are more than twice as many.
 MEASURED = 64
