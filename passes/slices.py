@@ -36,8 +36,12 @@ def declare_extents(draft: Draft) -> None:
 def declare(infos: Iterable[ValueInfoProto], keep: KeepMap) -> None:
     """Write the extents that are left into declarations."""
     for info in infos:
-        dims = info.type.tensor_type.shape.dim
-        for dim, declared in enumerate(dims):
+        held = info.type.sequence_type.elem_type if _is_sequence(info) else info.type
+        for dim, declared in enumerate(held.tensor_type.shape.dim):
             index = keep.index(Axis(info.name, dim))
             if index is not None and Axis(info.name, dim) not in keep.periods:
                 declared.dim_value = len(index)
+
+
+def _is_sequence(info: ValueInfoProto) -> bool:
+    return bool(info.type.WhichOneof("value") == "sequence_type")

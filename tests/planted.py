@@ -386,6 +386,20 @@ BUGS = (
         "data=DataConfig(path=data.path),\n            recover=recover,",
         f"{OPTIONS}[apply --input-shape]",
     ),
+    Planted(
+        "channels of a sequence's tensors in the wrong order where they are joined",
+        "onnxslim_snacs/ops/sequence.py",
+        "index % part, index)",
+        "index // (extent // part), index)",
+        "tests/ops/test_contract.py::test_each_group_alone_is_exact",
+    ),
+    Planted(
+        "every turn of a loop that is written out is the first",
+        "onnxslim_snacs/model/unroll.py",
+        "_constant(work, node, turn)",
+        "_constant(work, node, 0)",
+        "tests/model/test_unroll.py::test_turns_stand_one_after_the_other_and_answer_as_before",
+    ),
 )
 
 

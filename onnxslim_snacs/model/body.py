@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, helper
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, ValueInfoProto, helper
 
 from onnxslim_snacs.model.graph import ModelGraph, captured
 from onnxslim_snacs.model.session import SessionConfig, create_session
@@ -36,10 +36,17 @@ def body_model(model: ModelProto, body: GraphProto, feeds: Feeds) -> ModelProto:
     own = [info.name for info in body.input]
     del whole.graph.input[:]
     for name in (*own, *(name for name in feeds if name not in own)):
-        kind = helper.np_dtype_to_tensor_dtype(feeds[name].dtype)
-        dims = [None] * feeds[name].ndim
-        whole.graph.input.append(helper.make_tensor_value_info(name, kind, dims))
+        whole.graph.input.append(_input(name, feeds[name]))
     return whole
+
+
+def _input(name: str, value: Any) -> ValueInfoProto:
+    """The declaration of a tensor, or of a sequence that holds some."""
+    if isinstance(value, list):
+        kind = helper.np_dtype_to_tensor_dtype(value[0].dtype)
+        return helper.make_tensor_sequence_value_info(name, kind, None)
+    kind = helper.np_dtype_to_tensor_dtype(value.dtype)
+    return helper.make_tensor_value_info(name, kind, [None] * value.ndim)
 
 
 def put_body(node: NodeProto, attribute: str, model: ModelProto) -> None:
@@ -68,10 +75,15 @@ def read_around(graph: ModelGraph, feeds: Sequence[Feeds]) -> list[Feeds]:
         feeds: its inputs, one mapping for each run.
 
     Returns:
-        For each run tensor -> value, the inputs included.
+        For each run tensor -> value, the inputs included; of loops also what they hand on.
     """
     control = [node for node in graph.nodes if any(bodies_of(node))]
-    reads = dict.fromkeys(n for node in control for n in (*node.input, *captured(node)) if n)
+    around = (
+        name
+        for node in control
+        for name in (*node.input, *captured(node), *(node.output if node.op_type == "Loop" else ()))
+    )
+    reads = dict.fromkeys(name for name in around if name)
     stored = {name: graph.array(name) for name in reads if name in graph.initializers}
     watched = [name for name in reads if name in graph.producer]
     if not watched:
@@ -88,6 +100,9 @@ def read_around(graph: ModelGraph, feeds: Sequence[Feeds]) -> list[Feeds]:
 def feeds_of_body(node: NodeProto, attribute: str, values: Feeds) -> dict[str, Any]:
     """What goes into a body, its own inputs first; for loops, at the first turn.
 
+    A sequence that a loop fills is empty at first, so that nothing could be said of the tensors in
+    it: the one that comes out is handed in.
+
     Args:
         node: the node.
         attribute: the attribute that holds the body.
@@ -103,7 +118,10 @@ def _entering(node: NodeProto, values: Feeds) -> list[Any]:
     """Values of a body's own inputs, in order."""
     given = [values.get(name) for name in node.input]
     if node.op_type == "Loop":
-        return [np.array(0, dtype=np.int64), np.array(True), *given[2:]]
+        first: list[Any] = given[2:]
+        last: list[Any] = [values.get(name) for name in node.output[: len(first)]]
+        fed = (b if isinstance(a, list) and b else a for a, b in zip(first, last, strict=True))
+        return [np.array(0, dtype=np.int64), np.array(True), *fed]
     if node.op_type != "Scan":
         return []
     count = next(a.i for a in node.attribute if a.name == "num_scan_inputs")

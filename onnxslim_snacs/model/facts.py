@@ -24,6 +24,7 @@ from onnxslim_snacs.model.session import (
 )
 from onnxslim_snacs.model.settle import Settled
 from onnxslim_snacs.model.sizes import Shape
+from onnxslim_snacs.model.values import RAGGED
 
 #: Bytes up to which a value is kept in memory once it has been asked for.
 _CACHED = 1 << 20
@@ -63,6 +64,7 @@ class ModelFacts:
         settled: the extents of its inputs, and which of them could not be varied; None if it was
             not run, or is the body of a node.
         changing: what changes with the input although no two runs differ in it.
+        sequences: what is a sequence of tensors; its shape is that of each of them.
     """
 
     graph: ModelGraph
@@ -77,6 +79,7 @@ class ModelFacts:
     feeds: tuple[Mapping[str, NDArray[Any]], ...] = ()
     settled: Settled | None = None
     changing: Changing = NOTHING_CHANGES
+    sequences: frozenset[str] = frozenset()
     _cache: dict[str, NDArray[Any] | None] = field(default_factory=dict)
     _shapes: dict[str, Shape | None] = field(default_factory=dict)
 
@@ -95,7 +98,7 @@ class ModelFacts:
             return self.static.get(tensor) if not seen else None
         moving = self.changing.dims.get(tensor, frozenset())
         return tuple(
-            d[0] if len(set(d)) == 1 and k not in moving else None
+            d[0] if len(set(d)) == 1 and d[0] != RAGGED and k not in moving else None
             for k, d in enumerate(zip(*seen, strict=True))
         )
 
@@ -111,6 +114,10 @@ class ModelFacts:
             return (tuple(initializer.dims),) * len(self.shapes)
         found = tuple(run[tensor] for run in self.shapes if tensor in run)
         return found if len(found) == len(self.shapes) else ()
+
+    def holds_nothing(self, tensor: str) -> bool:
+        """Whether it is a sequence in which no run had a tensor, so that it has no axes."""
+        return tensor in self.sequences and not any(tensor in run for run in self.shapes)
 
     @property
     def first_sizes(self) -> Mapping[str, tuple[int, ...]]:

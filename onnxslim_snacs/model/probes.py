@@ -16,10 +16,12 @@ from onnxslim_snacs.model.patience import patience
 from onnxslim_snacs.model.session import Session, SessionConfig, create_session, said
 from onnxslim_snacs.model.shell import shell
 from onnxslim_snacs.model.tensors import stored_bytes
+from onnxslim_snacs.model.values import shape_of
 
 _SMALL = 4096
 #: Operators that write no tensors, or may: what a body hands on is what it makes of it.
 _HANDLES = ("Sequence", "Optional", "SplitToSequence", "ZipMap", "Loop", "Scan", "If")
+_SEQUENCE = "seq(tensor("
 #: Operators whose second input spells out numbers.
 _SPELLED = ("Reshape", "Split", "Expand")
 
@@ -27,20 +29,39 @@ _SPELLED = ("Reshape", "Split", "Expand")
 def not_tensors(graph: ModelGraph) -> frozenset[str]:
     """What is no tensor (sequences, optional values, maps), of what nodes write.
 
+    Args:
+        graph: the model.
+    """
+    return frozenset(name for name, kind in handed(graph).items() if not kind.startswith("tensor("))
+
+
+def handed(graph: ModelGraph) -> dict[str, str]:
+    """The types of what a model is fed and of what its nodes write, if some are no tensors.
+
     ONNX Runtime is asked, for static inference stops at operators that ONNX does not know.
 
     Args:
         graph: the model.
+
+    Returns:
+        Name -> type as ONNX Runtime writes it ("seq(tensor(float))"); {} if all are tensors.
     """
     handled = any(node.op_type.startswith(_HANDLES) for node in graph.nodes)
-    if not handled and not graph.proto.functions:
-        return frozenset()
+    fed = any(info.type.WhichOneof("value") != "tensor_type" for info in graph.graph.input)
+    if not handled and not fed and not graph.proto.functions:
+        return {}
     made = [name for node in graph.nodes for name in node.output if name]
     watched = [name for name in made if name not in graph.outputs]
     config = SessionConfig(level=0, plan_memory=False)
     session = create_session(graph.proto, config, graph.base_dir, watched)
-    kinds = {output.name: output.type for output in session.get_outputs()}
-    return frozenset(name for name in made if not kinds[name].startswith("tensor("))
+    ends = (*session.get_inputs(), *session.get_outputs())
+    kinds = {end.name: end.type for end in ends}
+    return {name: kinds[name] for name in (*graph.inputs, *made)}
+
+
+def sequences_of(graph: ModelGraph) -> frozenset[str]:
+    """What is a sequence of tensors, of what a model is fed and of what its nodes write."""
+    return frozenset(name for name, kind in handed(graph).items() if kind.startswith(_SEQUENCE))
 
 
 @dataclass(frozen=True)
@@ -51,6 +72,7 @@ class ProbeSession:
         session: ONNX Runtime's session.
         shaped: tensors asked for their shape only.
         valued: tensors asked for their value.
+        sequences: sequences of tensors, which are read as a whole for the shapes of those.
         stored: values that are known.
         weights: bytes of the model's weights.
     """
@@ -60,6 +82,7 @@ class ProbeSession:
     valued: tuple[str, ...]
     stored: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     weights: int = 0
+    sequences: tuple[str, ...] = ()
 
     def probe(
         self, feeds: Mapping[str, NDArray[Any]]
@@ -67,14 +90,17 @@ class ProbeSession:
         """Run once; (tensor -> shape, tensor -> value)."""
         outputs = [_shape_name(name) for name in self.shaped]
         with patience(self.weights):
-            results = self.session.run([*outputs, *self.valued], dict(feeds))
-        cut = len(outputs)
+            told = self.session.run([*outputs, *self.valued, *self.sequences], dict(feeds))
+        cut, last = len(outputs), len(outputs) + len(self.valued)
+        results, held = told[:last], dict(zip(self.sequences, told[last:], strict=True))
         shapes = {
             name: tuple(int(d) for d in result)
             for name, result in zip(self.shaped, results[:cut], strict=True)
         }
         values = {n: np.asarray(v) for n, v in zip(self.valued, results[cut:], strict=True)}
-        shapes.update((name, np.shape(value)) for name, value in (*values.items(), *feeds.items()))
+        whole = {**held, **values, **feeds}
+        known = {name: shape_of(value) for name, value in whole.items()}
+        shapes.update({name: shape for name, shape in known.items() if shape is not None})
         small = {name: value for name, value in values.items() if value.size <= _SMALL}
         return shapes, small | dict(self.stored)
 
@@ -95,23 +121,26 @@ def probe_session(graph: ModelGraph, valued: frozenset[str], threads: int) -> Pr
     light.CopyFrom(graph.proto)
     for node, name in zip(light.graph.node, node_names(graph), strict=True):
         node.name = name
-    others = not_tensors(graph)
+    kinds = handed(graph)
+    others = {name for name, kind in kinds.items() if not kind.startswith("tensor(")}
+    sequences = [n for n, kind in kinds.items() if kind.startswith(_SEQUENCE)]
     asked = [name for name in valued if name not in graph.initializers and name not in others]
     made = [name for node in graph.nodes for name in node.output if name]
-    told = (*graph.inputs, *(n for n in made if n not in valued and n not in others))
-    shaped = tuple(dict.fromkeys(told))
+    told = (*graph.inputs, *(n for n in made if n not in valued))
+    shaped = tuple(name for name in dict.fromkeys(told) if name not in others)
+    watched = tuple(name for name in sequences if name not in graph.inputs)
     light.graph.node.extend(
         helper.make_node("Shape", [name], [_shape_name(name)]) for name in shaped
     )
     del light.graph.output[:]
     light.graph.output.extend(
-        ValueInfoProto(name=name) for name in (*map(_shape_name, shaped), *sorted(asked))
+        ValueInfoProto(name=name) for name in (*map(_shape_name, shaped), *sorted(asked), *watched)
     )
     config = SessionConfig(threads=threads, level=0, plan_memory=False)
     weights = weight_bytes(graph)
     with patience(weights):
         session = create_session(light, config, graph.base_dir)
-    return ProbeSession(session, shaped, tuple(sorted(asked)), weights=weights)
+    return ProbeSession(session, shaped, tuple(sorted(asked)), weights=weights, sequences=watched)
 
 
 def weight_bytes(graph: ModelGraph) -> int:

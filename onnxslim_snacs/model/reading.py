@@ -25,7 +25,7 @@ from onnxslim_snacs.model.extents import InputExtents, LinearExtent, read_layout
 from onnxslim_snacs.model.facts import Fed, ModelFacts
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.patience import modesty, patience
-from onnxslim_snacs.model.probes import probe_session, weight_bytes
+from onnxslim_snacs.model.probes import probe_session, sequences_of, weight_bytes
 from onnxslim_snacs.model.session import (
     SessionConfig,
     create_session,
@@ -72,6 +72,7 @@ def read_body_facts(graph: ModelGraph, fed: Fed, threads: int = 0) -> ModelFacts
         by_shape=constant,
         ran=True,
         feeds=fed.feeds,
+        sequences=sequences_of(graph),
     )
 
 
@@ -126,6 +127,7 @@ def read_facts(
         lacks_operator=failure is not None and lacks_operator(failure),
         feeds=tuple(random_inputs(graph, trial.sizes, 0) for trial in trials),
         settled=found,
+        sequences=sequences_of(graph) if trials else frozenset(),
     )
     return (
         facts if found is None else replace(facts, changing=find_changing(graph, found, constant))

@@ -23,6 +23,7 @@ from onnxslim_snacs.model.sequences import without_sequences
 from onnxslim_snacs.model.share import separate
 from onnxslim_snacs.model.sizes import Sizes
 from onnxslim_snacs.model.starts import Hint
+from onnxslim_snacs.model.unroll import unrolled
 from onnxslim_snacs.ops.chains import Chain, find_chains
 from onnxslim_snacs.ops.computed import computed_weights
 from onnxslim_snacs.ops.counts import count_facts
@@ -130,6 +131,10 @@ def analyse(
         return read_facts(graph, input_shapes, examples=examples)
 
     found = _analyse(graph, read, "", allow_inexact)
+    flat = unrolled(graph, found.facts)
+    if flat is not graph:
+        graph = flat
+        found = _analyse(graph, read, "", allow_inexact)
     plain = without_sequences(graph, found.facts.value, found.facts.shape)
     if plain is not graph:
         graph = plain
@@ -241,6 +246,11 @@ def _bodies(
     return tuple(found)
 
 
+def _is_feed(value: object) -> bool:
+    """Whether a body can be fed: a tensor, or a sequence that holds some."""
+    return isinstance(value, np.ndarray) or (isinstance(value, list) and bool(value))
+
+
 def _formal(body: GraphProto) -> Iterator[str]:
     """The inputs that a body declares, and the bodies inside of it."""
     yield from (info.name for info in body.input)
@@ -262,10 +272,11 @@ def _body(
     node = graph.nodes[position]
     body = dict(bodies_of(node))[attribute]
     feeds = tuple(feeds_of_body(node, attribute, one) for one in values)
-    if not all(isinstance(v, np.ndarray) for one in feeds for v in one.values()):
+    if not all(_is_feed(v) for one in feeds for v in one.values()):
         return None
     own = {info.name for info in body.input}
-    small = [n for n in feeds[0] if n not in own and max(f[n].size for f in feeds) <= _SMALL]
+    whole = (n for n, v in feeds[0].items() if n not in own and not isinstance(v, list))
+    small = [n for n in whole if max(f[n].size for f in feeds) <= _SMALL]
     fed = Fed(
         feeds,
         frozenset(n for n in small if facts.follows_from_shapes(n)),

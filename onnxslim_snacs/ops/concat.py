@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from onnxslim_snacs.ir.types import Axis, Fact, Pin, Tie
-from onnxslim_snacs.ops.common import pin_operand, pin_tensors
+from onnxslim_snacs.ops.common import pin_operand
 from onnxslim_snacs.ops.node import Edit, Keep, OpNode, SetAttribute, SetInput, arange, known
 from onnxslim_snacs.ops.registry import Family, OpRule
 
@@ -75,14 +75,8 @@ def _says_sizes(node: OpNode) -> bool:
     return node.has_input(1) or node.attr("split") is not None
 
 
-def propagate_split_to_sequence(node: OpNode) -> Iterable[Fact]:
-    """Pinned: sequences are not followed."""
-    yield from pin_tensors(node, node.inputs, "goes into a sequence")
-
-
 RULES: Family = {
     "Concat": OpRule(propagate_concat),
     "com.microsoft::QLinearConcat": OpRule(propagate_quantised_concat),
     "Split": OpRule(propagate_split, shrink_split),
-    "SplitToSequence": OpRule(propagate_split_to_sequence),
 }

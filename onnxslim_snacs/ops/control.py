@@ -96,7 +96,12 @@ def _one(
     outside: int,
     turn: int | None,
 ) -> Iterator[Fact]:
-    """The facts of one crossing: ties between axes of one extent, else pins."""
+    """The facts of one crossing: ties between axes of one extent, else pins.
+
+    A sequence that holds nothing has no axes, and fits any other.
+    """
+    outside -= sum(facts.holds_nothing(name) for name, facts in ends[:outside])
+    ends = [(name, facts) for name, facts in ends if not facts.holds_nothing(name)]
     shapes = [facts.shape(name) for name, facts in ends]
     aligned = [_without(shape, turn if k < outside else None) for k, shape in enumerate(shapes)]
     if any(dims is None for dims in aligned) or len({len(dims or ()) for dims in aligned}) != 1:

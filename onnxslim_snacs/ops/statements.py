@@ -12,7 +12,7 @@ from onnxslim_snacs.model.graph import ModelGraph, captured
 from onnxslim_snacs.ops import OPERATORS
 from onnxslim_snacs.ops.chain_rules import propagate
 from onnxslim_snacs.ops.chains import Chain
-from onnxslim_snacs.ops.node import MISFITS, OpNode, known
+from onnxslim_snacs.ops.node import MISFITS, OpNode
 
 
 def graph_facts(graph: ModelGraph, facts: ModelFacts, around: str = "graph") -> Iterator[Stated]:
@@ -44,7 +44,8 @@ def _facts_of(node: OpNode) -> Iterable[Fact]:
         return pin_all(node.facts, around, f"goes into or out of the bodies of {foreign(node.op)}")
     if rule is None:
         return pin_all(node.facts, around, f"operator {foreign(node.op)} has no rule")
-    unknown = [n for n in (*node.inputs, *node.outputs) if n and node.facts.shape(n) is None]
+    named = (n for n in (*node.inputs, *node.outputs) if n and not node.facts.holds_nothing(n))
+    unknown = [n for n in named if node.facts.shape(n) is None]
     if unknown:
         reason = f"the shape of {foreign(unknown[0])} is not known"
         return pin_all(node.facts, around, reason)
@@ -62,7 +63,7 @@ def _unnamed_operands(node: OpNode, facts: Iterable[Fact]) -> Iterator[Pin]:
     """Pins on vectors of which the rule says nothing: sizes, scales, axes hold no channels."""
     named = {axis.tensor for fact in facts for axis in axes_of(fact)}
     for index, name in enumerate(node.inputs):
-        silent = name and name not in named and len(known(node.in_shape(index))) == 1
+        silent = name and name not in named and len(node.in_shape(index) or ()) == 1
         if silent and node.facts.follows_from_shapes(name):
             yield Pin(Axis(name, 0), f"operand of {node.op}", structural=True)
 

@@ -17,6 +17,7 @@ from onnx import ModelProto, TensorProto, numpy_helper
 
 from onnxslim_snacs.model.mapped import tensor_array
 from onnxslim_snacs.model.tensors import stored_bytes
+from onnxslim_snacs.model.values import each
 
 #: A difference of so many times the noise is no noise any more.
 FACTOR = 8.0
@@ -51,7 +52,7 @@ def nudged(model: ModelProto, seed: int, base_dir: Path | None = None) -> ModelP
 def nudged_feeds(feeds: Mapping[str, NDArray[Any]], seed: int) -> dict[str, NDArray[Any]]:
     """Inputs that have moved by a unit in the last place; whole numbers stay."""
     rng = np.random.default_rng(seed)
-    return {name: nudge(value, rng) for name, value in feeds.items()}
+    return {name: each(lambda one: nudge(one, rng), value) for name, value in feeds.items()}
 
 
 def nudge(array: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:

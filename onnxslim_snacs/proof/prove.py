@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
@@ -18,6 +18,7 @@ from onnxslim_snacs.errors import InputRefused, RuntimeRefused, foreign
 from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.model.body import body_model, find_body
 from onnxslim_snacs.model.session import SessionConfig
+from onnxslim_snacs.model.values import each, shape_of
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.passes.prune import prune
 from onnxslim_snacs.plan.work import Work
@@ -166,7 +167,7 @@ def _prove_whole(
         masked = masked_original(analysis, keep, rest)
     except InputRefused as error:
         return replace(failed, failure=str(error), refused=True)
-    cut = [{n: keep.cut(n, v) for n, v in feeds.items()} for feeds in part.feeds]
+    cut = [{n: each(partial(keep.cut, n), v) for n, v in one.items()} for one in part.feeds]
     base_dir = analysis.graph.base_dir
     ours = Side(without(masked, part.boundary), part.feeds, base_dir, config)
     theirs = Side(without(pruned, part.boundary), cut, pruned_dir or base_dir, config)
@@ -199,7 +200,7 @@ def _told(failed: Proof, part: Runnable, found: Found) -> Proof:
         passed=passed,
         failure="" if passed else failure,
         boundary=part.boundary.names,
-        sizes=tuple({name: np.shape(values) for name, values in one.items()} for one in part.feeds),
+        sizes=tuple({name: shape_of(v) or () for name, v in one.items()} for one in part.feeds),
     )
 
 

@@ -18,6 +18,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, help
 from onnxslim_snacs.model.graph import subgraphs
 from onnxslim_snacs.model.mapped import tensor_array
 from onnxslim_snacs.model.stored import every_node, stored_tensors
+from onnxslim_snacs.model.values import each
 
 #: Element type -> the wider one.
 Types = Mapping[int, int]
@@ -74,7 +75,11 @@ def widened_feeds(feeds: Mapping[str, NDArray[Any]], types: Types) -> dict[str, 
         helper.tensor_dtype_to_np_dtype(narrow): helper.tensor_dtype_to_np_dtype(wide)
         for narrow, wide in types.items()
     }
-    return {n: v.astype(kinds.get(v.dtype, v.dtype), copy=False) for n, v in feeds.items()}
+
+    def wide(one: NDArray[Any]) -> NDArray[Any]:
+        return one.astype(kinds.get(one.dtype, one.dtype), copy=False)
+
+    return {name: each(wide, value) for name, value in feeds.items()}
 
 
 def _naming(node: NodeProto) -> Iterator[Any]:

@@ -86,7 +86,8 @@ def comparable(analysis: Analysis, keep: KeepMap, made: frozenset[str]) -> list[
                 extents.add(name)
                 continue
             told = facts.is_weight(name) or not by_shape
-            if told and name in made and not is_periodic(keep, name):
+            plain = name not in facts.sequences and not is_periodic(keep, name)
+            if told and name in made and plain:
                 found.append(name)
     return found
 
