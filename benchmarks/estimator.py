@@ -3,7 +3,7 @@
 Prints a Markdown table.  Wall time is the median of the runs; CPU time, summed over threads, tells
 how much of it is due to other work on the machine.
 
-    OMP_NUM_THREADS=2 python benchmarks/estimator.py
+    OMP_NUM_THREADS=2 python -m benchmarks.estimator
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A model above 2 GB, made of random weights, through compress, apply and verify: time and memory.
 
-    python benchmarks/large.py [--layers 10] [--width 8192] [--folder DIR]
+    python -m benchmarks.large [--layers 10] [--width 8192] [--folder DIR]
 
 The model is a chain of MatMul, Add, Relu whose weights lie in a data file beside it.  Every command
 runs in a process of its own; its peak memory counts mapped files as well.

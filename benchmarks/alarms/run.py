@@ -1,6 +1,6 @@
 """Cuts at random: does the proof ever blame a cut that is right?
 
-    python benchmarks/alarms/run.py DIR_OR_FILE ... --out RESULT_DIR [--seeds 300] [--limit SECONDS]
+    python -m benchmarks.alarms.run DIR_OR_FILE ... --out RESULT_DIR [--seeds 300] [--limit SECONDS]
         [--skip NAME ...] [--readme README.md]
 
 Run k is `compress MODEL --ratio R --criterion C --seed k`: models in turn, R one of 0.1 ... 0.9, C
@@ -24,14 +24,12 @@ from typing import Any
 os.environ["OMP_NUM_THREADS"] = "1"  # before numpy and ONNX Runtime are there
 os.environ["COLUMNS"] = "400"
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 import numpy as np
 import onnxruntime  # noqa: F401
-from children import child
-from hints import HINTS, Hint
-from marked import put_into
 
+from benchmarks.children import child
+from benchmarks.hints import HINTS, Hint
+from benchmarks.marked import put_into
 from onnxslim_snacs.cli.app import run as run_command
 
 ACCEPTED = (0, 3, 4)

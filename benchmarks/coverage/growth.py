@@ -1,6 +1,6 @@
 """How time and memory of the analysis and the cut grow with the number of nodes.
 
-    python benchmarks/coverage/growth.py [NODES ...] [--readme README.md]
+    python -m benchmarks.coverage.growth [NODES ...] [--readme README.md]
 
 Chains of Conv, Relu, Conv, Relu, Add (a residual block of five nodes) with eight channels; each
 length in a process of its own, so that it has its own peak memory.
@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+from benchmarks.marked import put_into
 
 CHANNELS = 8
 SIDE = 4
@@ -61,8 +63,7 @@ def chain(nodes: int) -> ModelProto:
 
 def measure(nodes: int) -> dict[str, Any]:
     """Seconds and peak memory of one chain, in this process."""
-    from worker import peak_mib
-
+    from benchmarks.coverage.worker import peak_mib
     from onnxslim_snacs.ir.keep import keep_map
     from onnxslim_snacs.model.graph import ModelGraph
     from onnxslim_snacs.ops.analyse import analyse
@@ -106,14 +107,11 @@ def main() -> None:
         return
     rows = []
     for nodes in options.nodes:
-        command = [sys.executable, __file__, str(nodes), "--here"]
+        command = [sys.executable, "-m", "benchmarks.coverage.growth", str(nodes), "--here"]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         rows.append(json.loads(done.stdout.splitlines()[-1]))
         print(rows[-1], flush=True)
     if options.readme:
-        sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-        from marked import put_into
-
         put_into(options.readme, "growth", table(rows))
 
 

@@ -1,6 +1,6 @@
 """Make the light models of the `onnx` wheel into full ones: fold their weights, seeded.
 
-    python benchmarks/coverage/inputs.py OUT_DIR [NAME ...]
+    python -m benchmarks.coverage.inputs OUT_DIR [NAME ...]
 
 They are full-size topologies whose weights are written by ConstantOfShape nodes, all alike.
 """

@@ -1,9 +1,9 @@
 """Cut half of the channels of every file and compare with other tools.
 
-    python benchmarks/coverage/run.py DIR_OR_FILE ... --out RESULT_DIR [--only GLOB]
+    python -m benchmarks.coverage.run DIR_OR_FILE ... --out RESULT_DIR [--only GLOB]
         [--peer-python PYTHON --peer-cache PEERS.json] [--limit SECONDS] [--update]
         [--readme README.md]
-    python benchmarks/coverage/run.py --table-only --out RESULT_DIR [--readme README.md]
+    python -m benchmarks.coverage.run --table-only --out RESULT_DIR [--readme README.md]
 
 Writes RESULT_DIR/coverage.json and RESULT_DIR/coverage.md.  With --update, files that an earlier
 run has covered and that --only leaves out keep their rows.  With --table-only nothing is run: the
@@ -24,10 +24,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from marked import put_into
-from table import markdown
+from benchmarks.coverage.table import markdown
+from benchmarks.marked import put_into
 
 HERE = Path(__file__).parent
 TOOLS = ("onnxsim", "torch_pruning")
@@ -54,7 +52,7 @@ def main() -> None:
         name = path.stem
         if not fnmatchcase(name, options.only):
             continue
-        row = child([sys.executable, str(HERE / "worker.py")], path, options.limit)
+        row = child([sys.executable, "-m", "benchmarks.coverage.worker"], path, options.limit)
         row.update(cache.results(path))
         rows[name] = row
         kept = row.get("params_kept")

@@ -1,6 +1,6 @@
 """Cut and prove one file, and say what came out: the child process of the sweep.
 
-    python benchmarks/coverage/worker.py MODEL OUT.json [SHAPES_JSON]
+    python -m benchmarks.coverage.worker MODEL OUT.json [SHAPES_JSON]
 
 A process of its own for each file gives each its own peak memory, time limit and crash.
 """

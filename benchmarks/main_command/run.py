@@ -1,6 +1,6 @@
 """The README's own command on every file: `compress MODEL --data D --target macs=0.6`.
 
-    python benchmarks/main_command/run.py DIR_OR_FILE ... --out RESULT_DIR [--only GLOB]
+    python -m benchmarks.main_command.run DIR_OR_FILE ... --out RESULT_DIR [--only GLOB]
         [--limit SECONDS] [--retry] [--readme README.md]
 
 Every third file is also cut by every other criterion.  Each run is a process of its own, forked
@@ -25,15 +25,13 @@ from typing import Any
 os.environ["OMP_NUM_THREADS"] = "1"  # before numpy and ONNX Runtime are there
 os.environ["COLUMNS"] = "400"
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 import onnxruntime  # noqa: F401
-from children import child
-from hints import HINTS, Hint
-from marked import put_into
-from samples import write_samples
-from table import markdown
 
+from benchmarks.children import child
+from benchmarks.hints import HINTS, Hint
+from benchmarks.main_command.samples import write_samples
+from benchmarks.main_command.table import markdown
+from benchmarks.marked import put_into
 from onnxslim_snacs.cli.app import run as run_command
 from onnxslim_snacs.config import CompressConfig
 from onnxslim_snacs.errors import SnacsError

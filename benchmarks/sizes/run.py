@@ -1,6 +1,6 @@
 """Every axis made dynamic: the cut file at sizes that neither the analysis nor the proof has seen.
 
-    python benchmarks/sizes/run.py MODEL_OR_FOLDER ... [--only GLOB] [--out TABLE.md]
+    python -m benchmarks.sizes.run MODEL_OR_FOLDER ... [--only GLOB] [--out TABLE.md]
 
 Each model is written anew with dynamic dimensions, each under a name of its own: once all of them
 (batch, height, width, sequence and what looks like channels), once all but the second.  It is
@@ -35,8 +35,6 @@ from onnxslim_snacs.model.sizes import Sizes, random_inputs
 from onnxslim_snacs.ops.analyse import Analysis, analyse
 from onnxslim_snacs.proof.difference import worst_difference
 from onnxslim_snacs.proof.oracle import masked_original
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 #: Sizes at which each file is compared, and how many are tried to find them.
 SIZES, DRAWS = 5, 60

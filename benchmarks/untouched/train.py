@@ -1,6 +1,6 @@
 """Three networks that no constant of this project was tuned to, trained on 10,000 labelled images.
 
-    python benchmarks/untouched/train.py ../shared/data/cifar10 OUT [--epochs 12] [--only vgg]
+    python -m benchmarks.untouched.train ../shared/data/cifar10 OUT [--epochs 12] [--only vgg]
 
 A VGG-like, a MobileNetV2-like and a small vision transformer, small enough that one core trains
 each in minutes; each goes to OUT/NAME.onnx with its accuracy on the test images beside it.

@@ -23,7 +23,7 @@ from onnxslim_snacs.model.trial import Bench, Trial
 _ROUNDS = 8
 #: Seconds for which sizes are looked for at which a model runs at all: whoever is told to name them
 #: sooner is better off.  What is found does not depend on it.
-_SECONDS = 40.0
+_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
