@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from onnx import ValueInfoProto
 
@@ -28,9 +28,25 @@ def slice_tensors(draft: Draft) -> None:
 
 
 def declare_extents(draft: Draft) -> None:
-    """Correct the extents that the file declares for cut tensors."""
+    """Correct the extents that the file declares for cut tensors.
+
+    What is declared within the graph and was otherwise in a run is left out: ONNX Runtime lays out
+    its memory by it, and a mistake that did no harm may do some where extents are others.
+    """
     graph = draft.model.graph
+    for k in reversed(range(len(graph.value_info))):
+        if _is_false(graph.value_info[k], draft.analysis.facts.samples(graph.value_info[k].name)):
+            del graph.value_info[k]
     declare((*graph.value_info, *graph.input, *graph.output), draft.keep)
+
+
+def _is_false(info: ValueInfoProto, seen: Sequence[tuple[int, ...]]) -> bool:
+    """Whether a run had another rank or extent than is declared."""
+    if not info.type.tensor_type.HasField("shape"):
+        return False
+    dims = info.type.tensor_type.shape.dim
+    known = [(k, dim.dim_value) for k, dim in enumerate(dims) if dim.HasField("dim_value")]
+    return any(len(s) != len(dims) or any(s[k] != n for k, n in known) for s in seen)
 
 
 def declare(infos: Iterable[ValueInfoProto], keep: KeepMap) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 
 import onnx
 import pytest
-from onnx import ModelProto, numpy_helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.ir.types import Axis
@@ -124,3 +124,18 @@ def test_what_has_lost_its_reader_goes() -> None:
     draft.suspects.add("w_bias")
     remove_dead(draft)
     assert {t.name for t in draft.model.graph.initializer} == {"w_a", "w_b", "w_other"}
+
+
+def test_what_a_file_declares_against_its_runs_is_left_out_of_the_cut() -> None:
+    proto = model_from_text(NET)
+    declared: dict[str, list[int | str]] = {"a": ["N", 3], "b": ["N", 7], "y": ["N", 2]}
+    for name, shape in declared.items():
+        proto.graph.value_info.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+    analysis = read(proto)
+    before = [value.name for value in analysis.graph.proto.graph.value_info]
+    cut = prune(analysis, random_keep(analysis, 0.3, 0))
+    assert before == ["a", "b", "y"]
+    assert [value.name for value in cut.graph.value_info] == ["a", "y"]
+    (extents,) = (v.type.tensor_type.shape for v in cut.graph.value_info if v.name == "a")
+    (weight,) = (t.dims for t in cut.graph.initializer if t.name == "w_a")
+    assert extents.dim[1].dim_value == weight[1] < 3
