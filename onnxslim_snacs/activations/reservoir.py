@@ -88,7 +88,7 @@ class Reservoir(Generic[_K]):
     def sorted_rows(
         self,
     ) -> tuple[NDArray[np.int64], NDArray[np.int64] | None, dict[_K, NDArray[np.float32]]]:
-        """Numbers, classes and rows of the samples that are kept, by number; empties it."""
+        """(row,) numbers, (row,) classes and (row, channel) rows of what is kept; empties it."""
         order = np.argsort(self.index)
         labels = None if self.labels is None else self.labels[order]
         rows = {key: self.buffers.pop(key)[order] for key in list(self.buffers)}

@@ -42,7 +42,7 @@ def run_batches(
 
 
 def trimmed(output: NDArray[Any], batch: Batch) -> NDArray[Any]:
-    """An output without the rows of repeated samples."""
+    """An output without repeated samples: `filled` rows become `size` along the sample axis."""
     if batch.size == batch.filled:
         return output
     axis = next(iter(batch.axes.values()), 0)

@@ -44,7 +44,13 @@ class Masks:
 def masked(
     analysis: Analysis, layers: Sequence[ReleasedLayer], goes: Sequence[BoolArray]
 ) -> ModelProto:
-    """The model with a decision's zeros."""
+    """The model with a decision's zeros.
+
+    Args:
+        analysis: the model.
+        layers: the layers whose connections were scored.
+        goes: which of each go, (children, parents).
+    """
     by_node = {layer.pair.child.node: m for layer, m in zip(layers, goes, strict=True)}
     return zero_connections(analysis, by_node)
 

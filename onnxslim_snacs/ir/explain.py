@@ -30,6 +30,15 @@ def explain(
     """The causes for which channel axes of weights are pinned in every view, each once.
 
     Where the cause is a split axis, what pins its factors is told instead.
+
+    Args:
+        facts: what the rules have stated.
+        sinks: the layers, with the positions of their nodes.
+        splits: axes that are products of others, with the numbers of their statements.
+        table: the slots of all axes.
+        labels: of each view, (slots,) the component of each slot.
+        pinned: of each view, (components,) the number of the fact that pins it, or -1.
+        origin: (slots,) the pin that reaches each slot in the end, or -1.
     """
     causes: dict[int, None] = {}
     held = np.zeros(table.size, dtype=bool)
@@ -68,7 +77,13 @@ def first_pins(facts: Sequence[Stated], base: IntArray, pins: Pins) -> IntArray:
 def split_sides(
     table: SlotTable, splits: Splits, base: IntArray
 ) -> list[tuple[IntArray, IntArray]]:
-    """For each split the components of its fine axis, and those of all its factors."""
+    """For each split the components of its fine axis, and those of all its factors.
+
+    Args:
+        table: the slots of all axes.
+        splits: axes that are products of others.
+        base: (slots,) the component of each slot.
+    """
     return [
         (base[table.slots(split.fine)], base[joined(map(table.slots, split.factors))])
         for split, _ in splits

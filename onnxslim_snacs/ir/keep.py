@@ -28,7 +28,7 @@ class KeepMap:
     periods: Mapping[Axis, int] = field(default_factory=dict)
 
     def index(self, axis: Axis) -> IntArray | None:
-        """The kept slots of an axis in ascending order; None if all are kept."""
+        """(kept,) the slots of an axis that stay, in ascending order; None if all do."""
         return self.kept.get(axis)
 
     def extent(self, axis: Axis, before: int) -> int:
@@ -46,7 +46,7 @@ class KeepMap:
 
         Args:
             tensor: its name.
-            array: its values, or those of a tensor with the same axes.
+            array: its values, or those of a tensor with the same axes, in the original's shape.
             whole: a dimension that is left as it is.
         """
         for dim in range(array.ndim):

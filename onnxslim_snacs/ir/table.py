@@ -51,7 +51,7 @@ class SlotTable:
         return number
 
     def slots(self, axis: Axis, index: IntArray | None = None) -> IntArray:
-        """Slots of an axis that is in the table: all, or those at `index`.
+        """(slots,) of an axis that is in the table: all, or those at entries `index`.
 
         Raises:
             ShapesDisagree: an index lies beyond the axis.
@@ -80,6 +80,6 @@ class SlotTable:
 
 
 def joined(parts: Iterable[IntArray]) -> IntArray:
-    """All parts one after the other; empty if there are none."""
+    """(all,) parts, (part,) each, one after the other; empty if there are none."""
     arrays = list(parts)
     return np.concatenate(arrays) if arrays else np.empty(0, dtype=np.int64)

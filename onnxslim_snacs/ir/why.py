@@ -74,7 +74,7 @@ def chain_of(ir: DependencyGraph, axis: Axis) -> tuple[Link, ...]:
 
 
 def held_slots(ir: DependencyGraph, axis: Axis) -> IntArray:
-    """The slots of an axis that stay in every view.
+    """(held,) the slots of an axis that stay in every view.
 
     What one view cannot cut, another may: heads stay where channels within them go.
     """

@@ -119,7 +119,7 @@ def damage_correlation(
 
 
 def spearman(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """Spearman's rank correlation of two vectors; 0 where one of the two does not vary."""
+    """Spearman's rank correlation of two vectors, (units,) each; 0 where one does not vary."""
     ranks = [_ranks(values) for values in (a, b)]
     size = float(np.sqrt(np.vdot(ranks[0], ranks[0]) * np.vdot(ranks[1], ranks[1])))
     return float(np.vdot(ranks[0], ranks[1])) / size if size > 0 else 0.0

@@ -23,7 +23,7 @@ def real_value(analysis: Analysis, axis: Axis) -> NDArray[Any] | None:
         axis: the axis; it keeps its place, what comes behind the first one may be unpacked.
 
     Returns:
-        The weight; None if its value or its meaning is not known.
+        The weight in the shape in which it is read; None if its value or meaning is not known.
     """
     part = analysis.part_of(axis.tensor)
     value = part.facts.value(axis.tensor)

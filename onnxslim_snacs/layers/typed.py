@@ -83,12 +83,15 @@ Values = Mapping[str, NDArray[Any]]
 def real_constant(
     graph: ModelGraph, name: str, values: Values | None = None
 ) -> NDArray[Any] | None:
-    """The real numbers of a constant, None if it is not known where they lie.
+    """The real numbers of a constant, in the shape that its readers see.
 
     Args:
         graph: the model.
         name: the constant.
         values: stored tensors that have other values than in the model.
+
+    Returns:
+        The numbers; None if it is not known where they lie.
     """
     place = typed(graph, name)
     if place is None:
@@ -151,8 +154,8 @@ def in_type(
     Args:
         graph: the model.
         place: where they lie.
-        value: the numbers.
-        scale: the scale of the quantiser in front of them, where it is to be another one.
+        value: the numbers, in the shape that readers see.
+        scale: of the quantiser in front of them, in its own shape, where it is to be another one.
 
     Returns:
         Stored tensor -> value.

@@ -116,7 +116,7 @@ def _summed(node: OpNode, sink: Sink, layout: Layout) -> Iterator[Fact]:
 
 
 def real_weight(node: OpNode, index: int, axis: int) -> NDArray[Any] | None:
-    """(number - zero point) x scale, where one of these may lie along the output channels."""
+    """(number - zero point) x scale in the shape of the numbers; these two may lie along `axis`."""
     layout = _LAYOUTS.get(node.op) or _DYNAMIC
     value, operands = node.in_value(index), layout.operands[:2]
     if value is None or index not in operands:

@@ -70,7 +70,7 @@ def widened(model: ModelProto, types: Types, base_dir: Path | None = None) -> Mo
 
 
 def widened_feeds(feeds: Mapping[str, NDArray[Any]], types: Types) -> dict[str, NDArray[Any]]:
-    """The inputs for a widened model."""
+    """The inputs for a widened model, each in its own shape, floats in the wide type."""
     kinds = {
         helper.tensor_dtype_to_np_dtype(narrow): helper.tensor_dtype_to_np_dtype(wide)
         for narrow, wide in types.items()

@@ -149,7 +149,13 @@ def scaled(fit: Affine, scale: FloatArray) -> Affine:
 
 
 def unscaled(fit: Affine, scale: FloatArray, otherwise: Affine) -> Affine:
-    """The inverse of `scaled`; outputs with factor 0 stay as they are `otherwise`."""
+    """The inverse of `scaled`; outputs with factor 0 stay as they are `otherwise`.
+
+    Args:
+        fit: weight (g, d, o), bias (g, o).
+        scale: (g x o,).
+        otherwise: of the same shapes.
+    """
     factor = scale.reshape(fit.bias.shape)
     dead = factor == 0
     back = scaled(fit, 1.0 / np.where(dead, 1.0, factor))

@@ -33,7 +33,12 @@ class Affine:
 
 
 def with_mean(moments: Moments, weight: FloatArray) -> Affine:
-    """The weights with the bias that makes the mean right (5.6 in its asymmetric form)."""
+    """The weights with the bias that makes the mean right (5.6 in its asymmetric form).
+
+    Args:
+        moments: of features and targets.
+        weight: (g, d, o).
+    """
     return Affine(weight, moments.mean_t - np.einsum("gd,gdo->go", moments.mean_x, weight))
 
 

@@ -54,7 +54,7 @@ class _State:
         return block_costs(self.inverse, self.weight, self.blocks[units])
 
     def take(self, units: IntArray) -> None:
-        """Remove units, given by their positions, and re-fit what reads the others."""
+        """Remove units, (units,) their positions, and re-fit what reads the others."""
         gone = self.blocks[units].reshape(-1)
         across = self.inverse[:, gone]
         solved = np.linalg.solve(across[gone], np.hstack([across.T, self.weight[gone]]))

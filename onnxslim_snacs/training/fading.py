@@ -48,7 +48,7 @@ class FadingPart:
         return moved[self.index.reshape(-1)].reshape(len(self.index), -1)
 
     def put(self, value: Tensor, rows: Tensor) -> None:
-        """Write them back."""
+        """Write (units, numbers) back."""
         moved = value.detach().movedim(self.dim, 0)  # shares its memory with the weight
         moved[self.index.reshape(-1)] = rows.reshape(-1, *moved.shape[1:])
 
@@ -66,7 +66,7 @@ class Fading:
     lengths: Mapping[str, Tensor]
 
     def rows(self, values: Mapping[str, Tensor]) -> dict[str, Rows]:
-        """The weights of all of them, group by group."""
+        """The weights of all of them, (units, numbers) for each part, group by group."""
         return {
             name: [part.rows(values[part.key]) for part in parts]
             for name, parts in self.groups.items()

@@ -137,7 +137,12 @@ def decide_connections(layers: Sequence[ReleasedLayer], share: float) -> list[Bo
 
 
 def retained(layers: Sequence[ReleasedLayer], masks: Sequence[BoolArray]) -> float:
-    """The share of the scored layers' weights that stays."""
+    """The share of the scored layers' weights that stays.
+
+    Args:
+        layers: the layers.
+        masks: which connections of each go, axes (child, parent).
+    """
     stays = sum(layer.taps * int((~m).sum()) for layer, m in zip(layers, masks, strict=True))
     return stays / sum(layer.taps * layer.rho.size for layer in layers)
 

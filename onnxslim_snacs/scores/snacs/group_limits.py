@@ -25,7 +25,16 @@ LIMIT_ROWS = 512
 def group_protection(
     groups: tuple[Group, ...], scored: list[Scored], save: float
 ) -> dict[str, BoolArray]:
-    """The share of the units on which any layer that reads them depends most."""
+    """The share of the units on which any layer that reads them depends most.
+
+    Args:
+        groups: what can be pruned.
+        scored: the layers, with the weights by which they read.
+        save: the share, 0 to 1.
+
+    Returns:
+        Group id -> mask, axis (unit); groups with none or with all of them marked are left out.
+    """
     masks: dict[str, BoolArray] = {}
     if save <= 0.0:
         return masks

@@ -66,14 +66,24 @@ Accuracy = Callable[[FloatArray, Iterable[FloatArray], npt.NDArray[np.intp], int
 
 
 def first_crossing(shares: FloatArray, scores: FloatArray) -> float:
-    """Give the last share before the scores first fall below max - 0.7 (max - min)."""
+    """Give the last share before the scores first fall below max - 0.7 (max - min).
+
+    Args:
+        shares: axis (step), ascending, 0 to 1.
+        scores: accuracy at each share, axis (step).
+    """
     below = np.flatnonzero(scores < _line(scores))
     last = below[0] if below.size else len(scores)
     return float(shares[last - 1]) if last else 0.0
 
 
 def last_above(shares: FloatArray, scores: FloatArray) -> float:
-    """Give the largest share whose score is on or above the line, as the release does."""
+    """Give the largest share whose score is on or above the line, as the release does.
+
+    Args:
+        shares: axis (step), ascending, 0 to 1.
+        scores: accuracy at each share, axis (step).
+    """
     return float(shares[np.flatnonzero(scores >= _line(scores))[-1]])
 
 
@@ -93,7 +103,15 @@ def removed_lowest(rho: FloatArray, share: float) -> BoolArray:
 
 
 def removed_at_cutoff(rho: FloatArray, share: float) -> BoolArray:
-    """Mark as the release does: all scores <= the round(share * U)-th of U distinct scores."""
+    """Mark as the release does: all scores <= the round(share * U)-th of U distinct scores.
+
+    Args:
+        rho: axes (child, parent).
+        share: 0 to 1.
+
+    Returns:
+        Mask of the removed connections, axes (child, parent).
+    """
     distinct = np.unique(rho)
     cutoff = distinct[min(round(share * len(distinct)), len(distinct) - 1)]
     mask: BoolArray = rho <= cutoff
@@ -101,12 +119,12 @@ def removed_at_cutoff(rho: FloatArray, share: float) -> BoolArray:
 
 
 def unchanged(outputs: FloatArray) -> FloatArray:
-    """Take pooled pre-activations as they are."""
+    """Take pooled pre-activations, axes (sample, child), as they are."""
     return outputs
 
 
 def rectified(outputs: FloatArray) -> FloatArray:
-    """Clamp pooled outputs at 0, as the release does before it classifies."""
+    """Clamp pooled outputs, axes (sample, child), at 0, as the release does to classify them."""
     return np.maximum(outputs, 0.0)
 
 
@@ -199,6 +217,15 @@ def released_accuracy(
 
     Of more than `_MOST_CLASSES` classes the most frequent ones are told apart (own choice: pairs
     of classes are solved one by one).
+
+    Args:
+        intact: pooled outputs, axes (sample, child).
+        cut: the same without connections, pieces with axes (sample, step, child).
+        labels: class numbers, axis (sample).
+        seed: not used: nothing is drawn.
+
+    Returns:
+        Accuracy at each share, axis (step).
     """
     counts = np.bincount(labels)
     chosen = np.sort(np.argsort(-counts, kind="stable")[:_MOST_CLASSES])
@@ -213,7 +240,17 @@ def released_accuracy(
 def cross_fitted(
     intact: FloatArray, cut: Iterable[FloatArray], labels: npt.NDArray[np.intp], seed: int
 ) -> FloatArray:
-    """Give the held-out accuracy at each share, axis (step)."""
+    """Give the held-out accuracy at each share, each half told apart by what fits the other.
+
+    Args:
+        intact: pooled outputs, axes (sample, child).
+        cut: the same without connections, pieces with axes (sample, step, child).
+        labels: class numbers, axis (sample).
+        seed: for the halves and the features of the kernel.
+
+    Returns:
+        Accuracy at each share, axis (step).
+    """
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(labels))
     # dealing out within classes keeps every class in both halves

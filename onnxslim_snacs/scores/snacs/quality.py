@@ -88,6 +88,6 @@ def quality_of_remainders(
 
 
 def spread_over(count: int, most: int) -> npt.NDArray[np.intp]:
-    """Choose at most `most` indices, evenly spread over `count`."""
+    """Choose at most `most` indices, evenly spread over `count`: ascending, axis (chosen)."""
     chosen = min(count, most)
     return np.arange(chosen, dtype=np.intp) * count // max(chosen, 1)
