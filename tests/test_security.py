@@ -146,7 +146,7 @@ PROMISES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
     ("The network is not used.", ("cli/test_promises.py::test_no_socket_is_opened",)),
     (
-        "The exception is `sweep --cluster ADDRESS`, which talks to the scheduler that you name, "
+        "The exception is `--cluster ADDRESS`, which talks to the scheduler that you name, "
         "and trusts it as Dask does.",
         ("cluster/test_workers.py::test_where_no_scheduler_answers_its_address_is_named",),
     ),

@@ -70,6 +70,11 @@ class ImageTable:
         whole = self.spec.dtype.kind in "iu"
         return not whole and not self.mean.any() and bool((self.std == 1).all())
 
+    @property
+    def seeks(self) -> bool:
+        """Each image is a file."""
+        return True
+
     def alike(self, rows: Rows) -> Sequence[Rows]:
         """The images `rows`, which are all resized to the same size."""
         return [rows]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
+
+from onnxslim_snacs.ops.analyse import Analysis
 
 
 class Rider(Protocol):
@@ -19,8 +21,20 @@ class Rider(Protocol):
     def samples(self) -> int:
         """How many samples it wants to see, the first ones."""
 
+    @property
+    def anew(self) -> Callable[[Analysis], Rider]:
+        """What makes it in another process, of the same model."""
+
     def begin(self, size: int) -> None:
         """Forget what it has seen; runs of `size` samples follow."""
 
-    def take(self, values: Mapping[str, NDArray[Any]]) -> None:
-        """Look at one run: tensor -> value, of what it looks at at the least."""
+    def look(self, number: int, values: Mapping[str, NDArray[Any]]) -> Any:
+        """What there is to keep of run `number`, by it alone, whatever else has been seen.
+
+        Args:
+            number: of the run, from 0.
+            values: tensor -> value, of what it looks at at the least.
+        """
+
+    def take(self, seen: Any) -> None:
+        """Take in what `look` has kept of a run; runs come in their order."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,6 +79,10 @@ class Batch:
         }
 
 
+#: The samples of one run, or their numbers in the table.
+Piece: TypeAlias = Batch | Rows
+
+
 @dataclass(frozen=True)
 class CalibrationSource:
     """Samples.
@@ -146,6 +150,30 @@ class CalibrationSource:
                 count = len(next(iter(block.values())))
                 yield self._batch(block, rows[done : done + count], fixed)
                 done += count
+
+    def pieces(self, size: int) -> Iterator[Piece]:
+        """What `batches` gives, by the samples alone where any of them can be read at once.
+
+        Args:
+            size: samples in a run, unless the model fixes it.
+        """
+        size = self.fixed_batch or size
+        if not self.table.seeks:
+            yield from self.batches(size)
+            return
+        for rows in self.table.alike(np.sort(self.order)):
+            yield from (rows[at : at + size] for at in range(0, len(rows), size))
+
+    def batch(self, piece: Piece) -> Batch:
+        """The samples of a piece.
+
+        Raises:
+            InputRefused: values that the model cannot take.
+        """
+        if isinstance(piece, Batch):
+            return piece
+        (block,) = self.table.blocks(piece, len(piece))
+        return self._batch(block, piece, self.fixed_batch)
 
     def shapes(self) -> list[dict[str, tuple[int | None, ...]]]:
         """The shapes of a few samples, as the model takes them; None where that is a free batch."""

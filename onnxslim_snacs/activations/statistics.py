@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnxslim_snacs.activations.instrument import Instrumented, instrument
+from onnxslim_snacs.activations.reduced import Asked, ReducedRun, reduced_runs
 from onnxslim_snacs.activations.requests import PooledRequest, Request, Statistics
 from onnxslim_snacs.activations.reservoir import Reservoir, row_keys, smallest
 from onnxslim_snacs.activations.riders import Rider
-from onnxslim_snacs.activations.run import batch_size, execute, open_session
+from onnxslim_snacs.activations.run import batch_size
 from onnxslim_snacs.activations.sources import CalibrationSource
 from onnxslim_snacs.activations.sums import (
-    Results,
     Sums,
     add_sums,
     all_sums,
@@ -26,6 +28,7 @@ from onnxslim_snacs.activations.sums import (
     ranges,
     sums_of_run,
 )
+from onnxslim_snacs.cluster.spread import Spread
 from onnxslim_snacs.errors import InputRefused, InternalError, LimitExceeded, foreign
 from onnxslim_snacs.model.facts import ModelFacts
 from onnxslim_snacs.model.session import SessionConfig
@@ -49,6 +52,7 @@ def collect(
     seed: int = 0,
     progress: Progress | None = None,
     rider: Rider | None = None,
+    spread: Spread | None = None,
 ) -> Statistics:
     """Run all samples once and reduce what was asked for.
 
@@ -65,6 +69,8 @@ def collect(
         seed: for the choice of rows.
         progress: told (samples done, samples in all) after each run.
         rider: looks at activations in the same runs.
+        spread: where the runs are made, by what knows the same model and the table of the samples;
+            None for this process.
 
     Returns:
         What was found.
@@ -85,20 +91,20 @@ def collect(
         # ONNX Runtime's blocked layout rewrites the graph, and numbers its new nodes in the order
         # in which they are to run; the default order would turn that round
         config = replace(config, order="priority")
-    seen = () if rider is None else rider.tensors
-    watched = tuple(name for name in seen if name not in facts.graph.inputs)
-    session = open_session(model.proto, config, facts.graph.base_dir, watched)
     alone = any(isinstance(r, PooledRequest) and r.sample_dim is None for r in wanted)
     if size is None:
+        seen = () if rider is None else rider.tensors
         tensors = dict.fromkeys([*(r.tensor for r in wanted), *seen])
         size = 1 if alone else batch_size(facts, source, list(tensors))
-    runs = _Runs(session, model, source, rider, watched, progress or (lambda done, total: None))
+    asked = Asked(tuple(wanted), config, size, None if rider is None else rider.anew)
+    make = partial(reduced_runs, facts, source, model, rider=rider, spread=spread)
+    runs = _Runs(model, source, rider, make, progress or (lambda done, total: None))
     try:
-        return _collect(runs, size, Reservoir(rows_cap, seed))
+        return _collect(runs, asked, Reservoir(rows_cap, seed))
     except _OddRows as odd:
         if source.fixed_batch is not None or size == 1:
             raise InputRefused(str(odd)) from odd
-        return _collect(runs, 1, Reservoir(rows_cap, seed))
+        return _collect(runs, replace(asked, size=1), Reservoir(rows_cap, seed))
 
 
 class _OddRows(Exception):
@@ -110,61 +116,40 @@ class _Runs:
     """A pass over the samples.
 
     Attributes:
-        session: over the model.
         model: with its reductions.
         source: the samples.
         rider: looks at activations; None for nobody.
-        watched: the activations at which it looks.
+        make: makes the runs, as is asked of them.
         report: told (samples done, samples in all).
     """
 
-    session: Any
     model: Instrumented
     source: CalibrationSource
     rider: Rider | None
-    watched: tuple[str, ...]
+    make: Callable[[Asked], Generator[ReducedRun, None, None]]
     report: Progress
 
-    def begin(self, size: int) -> None:
-        """Runs of `size` samples follow."""
-        if self.rider is not None:
-            self.rider.begin(size)
 
-    def run(self, inputs: Mapping[str, NDArray[Any]], done: int | None = None) -> Results:
-        """The reductions of one run.
-
-        Args:
-            inputs: of the model.
-            done: how many samples have gone before; None for samples that have been seen.
-        """
-        rider = self.rider
-        rides = rider is not None and done is not None and done < rider.samples
-        reduced = dict.fromkeys(n for k in self.model.outputs.values() for n in k.values())
-        names = [*reduced, *(self.watched if rides else ())]
-        found = dict(zip(names, execute(self.session, names, inputs), strict=True))
-        if rides and rider is not None:
-            rider.take({**inputs, **found})
-        return found
-
-
-def _collect(runs: _Runs, size: int, reservoir: Reservoir[PooledRequest]) -> Statistics:
-    model, source = runs.model, runs.source
-    runs.begin(size)
-    pooled = {
-        r: kinds["rows"] for r, kinds in model.outputs.items() if isinstance(r, PooledRequest)
-    }
+def _collect(runs: _Runs, asked: Asked, reservoir: Reservoir[PooledRequest]) -> Statistics:
+    outputs, rider = runs.model.outputs, runs.rider
+    if rider is not None:
+        rider.begin(asked.size)
+    pooled = {r: kinds["rows"] for r, kinds in outputs.items() if isinstance(r, PooledRequest)}
     sums: Sums = {}
     done = 0
-    for batch in source.batches(size):
-        results = runs.run(batch.inputs, done)
-        rows = {r: _rows(r, results[n], batch.filled)[: batch.size] for r, n in pooled.items()}
-        reservoir.add(batch.index, rows, batch.labels)
-        add_sums(sums, sums_of_run(model.outputs, results))
-        if batch.filled > batch.size and len(pooled) < len(model.outputs):
-            surplus = sums_of_run(model.outputs, runs.run(batch.repeated()))
-            add_sums(sums, surplus, weight=batch.size / batch.filled - 1.0)
-        done += batch.size
-        runs.report(done, source.samples)
+    with closing(runs.make(asked)) as found:
+        for one in found:
+            results = {r: _rows(r, one.results[n], one.filled) for r, n in pooled.items()}
+            rows = {r: values[: one.size] for r, values in results.items()}
+            reservoir.add(one.index, rows, one.labels)
+            add_sums(sums, sums_of_run(outputs, one.results))
+            if one.surplus is not None:
+                surplus = sums_of_run(outputs, one.surplus)
+                add_sums(sums, surplus, weight=one.size / one.filled - 1.0)
+            if rider is not None and one.seen is not None:
+                rider.take(one.seen)
+            done += one.size
+            runs.report(done, runs.source.samples)
     index, labels, kept = reservoir.sorted_rows()
     return Statistics(
         samples=done,

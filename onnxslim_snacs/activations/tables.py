@@ -39,6 +39,10 @@ class Table(Protocol):
     def whole(self) -> bool:
         """Whether a sample is a whole set of inputs, batch dimension included."""
 
+    @property
+    def seeks(self) -> bool:
+        """Whether any of the samples can be read without those before it."""
+
     def alike(self, rows: Rows) -> Sequence[Rows]:
         """The samples `rows`, ascending, by their shapes: only equal ones fit into one run."""
 
@@ -73,6 +77,11 @@ class ArrayTable:
     def names(self) -> frozenset[str]:
         """The names of the arrays."""
         return frozenset(self.files[0])
+
+    @property
+    def seeks(self) -> bool:
+        """Files are read at any place."""
+        return True
 
     @cached_property
     def _shapes(self) -> Rows:
@@ -120,6 +129,11 @@ class RandomTable:
     def names(self) -> frozenset[str]:
         """The names of the inputs."""
         return frozenset(spec.name for spec in self.specs)
+
+    @property
+    def seeks(self) -> bool:
+        """A sample does not depend on the others."""
+        return True
 
     def alike(self, rows: Rows) -> Sequence[Rows]:
         """The samples `rows`, which all have the same shapes."""

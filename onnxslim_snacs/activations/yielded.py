@@ -46,6 +46,11 @@ class FunctionTable:
     first: bytes
     labels: NDArray[Any] | None = None
 
+    @property
+    def seeks(self) -> bool:
+        """Everything comes from the beginning."""
+        return False
+
     def alike(self, rows: Rows) -> Sequence[Rows]:
         """The samples `rows`: what their shapes are shows when they come."""
         return [rows]

@@ -79,6 +79,7 @@ def without_blocks(work: Work, branches: Sequence[Branch], *, allow_inexact: boo
         analysis=left.analysis,
         ready=left.graph,
         costs=cost_model(left.analysis),
+        spread=None,  # which knows the whole model alone
         reduced=Reduced(work, parts, left.aims),
     )
 

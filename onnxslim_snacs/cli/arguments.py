@@ -43,6 +43,15 @@ Threads = Annotated[
         rich_help_panel=MACHINE_PANEL,
     ),
 ]
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        metavar="ADDRESS",
+        help="Share the work out: a Dask scheduler's address, or local:N.",
+        rich_help_panel=MACHINE_PANEL,
+    ),
+]
 Provider = Annotated[str, one_of("--provider", PROVIDERS, "Where models run.", MACHINE_PANEL)]
 Seed = Annotated[
     int,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from onnxslim_snacs.cli import options
 from onnxslim_snacs.cli.arguments import (
     DEFAULT,
+    Cluster,
     Force,
     HtmlOut,
     Inexact,
@@ -93,6 +94,7 @@ def compress(
     seed: Seed = DEFAULT.seed,
     threads: Threads = DEFAULT.threads,
     provider: Provider = DEFAULT.provider,
+    cluster: Cluster = None,
     out: Out = None,
     plan_out: PlanOut = None,
     report: ReportOut = None,
@@ -156,6 +158,7 @@ def compress(
             report_out=report,
             html_out=html,
             overwrite=force,
+            cluster=cluster,
             progress=told_of_writing(bars.progress),
             foreseen=bars.foresee,
             told=lambda done: show(done, showing, bars),

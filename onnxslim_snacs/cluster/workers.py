@@ -13,7 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from onnxslim_snacs.cluster.lifetime import die_with
 from onnxslim_snacs.errors import UsageError
@@ -63,7 +63,8 @@ def run_on(
     if address is None:
         yield from _on_processes(jobs, function, tasks)
         return
-    with _dask(address) as executor:
+    with client_at(address) as client:
+        executor = client.get_executor(pure=False)
         yield from _results(executor, function, dict(enumerate(tasks)))
 
 
@@ -96,13 +97,14 @@ def _results(
         lost = future.exception()
         if lost is None:
             yield futures[future], future.result()
-        elif _is_loss(lost):
+        elif is_loss(lost):
             yield futures[future], Lost("the process that worked on it died")
         else:
             raise lost
 
 
-def _is_loss(error: BaseException) -> bool:
+def is_loss(error: BaseException) -> bool:
+    """Whether an error says that the process has died that worked on a task."""
     return isinstance(error, BrokenProcessPool) or type(error).__name__ == "KilledWorker"
 
 
@@ -140,7 +142,15 @@ def _begin(parent: int, memory: int | None) -> None:
 
 
 @contextmanager
-def _dask(address: str) -> Iterator[Executor]:
+def client_at(address: str) -> Iterator[Any]:
+    """A client of a Dask cluster, while it is needed.
+
+    Args:
+        address: of a scheduler, or `local:N` for N processes on this machine.
+
+    Raises:
+        UsageError: there is no such scheduler, or Dask is not installed.
+    """
     try:
         from distributed import Client, LocalCluster
     except ImportError as error:
@@ -155,7 +165,7 @@ def _dask(address: str) -> Iterator[Executor]:
             ) as cluster,
             Client(cluster) as client,
         ):
-            yield client.get_executor(pure=False)
+            yield client
         return
     try:
         client = Client(address, timeout=_PATIENCE)
@@ -165,4 +175,4 @@ def _dask(address: str) -> Iterator[Executor]:
             "such as tcp://HOST:8786, or local:N"
         ) from error
     with client:
-        yield client.get_executor(pure=False)
+        yield client

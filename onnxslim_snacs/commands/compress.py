@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from onnxslim_snacs.activations.distinct import require_different
-from onnxslim_snacs.activations.samples import Samples, split
+from onnxslim_snacs.activations.samples import Samples
 from onnxslim_snacs.activations.sources import CalibrationSource, files_of
 from onnxslim_snacs.activations.users import files_of_function
 from onnxslim_snacs.blocks.take import Taken
 from onnxslim_snacs.commands.account import Account, plan_and_report
+from onnxslim_snacs.commands.begin import all_samples, begin
 from onnxslim_snacs.commands.blockwise import proved_drop, without_asked_blocks
 from onnxslim_snacs.commands.finetune import never
 from onnxslim_snacs.commands.foresee import foresee, is_quick
@@ -19,7 +19,6 @@ from onnxslim_snacs.commands.gate import require_worth
 from onnxslim_snacs.commands.last_training import trained_at_the_end
 from onnxslim_snacs.commands.naming import names_file
 from onnxslim_snacs.commands.outputs import Outputs, Told, nobody
-from onnxslim_snacs.commands.planned import share_aside
 from onnxslim_snacs.commands.recovered import recovered
 from onnxslim_snacs.commands.refusals import (
     frozen_groups,
@@ -29,22 +28,17 @@ from onnxslim_snacs.commands.refusals import (
     require_runnable,
 )
 from onnxslim_snacs.commands.room import require_room
-from onnxslim_snacs.commands.sampled import named_samples, settled_samples
+from onnxslim_snacs.commands.shared import shared_out
 from onnxslim_snacs.commands.signature import sign, tied
-from onnxslim_snacs.commands.simplified import Simplified, simplify
-from onnxslim_snacs.commands.start import Compressed, Setup, open_work
-from onnxslim_snacs.commands.turned import Turned, turn
+from onnxslim_snacs.commands.start import Compressed
 from onnxslim_snacs.config import Budget, CompressConfig
 from onnxslim_snacs.config.fields import checked
 from onnxslim_snacs.decide.decide import Decision, decide
 from onnxslim_snacs.decide.latency import require_faster
 from onnxslim_snacs.decide.rank import rank
-from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.judge.judge import Judge, open_judge
 from onnxslim_snacs.judge.stopwatch import Latency, LatencyWatch
-from onnxslim_snacs.model.graph import ModelGraph
-from onnxslim_snacs.model.opened import AnyModel, Opened, open_model
-from onnxslim_snacs.model.session import SessionConfig, resolve_provider
+from onnxslim_snacs.model.opened import AnyModel, open_model
 from onnxslim_snacs.plan.work import Work
 from onnxslim_snacs.progress import Clock, Foreseen, Progress, silent, unforeseen
 from onnxslim_snacs.proof.outcome import ProvedCut
@@ -66,6 +60,7 @@ def compress(
     report_out: Path | str | None = None,
     html_out: Path | str | None = None,
     overwrite: bool = False,
+    cluster: str | None = None,
     progress: Progress = silent,
     foreseen: Callable[[Foreseen], None] = unforeseen,
     told: Told = nobody,
@@ -82,6 +77,8 @@ def compress(
         report_out: where to write the report, likewise.
         html_out: where to write the report as a page, likewise.
         overwrite: whether existing files may be replaced.
+        cluster: the address of a Dask scheduler whose workers see the same files, or `local:N`, to
+            share the work out; the same files come of it.
         progress: told (stage, done, total); a total of 0 where a stage begins, of which the last is
             "write".
         foreseen: told what the run is expected to take, before its long stages begin.
@@ -109,7 +106,7 @@ def compress(
             overwrite=overwrite,
             inputs=(*files_of(config.data), *files_of_function(config.metric)),
         )
-    begun = _begun(opened, config, clock, progress)
+    begun = begin(opened, config, clock, progress)
     work = begun.work
     require_certain(work.analysis)
     if config.finetune is not None:
@@ -118,19 +115,18 @@ def compress(
     if not config.blocks:
         require_prunable(work.analysis, frozen)
     with clock.stage("data"):
-        source = settled_samples(begun.given, config.data, work)
+        source, samples = all_samples(begun, config)
         few = require_different(source)
-        macs = work.costs.cost(KeepMap({})).macs
-        samples = split(source, share_aside(config), macs)
     require_room(work, config, samples)
     judge = _judge(work, config, samples.judging)
     foreseen(foresee(work, config, samples, judge))
-    scores = ScoreResult({})
-    if work.analysis.ir.groups:
-        scores = rank(work, config, criterion, samples.scoring)
-    taken = without_asked_blocks(work, config, samples, scores, judge, frozen)
-    dropped = proved_drop(taken, config)
-    decision = _decided(taken, config, samples, judge)
+    with shared_out(work, config, samples, opened, cluster) as work:
+        scores = ScoreResult({})
+        if work.analysis.ir.groups:
+            scores = rank(work, config, criterion, samples.scoring)
+        taken = without_asked_blocks(work, config, samples, scores, judge, frozen)
+        dropped = proved_drop(taken, config)
+        decision = _decided(taken, config, samples, judge)
     work = taken.work
     cut = prove_cut(work, decision.keep)
     final = None if judge is None else recovered(work, config.recover, cut, samples, judge)
@@ -161,61 +157,6 @@ def compress(
     done = Compressed(made, plan, tied(report, plan))
     outputs.write(done, work.graph.base_dir, clock, progress, told)
     return done
-
-
-@dataclass(frozen=True, slots=True)
-class _Begun:
-    """A model that is understood.
-
-    Attributes:
-        work: the model.
-        simpler: what onnxslim has made of it, if it was to.
-        turned: the model with its streams turned, if it was to be.
-        given: the samples that the user names.
-    """
-
-    work: Work
-    simpler: Simplified | None
-    turned: Turned | None
-    given: CalibrationSource | None
-
-
-def _begun(opened: Opened, config: CompressConfig, clock: Clock, progress: Progress) -> _Begun:
-    """Understand a model, simplified and turned as far as that was asked for."""
-    graph, simpler = opened.graph, None
-    if config.simplify:
-        with clock.stage("simplify"):
-            simpler = simplify(graph, config.data.input_shapes)
-            graph = simpler.graph
-    with clock.stage("data"):
-        given = named_samples(config.data, graph, config.seed)
-    turned = _turned(graph, config, given, clock)
-    present = None if turned is None else turned.graph
-    work = open_work(opened.name, graph, _setup(config, given), clock, progress, present)
-    return _Begun(work, simpler, turned, given)
-
-
-def _setup(config: CompressConfig, given: CalibrationSource | None) -> Setup:
-    return Setup(
-        provider=config.provider,
-        threads=config.threads,
-        seed=config.seed,
-        allow_inexact=config.loosens_norms,
-        input_shapes=config.data.input_shapes,
-        examples=given.shapes() if given is not None else (),
-        effort=config.effort,
-    )
-
-
-def _turned(
-    graph: ModelGraph, config: CompressConfig, given: CalibrationSource | None, clock: Clock
-) -> Turned | None:
-    """The model with its streams turned, if that was asked for."""
-    if config.width != "rotate" or given is None:
-        return None
-    session = SessionConfig(resolve_provider(config.provider), config.threads)
-    with clock.stage("rotate"):
-        return turn(graph, split(given, share_aside(config)).scoring, session, config.data)
 
 
 def _judge(work: Work, config: CompressConfig, judging: CalibrationSource) -> Judge | None:

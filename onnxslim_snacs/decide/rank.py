@@ -104,7 +104,13 @@ def _arbitrary(criterion: Criterion, groups: list[str]) -> str:
 def score_context(work: Work, source: CalibrationSource) -> ScoreContext:
     """What a criterion may look at."""
     return ScoreContext(
-        work.analysis, source, work.session, work.seed, work.progress, work.spending
+        work.analysis,
+        source,
+        work.session,
+        work.seed,
+        work.progress,
+        work.spending,
+        spread=work.spread,
     )
 
 

@@ -6,8 +6,9 @@ at a time; of each batch some output positions are drawn, and only what lies und
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -18,6 +19,7 @@ from onnx import helper
 from onnxslim_snacs.activations.run import batch_size, execute
 from onnxslim_snacs.activations.sources import CalibrationSource
 from onnxslim_snacs.config.spending import NORMAL, RowCount
+from onnxslim_snacs.ir.types import IntArray
 from onnxslim_snacs.layers.layers import Layer
 from onnxslim_snacs.layers.moments import FloatArray, Moments, Rows, Sums, add_rows, empty_sums
 from onnxslim_snacs.layers.moments import moments as moments_of
@@ -101,17 +103,30 @@ class _Spread:
     sum: FloatArray | float = 0.0
     squares: FloatArray | float = 0.0
 
-    def add(self, values: FloatArray) -> None:
-        """Take in (rows, channels)."""
-        self.rows += len(values)
-        self.sum = self.sum + values.sum(axis=0)
-        self.squares = self.squares + np.square(values).sum(axis=0)
+    def add(self, other: _Spread) -> None:
+        """Take in the sums over other positions."""
+        self.rows += other.rows
+        self.sum = self.sum + other.sum
+        self.squares = self.squares + other.squares
 
     @property
     def variance(self) -> float:
         """Variance summed over the channels."""
         count = max(1, self.rows)
         return float(np.sum(self.squares / count - np.square(self.sum / count)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """What was drawn of one batch for one tensor as some layers read it.
+
+    Attributes:
+        rows: (1, rows, features).
+        spreads: of the target of each of those layers.
+    """
+
+    rows: Rows
+    spreads: tuple[_Spread, ...]
 
 
 @dataclass(slots=True)
@@ -133,7 +148,6 @@ class Gathering:
     samples: int
     _grams: list[_Gram] = field(default_factory=list)
     _spreads: list[_Spread] = field(default_factory=list)
-    _rng: np.random.Generator | None = None
 
     @property
     def tensors(self) -> Sequence[str]:
@@ -141,21 +155,37 @@ class Gathering:
         return tuple(dict.fromkeys(n for r in self.readings for n in (r.layer.data, r.target)))
 
     @property
+    def anew(self) -> Callable[[Analysis], Gathering]:
+        """What makes it in another process, of the same model."""
+        return partial(
+            Gathering,
+            readings=self.readings,
+            seed=self.seed,
+            rows=self.rows,
+            samples=self.samples,
+        )
+
+    @property
     def has_begun(self) -> bool:
         """Whether anybody has run the model."""
-        return self._rng is not None
+        return bool(self._grams)
 
     def begin(self, size: int) -> None:
         """Forget what has been seen; runs of `size` samples follow."""
         self._grams = _grams(self.analysis, self.readings, -(-self.samples // size), self.rows)
         self._spreads = [_Spread() for _ in self.readings]
-        self._rng = np.random.default_rng(self.seed)
 
-    def take(self, values: Mapping[str, NDArray[Any]]) -> None:
-        """Draw positions of one run: tensor -> value."""
-        assert self._rng is not None
-        for gram in self._grams:
-            _take(self.analysis, self.readings, gram, self._spreads, values, self._rng)
+    def look(self, number: int, values: Mapping[str, NDArray[Any]]) -> list[_Drawn]:
+        """Draw positions of run `number`, by it and the seed alone: tensor -> value."""
+        rng = np.random.default_rng((self.seed, number))
+        return [_draw(self.analysis, self.readings, gram, values, rng) for gram in self._grams]
+
+    def take(self, seen: list[_Drawn]) -> None:
+        """Take in what was drawn of a run."""
+        for gram, drawn in zip(self._grams, seen, strict=True):
+            gram.add(drawn.rows)
+            for number, spread in zip(gram.readings, drawn.spreads, strict=True):
+                self._spreads[number].add(spread)
 
     def found(self) -> list[Read | None]:
         """What was found about each layer, None without rows; can be asked once."""
@@ -218,10 +248,10 @@ def run_alone(
     asked = [name for name in tensors if name not in graph.inputs]
     gathering.begin(size)
     done = 0
-    for batch in source.batches(size):
+    for number, batch in enumerate(source.batches(size)):
         progress("second moments", done, source.samples)
         found = dict(zip(asked, execute(runner, asked, batch.inputs), strict=True))
-        gathering.take({**batch.inputs, **found})
+        gathering.take(gathering.look(number, {**batch.inputs, **found}))
         done += batch.size
     progress("second moments", source.samples, source.samples)
 
@@ -256,14 +286,13 @@ def moments_bytes(analysis: Analysis, readings: Sequence[Reading]) -> int:
     return sum(8 * gram.features**2 for gram in _grams(analysis, readings, 1, NORMAL.moments))
 
 
-def _take(
+def _draw(
     analysis: Analysis,
     readings: Sequence[Reading],
     gram: _Gram,
-    spreads: Sequence[_Spread],
     values: Mapping[str, NDArray[Any]],
     rng: np.random.Generator,
-) -> None:
+) -> _Drawn:
     """Draw positions of one batch."""
     first = readings[gram.readings[0]].layer
     node = analysis.graph.nodes[first.position]
@@ -271,8 +300,11 @@ def _take(
     positions = prod(shape) // shape[first.out_dim]
     count = min(gram.cap, positions)
     chosen = np.sort(rng.choice(positions, count, replace=False, shuffle=False))
-    gram.add(layer_rows(first, node, values[first.data], shape, chosen))
-    for number in gram.readings:
-        target = values[readings[number].target]
-        rows = target_rows(target, readings[number].layer.out_dim, 1, chosen)
-        spreads[number].add(rows[0].astype(np.float64))
+    rows = layer_rows(first, node, values[first.data], shape, chosen)
+    return _Drawn(rows, tuple(_spread(readings[k], values, chosen) for k in gram.readings))
+
+
+def _spread(reading: Reading, values: Mapping[str, NDArray[Any]], chosen: IntArray) -> _Spread:
+    target = values[reading.target]
+    rows = target_rows(target, reading.layer.out_dim, 1, chosen)[0].astype(np.float64)
+    return _Spread(len(rows), rows.sum(axis=0), np.square(rows).sum(axis=0))

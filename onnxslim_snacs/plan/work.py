@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from onnxslim_snacs.cluster.spread import Spread
 from onnxslim_snacs.config.spending import EFFORTS, Spending
 from onnxslim_snacs.layers.aims import Aims
 from onnxslim_snacs.layers.branches import Branch
@@ -30,6 +31,8 @@ class Work:
         clock: notes how long each stage takes.
         progress: told (stage, done, total).
         effort: a key of `config.spending.EFFORTS`.
+        spread: where tasks run that can be shared out, by what knows the same model; None for this
+            process.
         reduced: the whole model, if this one is without some of its blocks; None if it is whole.
     """
 
@@ -43,6 +46,7 @@ class Work:
     clock: Clock
     progress: Progress
     effort: str = "normal"
+    spread: Spread | None = None
     reduced: Reduced | None = None
 
     @property

@@ -20,6 +20,7 @@ from onnxslim_snacs.progress import Progress, silent
 if TYPE_CHECKING:
     from onnxslim_snacs.activations.riders import Rider
     from onnxslim_snacs.activations.sources import CalibrationSource
+    from onnxslim_snacs.cluster.spread import Spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class ScoreContext:
         progress: told (stage, done, total).
         spending: what the run may spend.
         rider: looks at activations while the criterion runs the model, if it does.
+        spread: where tasks run that can be shared out; None for this process.
     """
 
     analysis: Analysis
@@ -43,6 +45,7 @@ class ScoreContext:
     progress: Progress = silent
     spending: Spending = NORMAL
     rider: Rider | None = None
+    spread: Spread | None = None
 
 
 @dataclass(frozen=True, slots=True)

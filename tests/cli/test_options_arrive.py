@@ -24,6 +24,7 @@ from tests.cli.arriving.of_compress import (
     allow_slower,
     block_order,
     blocks,
+    cluster,
     criterion,
     drop,
     effort,
@@ -132,6 +133,7 @@ CASES: dict[str, Case] = {
     "compress --seed": seed,
     "compress --threads": threads,
     "compress --provider": provider,
+    "compress --cluster": cluster,
     "released --data": lambda kit: data(
         kit, lambda *line: kit.run("released", "--target", "params=0.6", *line)
     ),

@@ -32,6 +32,7 @@ def pooled_statistics(context: ScoreContext, pairs: list[Pair]) -> Statistics:
             seed=context.seed,
             progress=lambda done, total: context.progress("activations", done, total),
             rider=context.rider,
+            spread=context.spread,
         )
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 
+from onnxslim_snacs.activations.in_common import Common
 from onnxslim_snacs.config.spending import RowCount
 from onnxslim_snacs.layers.consumers import consumer_moments
 from onnxslim_snacs.plan.written import load_plan
@@ -225,6 +228,19 @@ def seed(kit: Kit) -> None:
 def threads(kit: Kit) -> None:
     line = ("--data", kit.data(), "--target", "params=0.6", "--tries", 2, "--criterion", "snacs")
     threads_arrive(kit, "compress", kit.model(), *line, "--force")
+
+
+def cluster(kit: Kit) -> None:
+    asked = []
+
+    @contextmanager
+    def nobody(address: str, begin: Callable[[], Common]) -> Iterator[None]:
+        asked.append((address, begin().samples.scoring.samples))
+        yield None
+
+    kit.patch.setattr("onnxslim_snacs.commands.shared.spread_over", nobody)
+    kit.compress(*QUICK, "--data", kit.data(), "--cluster", "local:3", "--samples", 40)
+    assert asked == [("local:3", 30)]
 
 
 def provider(kit: Kit) -> None:

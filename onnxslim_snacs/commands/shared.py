@@ -1,0 +1,94 @@
+"""A run whose work is shared out among the workers of a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from onnxslim_snacs.activations.in_common import Common
+from onnxslim_snacs.activations.samples import Samples
+from onnxslim_snacs.cluster.spread import spread_over
+from onnxslim_snacs.commands.begin import all_samples, begin
+from onnxslim_snacs.config import CompressConfig
+from onnxslim_snacs.config.memory import InMemory
+from onnxslim_snacs.errors import InputRefused, UsageError, foreign
+from onnxslim_snacs.model.opened import Opened, open_model
+from onnxslim_snacs.plan.plan import model_digest
+from onnxslim_snacs.plan.work import Work
+from onnxslim_snacs.progress import Clock, silent
+
+
+@contextmanager
+def shared_out(
+    work: Work, config: CompressConfig, samples: Samples, opened: Opened, cluster: str | None
+) -> Iterator[Work]:
+    """The same work, of which others take their share as long as it is needed.
+
+    Each worker reads the model and the samples by itself, from where they are read here.
+
+    Args:
+        work: the model.
+        config: what was asked for.
+        samples: to decide by, and to judge by.
+        opened: where the model comes from.
+        cluster: address of a Dask scheduler, or `local:N`; None for nobody.
+
+    Raises:
+        UsageError: the model or the data are not in files, or no cluster answers.
+    """
+    if cluster is None:
+        yield work
+        return
+    if opened.path is None:
+        raise UsageError(
+            "--cluster: workers read the model from a file, got one in memory; write it into a "
+            "folder that they see, and give its path"
+        )
+    if isinstance(config.data.path, InMemory) or config.data.labels is not None:
+        raise UsageError(
+            "--cluster: workers read the samples from files, got some in memory "
+            f"{config.data.path or config.data.labels}; write them into a folder that the workers "
+            "see, and give its path"
+        )
+    counts = samples.scoring.samples, samples.judging.samples
+    digest = model_digest(opened.graph.proto, opened.graph.base_dir)
+    known = partial(known_to_all, str(opened.path.resolve()), _travelling(config), digest, counts)
+    with spread_over(cluster, known) as spread:
+        yield replace(work, spread=spread)
+
+
+def _travelling(config: CompressConfig) -> CompressConfig:
+    """What others need to know of what was asked for, wherever they stand."""
+    path = config.data.path
+    if path is not None and Path(path).exists():
+        config = replace(config, data=replace(config.data, path=str(Path(path).resolve())))
+    return replace(config, metric=None, require=())  # measured and held here
+
+
+def known_to_all(path: str, config: CompressConfig, digest: str, counts: tuple[int, int]) -> Common:
+    """Understand the model in another process.
+
+    Args:
+        path: of the model.
+        config: what was asked for.
+        digest: of the model.
+        counts: numbers of samples, to decide by and to judge by.
+
+    Raises:
+        InputRefused: the model or the samples are others here.
+    """
+    opened = open_model(path)
+    if model_digest(opened.graph.proto, opened.graph.base_dir) != digest:
+        raise InputRefused(f"--cluster: a worker finds another model at {foreign(path)}")
+    begun = begin(opened, config, Clock(silent), silent)
+    _, samples = all_samples(begun, config)
+    found = samples.scoring.samples, samples.judging.samples
+    if found != counts:
+        raise InputRefused(
+            f"--cluster: a worker finds {sum(found)} samples at {foreign(config.data.path)}, "
+            f"expected {sum(counts)}"
+        )
+    return Common(begun.work.analysis, samples, begun.work.session)

@@ -1,0 +1,99 @@
+"""A run whose work is shared out: the same bytes, whatever happens to a worker."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from onnxslim_snacs.cluster import spread
+from onnxslim_snacs.commands.compress import compress
+from onnxslim_snacs.config import CompressConfig, DataConfig
+from onnxslim_snacs.errors import UsageError
+from onnxslim_snacs.progress import Progress, silent
+from tests.harness import model_from_text
+
+NET = """<ir_version: 8, opset_import: ["" : 17]>
+net (float[N,3,8,8] x, float[12,3,3,3] w_a, float[16,12,3,3] w_b, float[16,16,3,3] w_c,
+     float[16,5] w_d) => (float[N,5] y) {
+  a = Conv<pads = [1, 1, 1, 1]>(x, w_a)  r = Relu(a)
+  b = Conv<pads = [1, 1, 1, 1], strides = [2, 2]>(r, w_b)  s = Relu(b)
+  c = Conv<pads = [1, 1, 1, 1]>(s, w_c)  d = Add(c, s)  t = Relu(d)
+  g = GlobalAveragePool(t)  f = Flatten(g)  y = MatMul(f, w_d)
+}"""
+CONFIG: dict[str, Any] = {"target": {"macs": 0.5}, "threads": 1, "provider": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model and its samples."""
+    folder = tmp_path_factory.mktemp("shared")
+    onnx.save(model_from_text(NET, integers=False), folder / "net.onnx")
+    drawn = np.random.default_rng(0).standard_normal((300, 3, 8, 8)).astype(np.float32)
+    np.save(folder / "x.npy", drawn)
+    return folder
+
+
+def made(
+    files: Path, place: Path, cluster: str | None, progress: Progress = silent, **more: Any
+) -> tuple[bytes, bytes]:
+    """The bytes of the model and of the plan."""
+    place.mkdir(exist_ok=True)
+    config = CompressConfig(data=DataConfig(str(files / "x.npy")), **{**CONFIG, **more})
+    out, plan = place / "o.onnx", place / "o.json"
+    compress(files / "net.onnx", config, out=out, plan_out=plan, cluster=cluster, progress=progress)
+    return out.read_bytes(), plan.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def alone(files: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes]:
+    """What one process makes."""
+    return made(files, tmp_path_factory.mktemp("alone"), None)
+
+
+@pytest.mark.parametrize("workers", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_workers_make_the_same_bytes(
+    files: Path, alone: tuple[bytes, bytes], tmp_path: Path, workers: int
+) -> None:
+    assert made(files, tmp_path, f"local:{workers}") == alone
+
+
+def is_at_work() -> bool:
+    """Whether this process has opened a stage."""
+    return spread._opened.cache_info().currsize > 0
+
+
+def test_a_worker_that_is_killed_changes_no_byte(
+    files: Path, alone: tuple[bytes, bytes], tmp_path: Path
+) -> None:
+    from distributed import default_client
+
+    killed: list[int] = []
+
+    def kill(stage: str, done: int, total: int) -> None:
+        if stage == "activations" and done and not killed:
+            client = default_client()
+            at_work = next(where for where, busy in client.run(is_at_work).items() if busy)
+            killed.append(client.run(os.getpid, workers=[at_work])[at_work])
+            os.kill(killed[0], signal.SIGKILL)
+
+    assert made(files, tmp_path, "local:2", kill) == alone
+    assert killed
+
+
+def test_what_lies_in_memory_alone_is_refused(files: Path) -> None:
+    samples = np.load(files / "x.npy")
+    with pytest.raises(UsageError, match="--cluster: workers read the samples from files"):
+        compress(
+            files / "net.onnx",
+            CompressConfig(data=DataConfig(samples), **CONFIG),
+            cluster="local:1",
+        )
+    config = CompressConfig(data=DataConfig(str(files / "x.npy")), **CONFIG)
+    with pytest.raises(UsageError, match="--cluster: workers read the model from a file"):
+        compress(onnx.load(files / "net.onnx"), config, cluster="local:1")
