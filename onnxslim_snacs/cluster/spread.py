@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import pickle
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
-from itertools import count
 from threading import Lock
 from typing import Any, Protocol, TypeVar
 from uuid import uuid4
@@ -42,7 +43,8 @@ class Spread(Protocol):
         Args:
             opening: called once in each process with what that knows and `given`; gives what is
                 done with a task.  To be found by its name in its module.
-            given: what all tasks have in common, which travels.
+            given: what all tasks have in common, which travels; a process that holds what was
+                opened last for the same does not open it again.
             tasks: what each of them is, which travels as well.
 
         Raises:
@@ -63,12 +65,13 @@ def spread_over(address: str, begin: Callable[[], Any]) -> Iterator[Spread]:
     Raises:
         UsageError: there is no such scheduler, or Dask is not installed.
     """
-    run, stages = uuid4().hex, count()
+    run = uuid4().hex
     with client_at(address) as client:
 
         def spread(opening: Any, given: Any, tasks: Iterable[Any]) -> Iterator[Any]:
             known = _Knowledge(run, begin)
-            stage = _Stage(f"{run}-{next(stages)}", known, opening, given, versions())
+            asked = hashlib.sha256(pickle.dumps((opening, given))).hexdigest()
+            stage = _Stage(f"{run}-{asked}", known, opening, given, versions())
             yield from _in_order(client, stage, tasks)
 
         yield spread

@@ -161,7 +161,7 @@ def client_at(address: str) -> Iterator[Any]:
     if local:
         with (
             LocalCluster(
-                n_workers=int(local[1]), threads_per_worker=1, dashboard_address=None
+                n_workers=int(local[1]), threads_per_worker=1, dashboard_address="127.0.0.1:0"
             ) as cluster,
             Client(cluster) as client,
         ):

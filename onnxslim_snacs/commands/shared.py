@@ -15,6 +15,7 @@ from onnxslim_snacs.commands.begin import all_samples, begin
 from onnxslim_snacs.config import CompressConfig
 from onnxslim_snacs.config.memory import InMemory
 from onnxslim_snacs.errors import InputRefused, UsageError, foreign
+from onnxslim_snacs.model.bounds import bounded_as, memory_bound
 from onnxslim_snacs.model.opened import Opened, open_model
 from onnxslim_snacs.plan.plan import model_digest
 from onnxslim_snacs.plan.work import Work
@@ -55,7 +56,8 @@ def shared_out(
         )
     counts = samples.scoring.samples, samples.judging.samples
     digest = model_digest(opened.graph.proto, opened.graph.base_dir)
-    known = partial(known_to_all, str(opened.path.resolve()), _travelling(config), digest, counts)
+    place = str(opened.path.resolve())
+    known = partial(known_to_all, place, _travelling(config), digest, counts, memory_bound())
     with spread_over(cluster, known) as spread:
         yield replace(work, spread=spread)
 
@@ -68,7 +70,9 @@ def _travelling(config: CompressConfig) -> CompressConfig:
     return replace(config, metric=None, require=())  # measured and held here
 
 
-def known_to_all(path: str, config: CompressConfig, digest: str, counts: tuple[int, int]) -> Common:
+def known_to_all(
+    path: str, config: CompressConfig, digest: str, counts: tuple[int, int], bound: int | None
+) -> Common:
     """Understand the model in another process.
 
     Args:
@@ -76,10 +80,12 @@ def known_to_all(path: str, config: CompressConfig, digest: str, counts: tuple[i
         config: what was asked for.
         digest: of the model.
         counts: numbers of samples, to decide by and to judge by.
+        bound: on the memory of the run, on which the sizes of batches depend.
 
     Raises:
         InputRefused: the model or the samples are others here.
     """
+    bounded_as(bound)
     opened = open_model(path)
     if model_digest(opened.graph.proto, opened.graph.base_dir) != digest:
         raise InputRefused(f"--cluster: a worker finds another model at {foreign(path)}")

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnxslim_snacs.ir.types import Group
+from onnxslim_snacs.judge.error import Ask, ErrorJudge
 from onnxslim_snacs.plan.kept import Kept, Scores
 
 #: Shares of a group at which its curve is measured.
@@ -40,7 +42,7 @@ class Curve:
 def measure_curves(
     groups: Sequence[Group],
     scores: Scores,
-    error: Callable[[Kept], float],
+    ask: Ask,
     progress: Callable[[int, int], None],
 ) -> dict[str, Curve]:
     """Cut every group alone to a few widths.
@@ -48,15 +50,22 @@ def measure_curves(
     Args:
         groups: what can be pruned.
         scores: the order in which units go.
-        error: decision -> relative squared error of the output.
+        ask: asks a judge of end-to-end errors.
         progress: told (groups done, groups in all).
     """
-    curves = {}
-    for number, group in enumerate(groups):
-        progress(number, len(groups))
-        curves[group.id] = measure_curve(group, scores[group.id], error)
+    curves: dict[str, Curve] = {}
+    for group, curve in zip(
+        groups, ask(partial(judged, g, scores[g.id]) for g in groups), strict=True
+    ):
+        progress(len(curves), len(groups))
+        curves[group.id] = curve
     progress(len(groups), len(groups))
     return curves
+
+
+def judged(group: Group, scores: NDArray[np.float64], judge: ErrorJudge) -> Curve:
+    """The curve of a group by a judge, see `measure_curve`."""
+    return measure_curve(group, scores, judge.error)
 
 
 def measure_curve(

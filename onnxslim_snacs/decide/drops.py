@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from onnxslim_snacs.activations.in_common import Common
+from onnxslim_snacs.activations.sources import CalibrationSource
 from onnxslim_snacs.ir.keep import keep_map
-from onnxslim_snacs.judge.judge import Judge
+from onnxslim_snacs.judge.judge import Judge, answers_to
 from onnxslim_snacs.layers.aims import Aims
+from onnxslim_snacs.model.session import SessionConfig
+from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.passes.prune import prune
 from onnxslim_snacs.plan.kept import Kept
 from onnxslim_snacs.recovery.accept import (
@@ -18,7 +22,7 @@ from onnxslim_snacs.recovery.accept import (
 from onnxslim_snacs.recovery.effort import LIGHT, whole_effort
 from onnxslim_snacs.recovery.jobs import Cut
 from onnxslim_snacs.recovery.methods import least_squares_method
-from onnxslim_snacs.recovery.recover import recover_together
+from onnxslim_snacs.recovery.recover import recover_among, recover_together
 from onnxslim_snacs.scores.criterion import ScoreContext
 
 #: Samples with which the attempts of the automatic decision are recovered.
@@ -114,7 +118,8 @@ def comparer(
 ) -> Callable[[Sequence[Kept]], list[float]]:
     """Decisions -> error of the outputs of each, its layers re-fitted from few rows.
 
-    The cuts are recovered side by side, so that the original runs once for all of them.
+    The cuts are recovered side by side, so that the original runs once for all of them; or each by
+    another process, to the same bits.
 
     Args:
         context: the model and its data.
@@ -123,28 +128,77 @@ def comparer(
     """
     whole = recovery_samples(context.analysis, context.source.samples, context.spending.samples)
     size = min(whole, max(COMPARED[0], min(COMPARED[1], context.source.samples // 3)))
-    samples = context.source.part(0, size)
+    samples, spread = context.source.part(0, size), context.spread
 
     def errors(several: Sequence[Kept]) -> list[float]:
         if not several:
             return []
-        cuts = []
-        for kept in several:
-            keep = keep_map(context.analysis.ir, kept)
-            model = prune(context.analysis, keep)
-            cuts.append(
-                Cut(
-                    context.analysis,
-                    keep,
-                    model,
-                    samples,
-                    context.session,
-                    context.seed,
-                    effort=LIGHT,
-                    aims=aims,
-                )
-            )
+        if spread is not None and len(several) > 1:
+            given = Comparing(size, judge.source.samples, context.seed)
+            among = [Among(tuple(several), number) for number in range(len(several))]
+            return list(spread(open_comparison, given, among))
+        cuts = _cuts(context.analysis, several, samples, context.session, context.seed, aims)
         recovered = recover_together(cuts, least_squares_method(LIGHT))
         return [judge.drift(one.model).rel_error for one in recovered]
 
     return errors
+
+
+@dataclass(frozen=True, slots=True)
+class Comparing:
+    """From what decisions are compared.
+
+    Attributes:
+        fitted: samples to re-fit with, the first of those to decide by.
+        judging: samples to judge by.
+        seed: for the choice of rows.
+    """
+
+    fitted: int
+    judging: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Among:
+    """A decision among those that are compared.
+
+    Attributes:
+        several: the decisions.
+        number: which of them.
+    """
+
+    several: tuple[Kept, ...]
+    number: int
+
+
+def open_comparison(common: Common, given: Comparing) -> Callable[[Among], float]:
+    """What gives the error of a decision in a process that shares them with others."""
+    analysis, session = common.analysis, common.session
+    samples = common.samples.scoring.part(0, given.fitted)
+    judging = common.samples.judging.part(0, given.judging)
+    reference = answers_to(analysis, analysis.graph.proto, judging, session)
+    judge = Judge(analysis, judging, session, reference, None)
+
+    def error(among: Among) -> float:
+        cuts = _cuts(analysis, among.several, samples, session, given.seed)
+        recovered = recover_among(cuts, among.number, least_squares_method(LIGHT))
+        return judge.drift(recovered.model).rel_error
+
+    return error
+
+
+def _cuts(
+    analysis: Analysis,
+    several: Sequence[Kept],
+    samples: CalibrationSource,
+    session: SessionConfig,
+    seed: int,
+    aims: Aims | None = None,
+) -> list[Cut]:
+    cuts = []
+    for kept in several:
+        keep = keep_map(analysis.ir, kept)
+        model = prune(analysis, keep)
+        cuts.append(Cut(analysis, keep, model, samples, session, seed, effort=LIGHT, aims=aims))
+    return cuts

@@ -13,17 +13,19 @@ a share of the error without recovery counts, too.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from onnxslim_snacs.decide.curves import Curve, measure_curve
+from onnxslim_snacs.decide.curves import Curve, judged
 from onnxslim_snacs.ir.types import Group
-from onnxslim_snacs.judge.error import ErrorJudge
+from onnxslim_snacs.judge.error import Ask, ErrorJudge, Question
 from onnxslim_snacs.layers.consumers import Consumers, Readers, readers_of
-from onnxslim_snacs.plan.kept import Scores
+from onnxslim_snacs.plan.kept import Kept, Scores
 from onnxslim_snacs.scores.criterion import ScoreContext
 
 #: Shares of a group at which its curve is known.
@@ -42,7 +44,7 @@ UNREPAIRED = 0.3
 def refitted_curves(
     consumers: Consumers,
     context: ScoreContext,
-    judge: ErrorJudge,
+    ask: Ask,
     groups: Sequence[Group],
     scores: Scores,
 ) -> dict[str, Curve]:
@@ -51,37 +53,64 @@ def refitted_curves(
     Args:
         consumers: the layers that read each channel axis, with their second moments.
         context: the model and its data.
-        judge: end-to-end errors of cuts without recovery.
+        ask: asks a judge of end-to-end errors of cuts without recovery.
         groups: what can be pruned.
         scores: the order in which units go.
     """
     # a thread pool within the linear algebra only gets in the way of ONNX Runtime's
     with threadpool_limits(limits=context.session.threads):
-        return _refitted_curves(consumers, context, judge, groups, scores)
+        return _refitted_curves(consumers, context, ask, groups, scores)
 
 
 def _refitted_curves(
     consumers: Consumers,
     context: ScoreContext,
-    judge: ErrorJudge,
+    ask: Ask,
     groups: Sequence[Group],
     scores: Scores,
 ) -> dict[str, Curve]:
-    curves = {}
-    for number, group in enumerate(groups):
+    told: list[_Told] = []
+
+    def questions() -> Iterator[Question]:
+        for group in groups:
+            readers = readers_of(group, consumers)
+            order = np.argsort(scores[group.id], kind="stable")
+            probe, raw = _probe(order, readers)
+            told.append(_Told(order, readers, raw))
+            stays = np.ones(group.units, dtype=bool)
+            stays[probe] = False
+            if raw > 0.0:
+                yield partial(_error, {group.id: stays})
+            else:
+                yield partial(judged, group, scores[group.id])
+
+    curves: dict[str, Curve] = {}
+    for number, (group, answer) in enumerate(zip(groups, ask(questions()), strict=True)):
         context.progress("error curves", number, len(groups))
-        readers = readers_of(group, consumers)
-        order = np.argsort(scores[group.id], kind="stable")
-        probe, raw = _probe(order, readers)
-        if raw <= 0.0:
-            curves[group.id] = measure_curve(group, scores[group.id], judge.error)
-            continue
-        stays = np.ones(group.units, dtype=bool)
-        stays[probe] = False
-        gain = judge.error({group.id: stays}) / raw
-        curves[group.id] = _curve(group, order, readers, gain)
+        seen = told[number]
+        known = isinstance(answer, Curve)
+        curves[group.id] = answer if known else _curve(group, seen, answer / seen.raw)
     context.progress("error curves", len(groups), len(groups))
     return curves
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What the readers of a group tell.
+
+    Attributes:
+        order: (units,) in which units go.
+        readers: the layers that read them.
+        raw: by how much of their variance these feel the loss of the first ones.
+    """
+
+    order: NDArray[np.intp]
+    readers: Readers
+    raw: float
+
+
+def _error(kept: Kept, judge: ErrorJudge) -> float:
+    return judge.error(kept)
 
 
 def _probe(order: NDArray[np.intp], readers: Readers) -> tuple[NDArray[np.intp], float]:
@@ -94,11 +123,11 @@ def _probe(order: NDArray[np.intp], readers: Readers) -> tuple[NDArray[np.intp],
     return probe, raw
 
 
-def _curve(group: Group, order: NDArray[np.intp], readers: Readers, gain: float) -> Curve:
+def _curve(group: Group, told: _Told, gain: float) -> Curve:
     counts = sorted({round(share * group.units) for share in SHARES} - {0, group.units})
     left = np.zeros(len(counts))
-    for consumer, index in readers:
-        units = index[order]
+    for consumer, index in told.readers:
+        units = index[told.order]
         left += (1.0 - UNREPAIRED) * consumer.errors_refitted(units, counts)
         left += UNREPAIRED * consumer.errors_raw(units, counts)
     return Curve(np.array([0, *counts]), np.maximum.accumulate([0.0, *(gain * left)]))

@@ -8,15 +8,20 @@ all units by the criterion's own numbers.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 
+from onnxslim_snacs.activations.in_common import Common
 from onnxslim_snacs.activations.run import batch_size
+from onnxslim_snacs.activations.sources import CalibrationSource
 from onnxslim_snacs.decide.curves import Curve, calibrated, measure_curves
 from onnxslim_snacs.ir.keep import KeepMap, keep_map
 from onnxslim_snacs.ir.types import Group
-from onnxslim_snacs.judge.error import ErrorJudge, error_judge
+from onnxslim_snacs.judge.error import Ask, Question, answering, error_judge
+from onnxslim_snacs.model.session import SessionConfig
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.plan.cost import CostModel
 from onnxslim_snacs.plan.kept import Scores
@@ -39,19 +44,19 @@ def curve_samples(macs: int) -> int:
 
 
 def raw_curves(
-    context: ScoreContext, judge: ErrorJudge, groups: Sequence[Group], scores: Scores
+    context: ScoreContext, ask: Ask, groups: Sequence[Group], scores: Scores
 ) -> dict[str, Curve]:
     """Curves of the cut without recovery: every group alone at a few widths, end to end."""
     return measure_curves(
         groups,
         scores,
-        judge.error,
+        ask,
         lambda done, total: context.progress("error curves", done, total),
     )
 
 
-#: Groups and their scores, with a judge of errors -> what cutting each group alone costs.
-CurvesOf = Callable[[ScoreContext, ErrorJudge, Sequence[Group], Scores], Mapping[str, Curve]]
+#: Groups and their scores, and who asks a judge of errors -> what cutting each group alone costs.
+CurvesOf = Callable[[ScoreContext, Ask, Sequence[Group], Scores], Mapping[str, Curve]]
 
 
 def by_curves(
@@ -76,12 +81,42 @@ def by_curves(
     groups = [g for g in context.analysis.ir.groups if g.units > 1]
     few = context.source.part(0, curve_samples(costs.cost(KeepMap({})).macs))
     size = batch_size(context.analysis.facts, few, context.analysis.graph.outputs)
-    judge = error_judge(context.analysis, context.session, tuple(few.batches(size)))
-    curves = curves_of(context, judge, groups, result.scores)
+    curves = curves_of(context, _ask(context, few, size), groups, result.scores)
     saved = savings(context.analysis, costs, groups, budget)
     slopes = calibrated(groups, result.scores, curves, saved)
     notes = {**result.notes, CURVES: curves}
     return replace(result, scores={**result.scores, **slopes}, notes=notes)
+
+
+@dataclass(frozen=True, slots=True)
+class Few:
+    """The first of the samples to decide by.
+
+    Attributes:
+        samples: how many.
+        size: of them in a run.
+    """
+
+    samples: int
+    size: int
+
+
+def open_judge_of_few(common: Common, few: Few) -> Callable[[Question], Any]:
+    """What answers questions in a process that shares them with others."""
+    source = common.samples.scoring.part(0, few.samples)
+    return _answers(common.analysis, source, common.session, few.size)
+
+
+def _answers(
+    analysis: Analysis, source: CalibrationSource, session: SessionConfig, size: int
+) -> Callable[[Question], Any]:
+    return answering(error_judge(analysis, session, tuple(source.batches(size))))
+
+
+def _ask(context: ScoreContext, few: CalibrationSource, size: int) -> Ask:
+    if context.spread is not None:
+        return partial(context.spread, open_judge_of_few, Few(few.samples, size))
+    return partial(map, _answers(context.analysis, few, context.session, size))
 
 
 def savings(

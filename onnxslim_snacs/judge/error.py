@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,21 @@ class ErrorJudge:
             total += [squared_distance(a, b) for a, b in zip(wanted, got, strict=True)]
         error = float(np.mean(total / np.array(self.spread)))
         return error if np.isfinite(error) else float("inf")
+
+
+#: Something that a judge is asked; a function that is found by its name, perhaps with arguments.
+Question: TypeAlias = Callable[[ErrorJudge], Any]
+#: Questions -> the answers in their order.
+Ask: TypeAlias = Callable[[Iterable[Question]], Iterator[Any]]
+
+
+def answering(judge: ErrorJudge) -> Callable[[Question], Any]:
+    """What answers questions by a judge."""
+
+    def answer(question: Question) -> Any:
+        return question(judge)
+
+    return answer
 
 
 def error_judge(analysis: Analysis, session: SessionConfig, batches: Sequence[Batch]) -> ErrorJudge:

@@ -9,6 +9,7 @@ from math import prod
 import numpy as np
 
 from onnxslim_snacs.activations.sources import CalibrationSource
+from onnxslim_snacs.cluster.spread import Spread
 from onnxslim_snacs.config.spending import NORMAL, RowCount
 from onnxslim_snacs.ir.types import Axis, Group, IntArray
 from onnxslim_snacs.layers.grams import Gathering, Reading, run_alone
@@ -116,6 +117,7 @@ def consumer_moments(
     seed: int = 0,
     progress: Progress = silent,
     rows: RowCount = NORMAL.moments,
+    spread: Spread | None = None,
 ) -> dict[Axis, list[Consumer]]:
     """The layers that read each channel axis, with the moments of what they read.
 
@@ -129,11 +131,12 @@ def consumer_moments(
         seed: for the choice of rows.
         progress: told (stage, done, total).
         rows: of the second moments of a layer.
+        spread: where runs of the model are made; None for this process.
     """
     twin = twin_of(analysis)
     if twin is None:
-        return _moments(analysis, source, session, seed, progress, rows)
-    found = _moments(twin, source, session, seed, progress, rows)
+        return _moments(analysis, source, session, seed, progress, rows, spread)
+    found = _moments(twin, source, session, seed, progress, rows, None)
     return {source_axis(analysis, twin, axis): several for axis, several in found.items()}
 
 
@@ -173,12 +176,13 @@ def _moments(
     seed: int,
     progress: Progress,
     rows: RowCount,
+    spread: Spread | None,
 ) -> dict[Axis, list[Consumer]]:
     readers = moments_layers(analysis)
     if not readers:
         return {}
     gathering = _gathering(analysis, readers, source.samples, seed, rows)
-    run_alone(gathering, source.part(0, gathering.samples), session, progress)
+    run_alone(gathering, source.part(0, gathering.samples), session, progress, spread)
     return gathered_consumers(gathering)
 
 

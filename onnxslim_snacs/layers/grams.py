@@ -7,6 +7,7 @@ at a time; of each batch some output positions are drawn, and only what lies und
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from math import prod
@@ -16,15 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import helper
 
-from onnxslim_snacs.activations.run import batch_size, execute
+from onnxslim_snacs.activations.instrument import instrument
+from onnxslim_snacs.activations.reduced import Asked, reduced_runs
+from onnxslim_snacs.activations.run import batch_size
 from onnxslim_snacs.activations.sources import CalibrationSource
+from onnxslim_snacs.cluster.spread import Spread
 from onnxslim_snacs.config.spending import NORMAL, RowCount
 from onnxslim_snacs.ir.types import IntArray
 from onnxslim_snacs.layers.layers import Layer
 from onnxslim_snacs.layers.moments import FloatArray, Moments, Rows, Sums, add_rows, empty_sums
 from onnxslim_snacs.layers.moments import moments as moments_of
 from onnxslim_snacs.layers.rows import layer_rows, target_rows
-from onnxslim_snacs.model.session import SessionConfig, create_session
+from onnxslim_snacs.model.session import SessionConfig
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.progress import Progress
 
@@ -230,7 +234,11 @@ def read_layers(
 
 
 def run_alone(
-    gathering: Gathering, source: CalibrationSource, session: SessionConfig, progress: Progress
+    gathering: Gathering,
+    source: CalibrationSource,
+    session: SessionConfig,
+    progress: Progress,
+    spread: Spread | None = None,
 ) -> None:
     """Run the model for second moments alone.
 
@@ -239,20 +247,18 @@ def run_alone(
         source: the samples.
         session: how to run the model.
         progress: told (stage, done, total).
+        spread: where the runs are made, by what knows the same model; None for this process.
     """
-    analysis = gathering.analysis
-    graph, tensors = analysis.graph, gathering.tensors
-    size = batch_size(analysis.facts, source, tensors)
-    inner = [n for n in tensors if n not in graph.inputs and n not in graph.outputs]
-    runner = create_session(graph.proto, session, graph.base_dir, inner)
-    asked = [name for name in tensors if name not in graph.inputs]
-    gathering.begin(size)
+    facts = gathering.analysis.facts
+    asked = Asked((), session, batch_size(facts, source, gathering.tensors), gathering.anew)
+    gathering.begin(asked.size)
+    runs = reduced_runs(facts, source, instrument(facts, ()), asked, gathering, spread)
     done = 0
-    for number, batch in enumerate(source.batches(size)):
-        progress("second moments", done, source.samples)
-        found = dict(zip(asked, execute(runner, asked, batch.inputs), strict=True))
-        gathering.take(gathering.look(number, {**batch.inputs, **found}))
-        done += batch.size
+    with closing(runs):
+        for run in runs:
+            progress("second moments", done, source.samples)
+            gathering.take(run.seen)
+            done += run.size
     progress("second moments", source.samples, source.samples)
 
 

@@ -52,15 +52,33 @@ def recover_together(cuts: Sequence[Cut], method: Method) -> list[Recovered]:
         cuts: the cuts, of the same original and with the same samples.
         method: how.
     """
+    return _recovered(cuts, method, range(len(cuts)))
+
+
+def recover_among(cuts: Sequence[Cut], number: int, method: Method) -> Recovered:
+    """Correct one of several cuts as `recover_together` does, to the last bit.
+
+    The original runs in the same pieces, as the layers of all of them ask for it.
+
+    Args:
+        cuts: the cuts, of the same original and with the same samples.
+        number: which of them.
+        method: how.
+    """
+    return _recovered(cuts, method, (number,))[0]
+
+
+def _recovered(cuts: Sequence[Cut], method: Method, chosen: Sequence[int]) -> list[Recovered]:
+    """Those of the cuts that are chosen, corrected."""
     twin = None if cuts[0].aims is not None else twin_of(cuts[0].analysis)
     seen = [] if twin is None else [_twin_cut(cut, twin) for cut in cuts]
     known = [item for item in seen if item is not None]
     if len(known) != len(cuts):
-        return _recover_together(cuts, method)
-    found = _recover_together([cut for cut, _ in known], method)
+        return _recover_together(cuts, method, chosen)
+    found = _recover_together([cut for cut, _ in known], method, chosen)
     return [
-        replace(one, model=back(cut.model, one.model, form))
-        for cut, (_, form), one in zip(cuts, known, found, strict=True)
+        replace(one, model=back(cuts[k].model, one.model, known[k][1]))
+        for k, one in zip(chosen, found, strict=True)
     ]
 
 
@@ -76,7 +94,9 @@ def _twin_cut(cut: Cut, twin: Analysis) -> tuple[Cut, Floated] | None:
     return there, form
 
 
-def _recover_together(cuts: Sequence[Cut], method: Method) -> list[Recovered]:
+def _recover_together(
+    cuts: Sequence[Cut], method: Method, chosen: Sequence[int]
+) -> list[Recovered]:
     one = cuts[0]
     base_dir = one.analysis.graph.base_dir
     proto = one.analysis.graph.proto if one.aims is None else one.aims.model
@@ -87,45 +107,60 @@ def _recover_together(cuts: Sequence[Cut], method: Method) -> list[Recovered]:
     ]
     wanted = _all(t.wants for several in tasks for t in _fitted(several))
     original = start_walk(proto, base_dir, one.session, wanted)
-    jobs = []
-    for cut, graph, todo in zip(cuts, graphs, tasks, strict=True):
+    jobs: dict[int, Job] = {}
+    for k in chosen:
+        cut, graph, todo = cuts[k], graphs[k], tasks[k]
         model = ModelProto()
         model.CopyFrom(cut.model)
         present = start_walk(model, base_dir, one.session, _all(t.reads for t in _fitted(todo)))
         rng = np.random.default_rng(cut.seed)
-        jobs.append(Job(cut, graph, todo, Runs(original, present), rng))
-    _feed(one, original, [job.runs.present for job in jobs])
-    total = sum(len(job.tasks) for job in jobs)
+        jobs[k] = Job(cut, graph, todo, Runs(original, present), rng)
+    _feed(one, original, [job.runs.present for job in jobs.values()])
+    total = sum(map(len, tasks))
     with threadpool_limits(limits=one.session.threads):
-        for done, (job, task) in enumerate(_in_turn(jobs)):
+        for done, (k, task) in enumerate(_in_turn(tasks, original)):
             one.progress("recover", done, total)
-            if isinstance(task, NotFitted):
+            job = jobs.get(k)
+            if job is None:
+                _pass_by(original, task)
+            elif isinstance(task, NotFitted):
                 job.records.append(LayerRecord(task.name, task.op, reason=task.reason))
             else:
                 job.records.append(correct_layer(job, task, method))
     one.progress("recover", total, total)
-    return [Recovered(job.runs.present.model, tuple(job.records)) for job in jobs]
+    return [Recovered(job.runs.present.model, tuple(job.records)) for job in jobs.values()]
+
+
+def _pass_by(original: Walk, task: Task | GateTask | NotFitted) -> None:
+    """Run the original as far as a task needs it that others see to."""
+    if isinstance(task, NotFitted):
+        return
+    original.require(task.wants)
+    for name in task.wants:
+        original.release(name)
 
 
 def _fitted(tasks: Iterable[Task | GateTask | NotFitted]) -> list[Task | GateTask]:
     return [task for task in tasks if not isinstance(task, NotFitted)]
 
 
-def _in_turn(jobs: Sequence[Job]) -> Iterator[tuple[Job, Task | GateTask | NotFitted]]:
-    """All tasks, those of each job in their order, and the jobs as far as the original has run.
+def _in_turn(
+    tasks: Sequence[Sequence[Task | GateTask | NotFitted]], original: Walk
+) -> Iterator[tuple[int, Task | GateTask | NotFitted]]:
+    """(cut, task) of all, those of each cut in order, and the cuts as far as the original has run.
 
-    What the original has made for one job is then still there for the next.
+    What the original has made for one cut is then still there for the next.
     """
     lines = []
-    for number, job in enumerate(jobs):
+    for number, several in enumerate(tasks):
         reached, line = 0, []
-        for task in job.tasks:
+        for task in several:
             names = () if isinstance(task, NotFitted) else task.wants
-            reached = max(reached, *(job.runs.original.producer.get(n, 0) for n in names), 0)
+            reached = max(reached, *(original.producer.get(n, 0) for n in names), 0)
             line.append((reached, number, task))
         lines.append(line)
     for _, number, task in merge(*lines, key=lambda item: item[:2]):
-        yield jobs[number], task
+        yield number, task
 
 
 def _all(names: Iterable[Sequence[str]]) -> Iterator[str]:

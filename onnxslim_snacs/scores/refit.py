@@ -112,6 +112,7 @@ def moments_for(context: ScoreContext) -> Consumers:
             seed=context.seed,
             progress=context.progress,
             rows=context.spending.moments,
+            spread=context.spread,
         )
 
 

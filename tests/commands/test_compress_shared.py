@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,9 @@ import numpy as np
 import onnx
 import pytest
 
+from onnxslim_snacs.activations.in_common import Common
 from onnxslim_snacs.cluster import spread
+from onnxslim_snacs.cluster.spread import Spread
 from onnxslim_snacs.commands.compress import compress
 from onnxslim_snacs.config import CompressConfig, DataConfig
 from onnxslim_snacs.errors import UsageError
@@ -19,13 +24,22 @@ from onnxslim_snacs.progress import Progress, silent
 from tests.harness import model_from_text
 
 NET = """<ir_version: 8, opset_import: ["" : 17]>
-net (float[N,3,8,8] x, float[12,3,3,3] w_a, float[16,12,3,3] w_b, float[16,16,3,3] w_c,
-     float[16,5] w_d) => (float[N,5] y) {
-  a = Conv<pads = [1, 1, 1, 1]>(x, w_a)  r = Relu(a)
-  b = Conv<pads = [1, 1, 1, 1], strides = [2, 2]>(r, w_b)  s = Relu(b)
-  c = Conv<pads = [1, 1, 1, 1]>(s, w_c)  d = Add(c, s)  t = Relu(d)
-  g = GlobalAveragePool(t)  f = Flatten(g)  y = MatMul(f, w_d)
+net (float[N,3,8,8] x, float[12,3,3,3] w_a, float[16,12,3,3] w_b, float[20,16,3,3] w_c,
+     float[16,20,3,3] w_d, float[24,16,3,3] w_e, float[24,5] w_f) => (float[N,5] y) {
+  a = Conv<pads = [1, 1, 1, 1]>(x, w_a)  ra = Relu(a)
+  b = Conv<pads = [1, 1, 1, 1], strides = [2, 2]>(ra, w_b)  rb = Relu(b)
+  c = Conv<pads = [1, 1, 1, 1]>(rb, w_c)  rc = Relu(c)
+  d = Conv<pads = [1, 1, 1, 1]>(rc, w_d)  s = Add(d, rb)  rs = Relu(s)
+  e = Conv<pads = [1, 1, 1, 1]>(rs, w_e)  re = Relu(e)
+  g = GlobalAveragePool(re)  f = Flatten(g)  y = MatMul(f, w_f)
 }"""
+FUNCTION = """
+import numpy as np
+
+def samples():
+    for sample in np.load({path!r}):
+        yield sample
+"""
 CONFIG: dict[str, Any] = {"target": {"macs": 0.5}, "threads": 1, "provider": "cpu"}
 
 
@@ -44,7 +58,7 @@ def made(
 ) -> tuple[bytes, bytes]:
     """The bytes of the model and of the plan."""
     place.mkdir(exist_ok=True)
-    config = CompressConfig(data=DataConfig(str(files / "x.npy")), **{**CONFIG, **more})
+    config = CompressConfig(**{"data": DataConfig(str(files / "x.npy")), **CONFIG, **more})
     out, plan = place / "o.onnx", place / "o.json"
     compress(files / "net.onnx", config, out=out, plan_out=plan, cluster=cluster, progress=progress)
     return out.read_bytes(), plan.read_bytes()
@@ -61,6 +75,62 @@ def test_workers_make_the_same_bytes(
     files: Path, alone: tuple[bytes, bytes], tmp_path: Path, workers: int
 ) -> None:
     assert made(files, tmp_path, f"local:{workers}") == alone
+
+
+def noted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """Let stages be shared with nobody but this process, and note what is opened for how many."""
+    shared: list[tuple[str, int]] = []
+
+    @contextmanager
+    def here(address: str, begin: Callable[[], Common]) -> Iterator[Spread]:
+        known = pickle.loads(pickle.dumps(begin))()
+
+        def spread(opening: Any, given: Any, tasks: Iterable[Any]) -> Iterator[Any]:
+            opening, given, several = pickle.loads(pickle.dumps((opening, given, list(tasks))))
+            shared.append((opening.__name__, len(several)))
+            work = opening(known, given)
+            return (pickle.loads(pickle.dumps(work(task))) for task in several)
+
+        yield spread
+
+    monkeypatch.setattr("onnxslim_snacs.commands.shared.spread_over", here)
+    return shared
+
+
+def test_each_long_stage_is_shared(
+    files: Path, alone: tuple[bytes, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = noted(monkeypatch)
+    assert made(files, tmp_path, "anywhere") == alone
+    # 225 samples in runs of 32, a curve for each of four groups
+    assert shared[:2] == [("open_runs", 8), ("open_judge_of_few", 4)]
+    # two steps, of whose three and two allocations one is another's cut
+    assert shared[2:] == [("open_comparison", 2), ("open_comparison", 2)]
+
+
+def test_second_moments_alone_are_shared(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = noted(monkeypatch)
+    more: dict[str, Any] = {"criterion": "l1", "tries": 0}
+    assert made(files, tmp_path / "a", "anywhere", **more) == made(
+        files, tmp_path / "b", None, **more
+    )
+    assert shared == [("open_runs", 8), ("open_judge_of_few", 4)]
+
+
+def test_samples_of_a_function_are_sent(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = noted(monkeypatch)
+    (tmp_path / "few.py").write_text(FUNCTION.format(path=str(files / "x.npy")))
+    monkeypatch.chdir(tmp_path)
+    found = [
+        made(files, tmp_path / str(cluster), cluster, data=DataConfig("few:samples"), tries=0)
+        for cluster in ("anywhere", None)
+    ]
+    assert found[0] == found[1]
+    assert shared[0] == ("open_runs", 8)
 
 
 def is_at_work() -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from onnx import numpy_helper
 from onnxslim_snacs.activations.sources import open_source
 from onnxslim_snacs.config import DataConfig
 from onnxslim_snacs.decide.refitted import refitted_curves
-from onnxslim_snacs.judge.error import error_judge
+from onnxslim_snacs.judge.error import answering, error_judge
 from onnxslim_snacs.layers.consumers import readers_of
 from onnxslim_snacs.model.session import SessionConfig
 from onnxslim_snacs.scores.criterion import ScoreContext
@@ -64,13 +65,8 @@ def test_units_that_hardly_ever_answer_do_not_say_what_the_group_is_worth(
     judge = Probed(error_judge(analysis, context.session, tuple(few.batches())))
     scores = {group.id: np.arange(8.0)}
     consumers = moments_for(context)
-    curves = refitted_curves(
-        consumers,
-        context,
-        judge,  # type: ignore[arg-type]
-        [group],
-        scores,
-    )
+    ask = partial(map, answering(judge))  # type: ignore[arg-type]
+    curves = refitted_curves(consumers, context, ask, [group], scores)
     assert [len(units) for units in judge.asked] == [gone]
     error = dict(zip(curves[group.id].removed.tolist(), curves[group.id].error, strict=True))
     assert error[7] > 0.05

@@ -25,7 +25,7 @@ from onnxslim_snacs.recovery.methods import (
     recover_least_squares,
     recover_statistics,
 )
-from onnxslim_snacs.recovery.recover import recover_together
+from onnxslim_snacs.recovery.recover import recover_among, recover_together
 from tests.harness import check, cifar, model_from_text, random_keep, read, run
 
 METHODS = {
@@ -267,6 +267,21 @@ def test_together_they_become_what_each_becomes_alone(tmp_path: Path) -> None:
             )
         errors = [[layer.after for layer in each.layers] for each in (one, alone)]
         assert errors[0] == pytest.approx(errors[1], rel=1e-4)
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_one_among_them_becomes_the_same_to_the_last_bit(tmp_path: Path, name: str) -> None:
+    cuts = [
+        replace(make_cut(tmp_path, float_model(name), ratio, 3), effort=LIGHT)
+        for ratio in (0.2, 0.6)
+    ]
+    method = least_squares_method(LIGHT)
+    together = recover_together(cuts, method)
+    for number, one in enumerate(together):
+        among = recover_among(cuts, number, method)
+        assert among.model.SerializeToString() == one.model.SerializeToString()
+        assert [layer.after for layer in among.layers] == [layer.after for layer in one.layers]
+        assert any(layer.kept for layer in among.layers)
 
 
 def changed_weights(cut: Cut, recovered: Recovered) -> set[str]:
