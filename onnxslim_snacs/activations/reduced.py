@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from onnxslim_snacs.activations.in_common import Common
 from onnxslim_snacs.activations.instrument import Instrumented, instrument
@@ -136,6 +137,11 @@ def runner(
     has_sums = not all(isinstance(request, PooledRequest) for request in model.outputs)
 
     def run(turn: Turn) -> ReducedRun:
+        # results depend on the threads of linear algebra as well, wherever this runs
+        with threadpool_limits(limits=asked.session.threads):
+            return reduce(turn)
+
+    def reduce(turn: Turn) -> ReducedRun:
         batch = source.batch(turn.piece)
         names = [*reduced, *(watched if turn.rides else ())]
         found = dict(zip(names, execute(session, names, batch.inputs), strict=True))

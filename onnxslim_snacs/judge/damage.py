@@ -199,9 +199,9 @@ def _fits(
         NORMAL.moments,
     )
     for (axis, layer, weight), seen in zip(layers, read, strict=True):
-        if seen is not None and np.isfinite(seen.moments.xx).all():
+        if seen is not None and np.isfinite(seen.covariance).all():
             channels = analysis.ir.table.extent(axis)
-            mean, inverse = seen.moments.mean_x[0], _inverse(seen.moments.xx[0])
+            mean, inverse = seen.mean, _inverse(seen.covariance)
             found.setdefault(axis, []).append(_Fit(layer, channels, weight, mean, inverse))
     return found
 

@@ -194,13 +194,13 @@ def gathered_consumers(gathering: Gathering) -> dict[Axis, list[Consumer]]:
         weight = real_constant(analysis.graph, layer.weight)
         if seen is None or weight is None or seen.variance <= 0.0:
             continue
-        if not np.isfinite(seen.moments.xx).all():
+        if not np.isfinite(seen.covariance).all():
             continue
         consumer = Consumer(
             axis=axis,
             channels=analysis.ir.table.extent(axis),
-            covariance=seen.moments.xx[0],
-            mean=seen.moments.mean_x[0],
+            covariance=seen.covariance,
+            mean=seen.mean,
             weight=weight_blocks(layer, weight)[0] * tail.scale.reshape(-1),
             variance=seen.variance,
         )

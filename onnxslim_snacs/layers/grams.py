@@ -25,8 +25,8 @@ from onnxslim_snacs.cluster.spread import Spread
 from onnxslim_snacs.config.spending import NORMAL, RowCount
 from onnxslim_snacs.ir.types import IntArray
 from onnxslim_snacs.layers.layers import Layer
-from onnxslim_snacs.layers.moments import FloatArray, Moments, Rows, Sums, add_rows, empty_sums
-from onnxslim_snacs.layers.moments import moments as moments_of
+from onnxslim_snacs.layers.moments import FloatArray
+from onnxslim_snacs.layers.parts_of_rows import Multiplied, Parts, part_of
 from onnxslim_snacs.layers.rows import layer_rows, target_rows
 from onnxslim_snacs.model.session import SessionConfig
 from onnxslim_snacs.ops.analyse import Analysis
@@ -34,8 +34,6 @@ from onnxslim_snacs.progress import Progress
 
 #: Numbers that the rows of a layer's second moments may hold.
 HELD = 1 << 25
-#: Rows that wait before they are multiplied out: as many as features, but not less than this.
-WAITING = 1 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +54,13 @@ class Read:
     """What a pass has found about a layer.
 
     Attributes:
-        moments: of its features.
+        mean: (features,) of what it reads.
+        covariance: (features, features).
         variance: of its target, summed over the channels.
     """
 
-    moments: Moments
+    mean: FloatArray
+    covariance: FloatArray
     variance: float
 
 
@@ -72,31 +72,13 @@ class _Gram:
         readings: positions of those layers among all.
         features: of a row.
         cap: rows to take of each batch.
-        waiting: rows that are not multiplied out yet.
-        sums: of those that are.
+        parts: a part for each batch.
     """
 
     readings: list[int]
     features: int
     cap: int
-    waiting: list[Rows] = field(default_factory=list)
-    sums: Sums | None = None
-
-    def add(self, rows: Rows) -> None:
-        """Take in (1, rows, features)."""
-        self.waiting.append(rows)
-        if sum(chunk.shape[1] for chunk in self.waiting) >= max(WAITING, rows.shape[2]):
-            self.flush()
-
-    def flush(self) -> None:
-        """Multiply out what waits."""
-        if not self.waiting:
-            return
-        rows = np.concatenate(self.waiting, axis=1)
-        self.waiting.clear()
-        nothing = np.zeros((1, rows.shape[1], 0), dtype=np.float32)
-        self.sums = self.sums or empty_sums(rows, nothing)
-        add_rows(self.sums, rows, nothing)
+    parts: Parts = field(default_factory=Parts)
 
 
 @dataclass(slots=True)
@@ -125,11 +107,11 @@ class _Drawn:
     """What was drawn of one batch for one tensor as some layers read it.
 
     Attributes:
-        rows: (1, rows, features).
+        part: its rows; None if there are none.
         spreads: of the target of each of those layers.
     """
 
-    rows: Rows
+    part: Multiplied | None
     spreads: tuple[_Spread, ...]
 
 
@@ -187,7 +169,8 @@ class Gathering:
     def take(self, seen: list[_Drawn]) -> None:
         """Take in what was drawn of a run."""
         for gram, drawn in zip(self._grams, seen, strict=True):
-            gram.add(drawn.rows)
+            if drawn.part is not None:
+                gram.parts.add(drawn.part)
             for number, spread in zip(gram.readings, drawn.spreads, strict=True):
                 self._spreads[number].add(spread)
 
@@ -195,13 +178,11 @@ class Gathering:
         """What was found about each layer, None without rows; can be asked once."""
         results: list[Read | None] = [None] * len(self.readings)
         for gram in self._grams:
-            gram.flush()
-            if gram.sums is None:
+            seen = gram.parts.finish()
+            if seen is None:
                 continue
-            seen = moments_of(gram.sums)
-            gram.sums = None  # as large as the moments
             for number in gram.readings:
-                results[number] = Read(seen, self._spreads[number].variance)
+                results[number] = Read(*seen, self._spreads[number].variance)
         return results
 
 
@@ -306,8 +287,9 @@ def _draw(
     positions = prod(shape) // shape[first.out_dim]
     count = min(gram.cap, positions)
     chosen = np.sort(rng.choice(positions, count, replace=False, shuffle=False))
-    rows = layer_rows(first, node, values[first.data], shape, chosen)
-    return _Drawn(rows, tuple(_spread(readings[k], values, chosen) for k in gram.readings))
+    rows = layer_rows(first, node, values[first.data], shape, chosen)[0]
+    part = part_of(rows) if len(rows) else None
+    return _Drawn(part, tuple(_spread(readings[k], values, chosen) for k in gram.readings))
 
 
 def _spread(reading: Reading, values: Mapping[str, NDArray[Any]], chosen: IntArray) -> _Spread:

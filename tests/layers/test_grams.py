@@ -54,9 +54,9 @@ def test_moments_are_those_of_all_patches(tmp_path: Path) -> None:
         if layer.out == "a":
             continue
         rows = inner if layer.out == "d" else same
-        np.testing.assert_allclose(seen.moments.mean_x[0], rows.mean(axis=0), atol=1e-5)
+        np.testing.assert_allclose(seen.mean, rows.mean(axis=0), atol=1e-5)
         covariance = np.cov(rows, rowvar=False, bias=True)
-        np.testing.assert_allclose(seen.moments.xx[0], covariance, atol=1e-4)
+        np.testing.assert_allclose(seen.covariance, covariance, atol=1e-4)
     by_output = {layer.out: seen for layer, seen in zip(layers, found, strict=True) if seen}
-    assert by_output["b"].moments is by_output["c"].moments
-    assert by_output["b"].moments is not by_output["d"].moments
+    assert by_output["b"].covariance is by_output["c"].covariance
+    assert by_output["b"].covariance is not by_output["d"].covariance
