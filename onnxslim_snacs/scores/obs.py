@@ -17,7 +17,7 @@ from onnxslim_snacs.layers.consumers import RIDGE, Consumer
 from onnxslim_snacs.scores.criterion import Criterion, Option, ScoreContext, ScoreResult
 from onnxslim_snacs.scores.of_readers import MOMENTS, blocks_of, moment_matrix, of_readers
 from onnxslim_snacs.scores.parts import NORMALISE_READERS, REDUCE, Part
-from onnxslim_snacs.scores.refit import block_costs, inverse
+from onnxslim_snacs.scores.refit import block_costs, inverse, own_blocks
 
 
 def _read_ridge(text: str) -> float:
@@ -42,7 +42,8 @@ def _measure(consumer: Consumer, index: IntArray, *, moments: str, ridge: float)
     matrix = moment_matrix(consumer, moments)
     level = max(float(np.trace(matrix)) / len(matrix), 1e-30)
     damped = matrix + max(ridge, 1e-12) * level * np.eye(len(matrix))
-    costs = block_costs(inverse(damped), consumer.weight, blocks_of(consumer, index))
+    blocks = blocks_of(consumer, index)
+    costs = block_costs(own_blocks(inverse(damped), blocks), consumer.weight[blocks])
     return Part(costs, consumer.variance)
 
 
