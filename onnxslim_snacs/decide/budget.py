@@ -9,17 +9,14 @@ from onnxslim_snacs.decide.choose import Price, unbound
 from onnxslim_snacs.errors import NothingToPrune
 from onnxslim_snacs.ir.build import DependencyGraph
 from onnxslim_snacs.ir.keep import KeepMap, keep_map
-from onnxslim_snacs.plan.cost import CostModel
+from onnxslim_snacs.plan.cost import COSTS, CostModel
 from onnxslim_snacs.plan.kept import Kept, Scores
 
 
 def shares(costs: CostModel, ir: DependencyGraph, kept: Kept) -> dict[str, float]:
     """What a decision leaves of each cost, as a share of the original."""
-    before, after = costs.cost(KeepMap({})), costs.cost(keep_map(ir, kept))
-    return {
-        name: getattr(after, name) / max(1, getattr(before, name))
-        for name in ("params", "macs", "bytes")
-    }
+    whole, keep = KeepMap({}), keep_map(ir, kept)
+    return {name: costs.of(name, keep) / max(1, costs.of(name, whole)) for name in COSTS}
 
 
 def scaled_budget(
@@ -41,10 +38,12 @@ def scaled_budget(
 def budget_price(costs: CostModel, ir: DependencyGraph, target: Mapping[str, float]) -> Price:
     """Decision -> its cost relative to the tightest of the budgets; 1 meets them all."""
     wanted = {name: share for name, share in target.items() if name != "latency"}
+    before = {name: max(1, costs.of(name, KeepMap({}))) for name in wanted}
 
     def price(kept: Kept) -> float:
-        left = shares(costs, ir, kept)
-        return max((left[name] / share for name, share in wanted.items()), default=0.0)
+        keep = keep_map(ir, kept)
+        left = (costs.of(name, keep) / before[name] / share for name, share in wanted.items())
+        return max(left, default=0.0)
 
     return price
 

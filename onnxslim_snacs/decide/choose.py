@@ -109,8 +109,8 @@ def refined(
         stays = kept[group.id].copy()
         stays[best[: constraints.multiple_of]] = True
         richer = {**kept, group.id: stays}
-        if len(removed) and price(richer) <= 1.0:
-            kept, cost = richer, price(richer)
+        if len(removed) and (more := price(richer)) <= 1.0:
+            kept, cost = richer, more
     return replace(choice, kept=kept, price=cost)
 
 

@@ -133,11 +133,11 @@ def savings(
     Returns:
         Group id -> share of the whole model's cost.
     """
-    before = getattr(costs.cost(KeepMap({})), budget)
+    before = costs.of(budget, KeepMap({}))
     saved = {}
     for group in groups:
         half = group.units // 2
         stays = np.arange(group.units) >= half
-        after = getattr(costs.cost(keep_map(analysis.ir, {group.id: stays})), budget)
+        after = costs.of(budget, keep_map(analysis.ir, {group.id: stays}))
         saved[group.id] = (before - after) / max(1, before) / half
     return saved

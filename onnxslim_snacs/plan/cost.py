@@ -37,6 +37,9 @@ _REAL = (
     *_HALF_BYTE,
 )
 
+#: What is counted, in the order of the fields of `Cost`.
+COSTS = ("params", "macs", "bytes")
+
 
 @dataclass(frozen=True, slots=True)
 class Cost:
@@ -91,9 +94,12 @@ class CostModel:
 
     def cost(self, keep: KeepMap) -> Cost:
         """The price of what is kept."""
-        return Cost(
-            *(round(sum(t.value(keep) for t in ts)) for ts in (self.params, self.macs, self.bytes))
-        )
+        return Cost(*(self.of(name, keep) for name in COSTS))
+
+    def of(self, name: str, keep: KeepMap) -> int:
+        """One of the costs of what is kept: a name of `COSTS`."""
+        terms: tuple[Term, ...] = getattr(self, name)
+        return round(sum(term.value(keep) for term in terms))
 
 
 def cost_model(analysis: Analysis) -> CostModel:
