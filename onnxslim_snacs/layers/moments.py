@@ -104,11 +104,14 @@ def moments(sums: Sums) -> Moments:
     """Means and covariances of the rows seen so far, of which there has to be one."""
     n = sums.rows
     x, t = sums.x / n, sums.t / n
+    xx, xt = sums.xx / n, sums.xt / n
+    xx -= x[:, :, None] * x[:, None, :]
+    xt -= x[:, :, None] * t[:, None, :]
     return Moments(
         rows=n,
         mean_x=x + sums.shift_x,
         mean_t=t + sums.shift_t,
-        xx=sums.xx / n - x[:, :, None] * x[:, None, :],
-        xt=sums.xt / n - x[:, :, None] * t[:, None, :],
+        xx=xx,
+        xt=xt,
         tt=np.maximum(sums.tt / n - t**2, 0.0),
     )

@@ -12,16 +12,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnxslim_snacs.layers.moments import FloatArray, Moments, Rows
+from onnxslim_snacs.layers.moments import Moments, Rows
 from onnxslim_snacs.recovery.regression import Regression
-from onnxslim_snacs.recovery.solve import Affine
+from onnxslim_snacs.recovery.solve import Affine, Solver
 
 #: Steps; with Nesterov's momentum more of them change little.
 STEPS = 10
 
 
 def refine(
-    regression: Regression, moments: Moments, start: Affine, ridge: float, steps: int = STEPS
+    regression: Regression, moments: Moments, start: Affine, solve: Solver, steps: int = STEPS
 ) -> Affine:
     """Improve a least-squares solution for what lies behind the activation.
 
@@ -29,17 +29,9 @@ def refine(
         regression: the rows, one group.
         moments: their moments.
         start: the solution to begin with.
-        ridge: damping of each step, relative to the mean variance of the features.
+        solve: of the damped equations of a step.
         steps: how many.
     """
-    from scipy.linalg import cho_factor, cho_solve
-
-    try:
-        level = float(np.trace(moments.xx[0])) / moments.xx.shape[1]
-        damped = moments.xx[0] + max(ridge * level, 1e-30) * np.eye(moments.xx.shape[1])
-        factor = cho_factor(damped, lower=True, overwrite_a=True, check_finite=False)
-    except np.linalg.LinAlgError:
-        return start
     x, mean = regression.x[0], moments.mean_x[0]
     weight = before = start.weight[0]
     bias = bias_before = start.bias[0]
@@ -51,7 +43,7 @@ def refine(
         missing = _missing(regression, x @ at.astype(np.float32) + bias_at.astype(np.float32))
         rise = missing.mean(axis=0, dtype=np.float64)
         product = (x.T @ missing).astype(np.float64) / len(x) - np.outer(mean, rise)
-        step: FloatArray = cho_solve(factor, product, check_finite=False)
+        step = solve(product[None])[0]
         before, bias_before = weight, bias
         weight, bias = at + step, bias_at + rise - mean @ step
     if not (np.isfinite(weight).all() and np.isfinite(bias).all()):

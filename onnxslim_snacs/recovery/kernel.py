@@ -12,7 +12,7 @@ import numpy as np
 
 from onnxslim_snacs.layers.moments import FloatArray
 from onnxslim_snacs.recovery.regression import Regression
-from onnxslim_snacs.recovery.solve import FLOOR, Affine, solve_damped
+from onnxslim_snacs.recovery.solve import FLOOR, Affine, damped
 
 #: Features beyond which the matrix over rows is taken.
 FEATURES = 4608
@@ -42,7 +42,7 @@ def over_rows(rows: Regression, now: Affine) -> Callable[[float], Affine]:
 
     def solve(ridge: float) -> Affine:
         strength = np.array([max(ridge * level, rounding, 1e-30)])
-        parts: FloatArray = solve_damped(products[None], strength, missing[None])[0]
+        parts: FloatArray = damped(products[None], strength)(missing[None])[0]
         weight = now.weight[0] + x.T.astype(np.float64) @ parts
         return Affine(weight[None], (mean_t - mean_x @ weight)[None])
 

@@ -7,6 +7,7 @@ Least squares: weights and bias anew (4.1, 4.3).
 from collections.abc import Callable, Sequence
 from functools import partial
 from math import inf
+from typing import NamedTuple
 
 from onnxslim_snacs.layers.moments import moments
 from onnxslim_snacs.recovery.clipped import refine
@@ -15,7 +16,7 @@ from onnxslim_snacs.recovery.jobs import Cut, Method, Recovered
 from onnxslim_snacs.recovery.kernel import FEATURES, over_rows
 from onnxslim_snacs.recovery.recover import recover
 from onnxslim_snacs.recovery.regression import Regression, sums_of
-from onnxslim_snacs.recovery.solve import Affine, least_squares, with_mean, with_statistics
+from onnxslim_snacs.recovery.solve import Affine, Solver, ridge_path, with_mean, with_statistics
 
 
 def recover_least_squares(cut: Cut) -> Recovered:
@@ -34,34 +35,53 @@ def _refitted(rows: Regression, now: Affine, effort: Effort) -> Affine:
     if rows.x.shape[2] > FEATURES and len(rows.x) == 1:
         return min(map(over_rows(fitted, now), effort.ridges), key=judged.error)
     seen = moments(sums_of(fitted))
-    fit = partial(least_squares, seen, now.weight)
-    ridge, best = _best_ridge(fit, judged, effort.ridges)
+    best, solve = _best_ridge(ridge_path(seen, now.weight), judged, effort.ridges)
     if effort.steps and rows.clips and len(rows.x) == 1:
-        best = min(best, refine(fitted, seen, best, ridge, effort.steps), key=judged.error)
-    return min(best, with_mean(seen, now.weight), key=judged.error)
+        finer = refine(fitted, seen, best.fit, solve, effort.steps)
+        best = _better(best, _judged(finer, judged))
+    return _better(best, _judged(with_mean(seen, now.weight), judged)).fit
+
+
+class _Judged(NamedTuple):
+    """A fit and its error on held-out rows."""
+
+    error: float
+    fit: Affine
+
+
+def _judged(fit: Affine, rows: Regression) -> _Judged:
+    return _Judged(rows.error(fit), fit)
+
+
+def _better(first: _Judged, second: _Judged) -> _Judged:
+    return second if second.error < first.error else first
 
 
 def _best_ridge(
-    fit: Callable[[float], Affine], judged: Regression, ridges: Sequence[float]
-) -> tuple[float, Affine]:
-    """The ridge beyond which the error rises on either side, from the middle one downhill."""
-    if len(ridges) == 1:
-        return ridges[0], fit(ridges[0])
-    tried: dict[int, tuple[float, Affine]] = {}
+    path: Callable[[float], tuple[Affine, Solver]], judged: Regression, ridges: Sequence[float]
+) -> tuple[_Judged, Solver]:
+    """The fit beyond which the error rises on either side, from the middle ridge downhill."""
+    tried: dict[int, float] = {}
+    best: tuple[_Judged, Solver] | None = None
 
     def error(place: int) -> float:
+        nonlocal best
         if not 0 <= place < len(ridges):
             return inf
         if place not in tried:
-            made = fit(ridges[place])
-            tried[place] = judged.error(made), made
-        return tried[place][0]
+            fit, solve = path(ridges[place])
+            found = _judged(fit, judged)
+            tried[place] = found.error
+            if best is None or found.error < best[0].error:  # the others are as large as it is
+                best = found, solve
+        return tried[place]
 
     place = len(ridges) // 2
     way = -1 if error(place - 1) < error(place) else 1
     while error(place + way) < error(place):
         place += way
-    return ridges[place], tried[place][1]
+    assert best is not None
+    return best
 
 
 def recover_statistics(cut: Cut) -> Recovered:

@@ -8,6 +8,7 @@ pulls towards W, not towards zero: W' = W + Cov(t - W x, x) (Cov(x, x) + lambda 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,32 +59,62 @@ def least_squares(moments: Moments, weight: FloatArray, ridge: float) -> Affine:
         weight: (g, d, o) where to stay without evidence.
         ridge: strength, relative to the mean variance of the features.
     """
+    return ridge_path(moments, weight)(ridge)[0]
+
+
+#: right (g, d, o) -> (xx + ridge I)^-1 right of a damped matrix.
+Solver = Callable[[FloatArray], FloatArray]
+
+
+def ridge_path(moments: Moments, weight: FloatArray) -> Callable[[float], tuple[Affine, Solver]]:
+    """Ridge regression towards `weight` as a function of the ridge.
+
+    Args:
+        moments: of the rows to fit.
+        weight: (g, d, o) where to stay without evidence.
+
+    Returns:
+        ridge, relative to the mean variance of the features -> (fit, how its equations are solved).
+    """
     residual = moments.xt - moments.xx @ weight
     level = np.trace(moments.xx, axis1=1, axis2=2) / moments.xx.shape[1]
-    change = solve_damped(moments.xx, np.maximum(max(ridge, FLOOR) * level, 1e-30), residual)
-    return with_mean(moments, weight + change)
+
+    def at(ridge: float) -> tuple[Affine, Solver]:
+        solve = damped(moments.xx, np.maximum(max(ridge, FLOOR) * level, 1e-30))
+        return with_mean(moments, weight + solve(residual)), solve
+
+    return at
 
 
-def solve_damped(xx: FloatArray, ridge: FloatArray, right: FloatArray) -> FloatArray:
-    """(xx + ridge I)^-1 right for each group; by eigenvalues where Cholesky fails.
+def damped(xx: FloatArray, ridge: FloatArray) -> Solver:
+    """Solve (xx + ridge I) y = right for each group; by eigenvalues where Cholesky fails.
 
     Args:
         xx: (g, d, d) symmetric, without negative eigenvalues but those of rounding.
         ridge: (g,) above zero.
-        right: (g, d, o).
     """
-    if len(xx) == 1:
-        from scipy.linalg import cho_factor, cho_solve
+    factor = _cholesky(xx[0], float(ridge[0])) if len(xx) == 1 else None
 
-        damped = xx[0] + ridge[0] * np.eye(xx.shape[1])
-        try:
-            factor = cho_factor(damped, lower=True, overwrite_a=True, check_finite=False)
-            solved: FloatArray = cho_solve(factor, right[0], check_finite=False)[None]
+    def solve(right: FloatArray) -> FloatArray:
+        if factor is not None:
+            from scipy.linalg import cho_solve
+
+            solved: FloatArray = cho_solve((factor, True), right[0], check_finite=False)[None]
             if np.isfinite(solved).all():
                 return solved
-        except np.linalg.LinAlgError:
-            pass
-    values, vectors = np.linalg.eigh(xx)
-    values = np.maximum(values, 0.0) + ridge[:, None]
-    inverse: FloatArray = vectors @ ((vectors.transpose(0, 2, 1) @ right) / values[:, :, None])
-    return inverse
+        values, vectors = np.linalg.eigh(xx)
+        values = np.maximum(values, 0.0) + ridge[:, None]
+        found: FloatArray = vectors @ ((vectors.transpose(0, 2, 1) @ right) / values[:, :, None])
+        return found
+
+    return solve
+
+
+def _cholesky(matrix: FloatArray, ridge: float) -> FloatArray | None:
+    """The lower factor of matrix + ridge I; None if it has none."""
+    from scipy.linalg.lapack import dpotrf
+
+    whole = np.array(matrix, order="F")  # LAPACK's own order: it works in place
+    whole[np.diag_indices(len(whole))] += ridge
+    factor, failed = dpotrf(whole, lower=True, overwrite_a=True, clean=False)
+    return None if failed else np.asarray(factor)

@@ -9,7 +9,7 @@ from scipy.optimize import minimize
 from onnxslim_snacs.layers.moments import moments
 from onnxslim_snacs.recovery.clipped import refine
 from onnxslim_snacs.recovery.regression import Regression, sums_of
-from onnxslim_snacs.recovery.solve import Affine, least_squares
+from onnxslim_snacs.recovery.solve import Affine, ridge_path
 
 
 def problem(low: float, high: float) -> Regression:
@@ -34,26 +34,26 @@ def convex(regression: Regression, fit: Affine) -> float:
 def test_refine_goes_to_the_minimum_of_the_convex_loss(low: float, high: float) -> None:
     regression = problem(low, high)
     seen = moments(sums_of(regression))
-    start = least_squares(seen, np.zeros((1, 4, 3)), 1e-9)
+    start, solve = ridge_path(seen, np.zeros((1, 4, 3)))(1e-7)
 
     def loss(flat: np.ndarray) -> float:
         return convex(regression, Affine(flat[:12].reshape(1, 4, 3), flat[12:].reshape(1, 3)))
 
     best = minimize(loss, np.r_[start.weight.ravel(), start.bias.ravel()], tol=1e-12).fun
-    after = [convex(regression, refine(regression, seen, start, 1e-9, n)) for n in (0, 10, 200)]
+    after = [convex(regression, refine(regression, seen, start, solve, n)) for n in (0, 10, 200)]
     assert after[0] == pytest.approx(convex(regression, start))
     assert after[1] < after[0]
     assert after[2] == pytest.approx(best, rel=1e-4)
     # the convex loss bounds the error behind the activation
     behind = np.clip(regression.t + regression.base, low, high).var(axis=1).mean()
-    for fit in (start, refine(regression, seen, start, 1e-9)):
+    for fit in (start, refine(regression, seen, start, solve)):
         assert regression.error(fit) * behind <= convex(regression, fit)
 
 
 def test_without_an_activation_least_squares_stays() -> None:
     regression = problem(-inf, inf)
     seen = moments(sums_of(regression))
-    start = least_squares(seen, np.zeros((1, 4, 3)), 1e-9)
-    again = refine(regression, seen, start, 1e-9)
+    start, solve = ridge_path(seen, np.zeros((1, 4, 3)))(1e-7)
+    again = refine(regression, seen, start, solve)
     np.testing.assert_allclose(again.weight, start.weight, atol=1e-5)
     np.testing.assert_allclose(again.bias, start.bias, atol=1e-5)
