@@ -44,6 +44,6 @@ class Spending:
 #: `benchmarks/speed/README.md`.
 EFFORTS: Mapping[str, Spending] = {
     "fast": Spending(RowCount(16, 1 << 13, 1 << 16), RowCount(16, 1 << 13, 1 << 15), 512),
-    "normal": Spending(RowCount(16, 1 << 16, 1 << 16), RowCount(32, 1 << 15, 1 << 16), 1024),
+    "normal": Spending(RowCount(16, 1 << 14, 1 << 16), RowCount(32, 1 << 15, 1 << 16), 1024),
 }
 NORMAL = EFFORTS["normal"]

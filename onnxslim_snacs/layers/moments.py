@@ -104,9 +104,7 @@ def moments(sums: Sums) -> Moments:
     """Means and covariances of the rows seen so far, of which there has to be one."""
     n = sums.rows
     x, t = sums.x / n, sums.t / n
-    xx, xt = sums.xx / n, sums.xt / n
-    xx -= x[:, :, None] * x[:, None, :]
-    xt -= x[:, :, None] * t[:, None, :]
+    xx, xt = _about_means(sums.xx, x, x, n), _about_means(sums.xt, x, t, n)
     return Moments(
         rows=n,
         mean_x=x + sums.shift_x,
@@ -115,3 +113,11 @@ def moments(sums: Sums) -> Moments:
         xt=xt,
         tt=np.maximum(sums.tt / n - t**2, 0.0),
     )
+
+
+def _about_means(products: FloatArray, a: FloatArray, b: FloatArray, rows: int) -> FloatArray:
+    """(g, d, o) products / rows - a b^T; touched in place, for it is as large as anything here."""
+    found = a[:, :, None] * (-rows * b)[:, None, :]
+    found += products
+    found /= rows
+    return found

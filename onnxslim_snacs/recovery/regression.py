@@ -12,6 +12,7 @@ from math import inf
 
 import numpy as np
 
+from onnxslim_snacs.ir.types import IntArray
 from onnxslim_snacs.layers.moments import Rows, Sums, add_rows, empty_sums
 from onnxslim_snacs.recovery.solve import Affine
 
@@ -57,6 +58,11 @@ class Regression:
         x, t, base = self.x[:, rows], self.t[:, rows], self.base
         base = base if base.shape[1] == 1 else base[:, rows]
         return Regression(x, t, base, x.shape[1], self.low, self.high)
+
+    def of_outputs(self, outputs: IntArray) -> Regression:
+        """The regression of some outputs alone."""
+        t, base = self.t[:, :, outputs], self.base[:, :, outputs]
+        return Regression(self.x, t, base, self.fit, self.low, self.high)
 
     def error(self, fit: Affine) -> float:
         """Mean squared error behind the activation, relative to the variance of the target there.

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
+from onnxslim_snacs.ir.types import IntArray
 from onnxslim_snacs.layers.moments import FloatArray, Moments
 
 #: Smallest ridge, relative to the mean variance of the features: what rounding in single precision
@@ -59,31 +61,67 @@ def least_squares(moments: Moments, weight: FloatArray, ridge: float) -> Affine:
         weight: (g, d, o) where to stay without evidence.
         ridge: strength, relative to the mean variance of the features.
     """
-    return ridge_path(moments, weight)(ridge)[0]
+    equations = over_features(moments, weight)
+    return equations.fit(equations.damped(ridge))
 
 
-#: right (g, d, o) -> (xx + ridge I)^-1 right of a damped matrix.
+#: right (g, n, o) -> (A + ridge I)^-1 right, for the matrices (g, n, n) of some equations.
 Solver = Callable[[FloatArray], FloatArray]
+#: All outputs of a layer.
+ALL = slice(None)
 
 
-def ridge_path(moments: Moments, weight: FloatArray) -> Callable[[float], tuple[Affine, Solver]]:
-    """Ridge regression towards `weight` as a function of the ridge.
+class Equations(Protocol):
+    """Those of one layer, for every ridge."""
+
+    def damped(self, ridge: float) -> Solver:
+        """How they are solved with a ridge, relative to the mean variance of the features."""
+
+    def fit(self, solve: Solver, outputs: IntArray | slice = ALL) -> Affine:
+        """Their solution, or that of some outputs alone."""
+
+    def shifted(self) -> Affine:
+        """The weights as they are, with the bias that makes the mean right."""
+
+
+@dataclass(frozen=True, slots=True)
+class OverFeatures:
+    """Equations with a matrix over pairs of features.
+
+    Attributes:
+        moments: of the rows to fit.
+        weight: (g, d, o) where to stay without evidence.
+        missing: (g, d, o) covariance of the features with what that leaves of the targets.
+    """
+
+    moments: Moments
+    weight: FloatArray
+    missing: FloatArray
+
+    def damped(self, ridge: float) -> Solver:
+        """How they are solved with a ridge."""
+        level = np.trace(self.moments.xx, axis1=1, axis2=2) / self.moments.xx.shape[1]
+        return damped(self.moments.xx, np.maximum(max(ridge, FLOOR) * level, 1e-30))
+
+    def fit(self, solve: Solver, outputs: IntArray | slice = ALL) -> Affine:
+        """Their solution, or that of some outputs alone."""
+        weight = self.weight[:, :, outputs] + solve(self.missing[:, :, outputs])
+        mean = np.einsum("gd,gdo->go", self.moments.mean_x, weight)
+        return Affine(weight, self.moments.mean_t[:, outputs] - mean)
+
+    def shifted(self) -> Affine:
+        """The weights as they are, with the bias that makes the mean right."""
+        return with_mean(self.moments, self.weight)
+
+
+def over_features(moments: Moments, weight: FloatArray) -> OverFeatures:
+    """Equations of a ridge regression towards `weight`.
 
     Args:
         moments: of the rows to fit.
         weight: (g, d, o) where to stay without evidence.
-
-    Returns:
-        ridge, relative to the mean variance of the features -> (fit, how its equations are solved).
     """
-    residual = moments.xt - moments.xx @ weight
-    level = np.trace(moments.xx, axis1=1, axis2=2) / moments.xx.shape[1]
-
-    def at(ridge: float) -> tuple[Affine, Solver]:
-        solve = damped(moments.xx, np.maximum(max(ridge, FLOOR) * level, 1e-30))
-        return with_mean(moments, weight + solve(residual)), solve
-
-    return at
+    return OverFeatures(moments, weight, moments.xt - moments.xx @ weight)
 
 
 def damped(xx: FloatArray, ridge: FloatArray) -> Solver:
@@ -114,7 +152,7 @@ def _cholesky(matrix: FloatArray, ridge: float) -> FloatArray | None:
     """The lower factor of matrix + ridge I; None if it has none."""
     from scipy.linalg.lapack import dpotrf
 
-    whole = np.array(matrix, order="F")  # LAPACK's own order: it works in place
+    whole = np.array(matrix).T  # symmetric, and so in LAPACK's own order: it works in place
     whole[np.diag_indices(len(whole))] += ridge
     factor, failed = dpotrf(whole, lower=True, overwrite_a=True, clean=False)
     return None if failed else np.asarray(factor)

@@ -9,7 +9,7 @@ from scipy.optimize import minimize
 from onnxslim_snacs.layers.moments import moments
 from onnxslim_snacs.recovery.clipped import refine
 from onnxslim_snacs.recovery.regression import Regression, sums_of
-from onnxslim_snacs.recovery.solve import Affine, ridge_path
+from onnxslim_snacs.recovery.solve import Affine, over_features
 
 
 def problem(low: float, high: float) -> Regression:
@@ -34,7 +34,9 @@ def convex(regression: Regression, fit: Affine) -> float:
 def test_refine_goes_to_the_minimum_of_the_convex_loss(low: float, high: float) -> None:
     regression = problem(low, high)
     seen = moments(sums_of(regression))
-    start, solve = ridge_path(seen, np.zeros((1, 4, 3)))(1e-7)
+    equations = over_features(seen, np.zeros((1, 4, 3)))
+    solve = equations.damped(1e-7)
+    start = equations.fit(solve)
 
     def loss(flat: np.ndarray) -> float:
         return convex(regression, Affine(flat[:12].reshape(1, 4, 3), flat[12:].reshape(1, 3)))
@@ -53,7 +55,9 @@ def test_refine_goes_to_the_minimum_of_the_convex_loss(low: float, high: float) 
 def test_without_an_activation_least_squares_stays() -> None:
     regression = problem(-inf, inf)
     seen = moments(sums_of(regression))
-    start, solve = ridge_path(seen, np.zeros((1, 4, 3)))(1e-7)
+    equations = over_features(seen, np.zeros((1, 4, 3)))
+    solve = equations.damped(1e-7)
+    start = equations.fit(solve)
     again = refine(regression, seen, start, solve)
     np.testing.assert_allclose(again.weight, start.weight, atol=1e-5)
     np.testing.assert_allclose(again.bias, start.bias, atol=1e-5)

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from onnxslim_snacs.layers.moments import FloatArray, Moments, Rows, moments
+from onnxslim_snacs.recovery.effort import LIGHT, WHOLE
 from onnxslim_snacs.recovery.kernel import over_rows
+from onnxslim_snacs.recovery.methods import least_squares_method
 from onnxslim_snacs.recovery.regression import Regression, sums_of
 from onnxslim_snacs.recovery.solve import Affine, least_squares, with_mean, with_statistics
 
@@ -89,9 +91,15 @@ def test_over_rows_equals_over_features() -> None:
     now = Affine(np.random.default_rng(3).standard_normal((1, 9, 3)), np.zeros((1, 3)))
     for ridge in (1e-3, 1e-1):
         a = least_squares(moments_of(x, t), now.weight, ridge)
-        b = over_rows(regression(x, t), now)(ridge)
+        equations = over_rows(regression(x, t), now)
+        b = equations.fit(equations.damped(ridge))
         np.testing.assert_allclose(a.weight, b.weight, atol=1e-4)
         np.testing.assert_allclose(a.bias, b.bias, atol=1e-3)
+        some = equations.fit(equations.damped(ridge), np.array([2, 0]))
+        np.testing.assert_array_equal(some.weight, b.weight[:, :, [2, 0]])
+        np.testing.assert_array_equal(some.bias, b.bias[:, [2, 0]])
+    mean = with_mean(moments_of(x, t), now.weight)
+    np.testing.assert_allclose(equations.shifted().bias, mean.bias, atol=1e-5)
 
 
 def test_over_rows_with_a_ridge_below_rounding() -> None:
@@ -99,7 +107,8 @@ def test_over_rows_with_a_ridge_below_rounding() -> None:
     x = rng.standard_normal((1, 6, 20_000)).astype(np.float32).repeat(2, axis=1)  # rows come twice
     t = rng.standard_normal((1, 6, 2)).astype(np.float32).repeat(2, axis=1)
     now = Affine(np.zeros((1, 20_000, 2)), np.zeros((1, 2)))
-    found = over_rows(regression(x, t), now)(1e-9)
+    equations = over_rows(regression(x, t), now)
+    found = equations.fit(equations.damped(1e-9))
     np.testing.assert_allclose(x[0] @ found.weight[0] + found.bias[0], t[0], atol=1e-3)
 
 
@@ -119,3 +128,29 @@ def test_moments_do_not_lose_what_hardly_varies() -> None:
     seen = moments_of(x, x[..., :1])
     exact = np.cov(x[0].astype(np.float64).T, bias=True)
     np.testing.assert_allclose(seen.xx[0], exact, atol=1e-4 * exact.max())
+
+
+def test_a_regression_of_fewer_rows_than_features_is_that_of_more() -> None:
+    """Of 60 features and 40 rows to fit, beside the equations over pairs of features."""
+    rng = np.random.default_rng(8)
+    x = rng.standard_normal((1, 50, 60)).astype(np.float32)
+    t = (x[0] @ rng.standard_normal((60, 3)))[None].astype(np.float32)
+    few = Regression(x, t, np.zeros((1, 1, 3), dtype=np.float32), 40)
+    now = Affine(np.zeros((1, 60, 3)), np.zeros((1, 3)))
+    found = least_squares_method(LIGHT).fit(few, now)
+    wanted = least_squares(moments_of(x[:, :40], t[:, :40]), now.weight, LIGHT.ridges[0])
+    np.testing.assert_allclose(found.weight, wanted.weight, atol=1e-3)
+    assert few.held.error(found) < few.held.error(now)
+
+
+def test_the_ridge_of_many_outputs_is_chosen_by_some_and_serves_all() -> None:
+    x, t = rows(600, 8, 200)
+    noisy = t + np.random.default_rng(9).standard_normal(t.shape).astype(np.float32)
+    whole = Regression(x, noisy, np.zeros((1, 1, 200), dtype=np.float32), 400)
+    now = Affine(np.zeros((1, 8, 200)), np.zeros((1, 200)))
+    found = least_squares_method(WHOLE).fit(whole, now)
+    seen = moments_of(x[:, :400], noisy[:, :400])
+    tried = [least_squares(seen, now.weight, ridge) for ridge in WHOLE.ridges]
+    errors = [whole.held.error(fit) for fit in tried]
+    assert whole.held.error(found) == pytest.approx(min(errors), rel=1e-3)
+    assert any(np.array_equal(found.weight, fit.weight) for fit in tried)
