@@ -44,8 +44,8 @@ PAIRS = 1 << 22
 #: Children with which a parent is measured where there are more than twice as many.
 MEASURED = 64
 #: Pairs under the null: children, and parents.
-_NULL_CHILDREN, _NULL_PARENTS = 64, 256
-_BLOCK = 1 << 20  # numbers of one block of children, 4 MB in float32
+_NULL_CHILDREN, _NULL_PARENTS = 64, 64
+_BLOCK = 1 << 17  # numbers of one block of pairs, 1 MB in float32
 _TINY = np.float32(1e-12)
 
 
@@ -132,35 +132,33 @@ class _Pairs:
 
 def _information(pairs: _Pairs, buckets: int, threads: int | None, measured: int) -> FloatArray:
     """Information of left_c + slopes_cp own_p and other_p, axes (child, parent)."""
-    left, slopes, own = pairs.left, pairs.slopes, pairs.own
+    children, samples = pairs.left.shape
     places = quantile_buckets(pairs.other, buckets)
     normal = NormalDist()
     cuts = np.array([normal.inv_cdf(k / buckets) for k in range(1, buckets)], dtype=np.float32)
-    around = np.square(left).mean(axis=1)
-    size = np.square(own).mean(axis=1, dtype=np.float64)
-    step = max(1, _BLOCK // left.shape[1])
-    places_of = _spread_places(len(left), measured)
+    around = np.square(pairs.left).mean(axis=1)
+    size = np.square(pairs.own).mean(axis=1, dtype=np.float64)
+    chosen = _spread_places(children, measured)
+    step = max(1, _BLOCK // (len(chosen) * samples))
 
-    def one(parent: int) -> FloatArray:
-        slope = slopes[:, parent].astype(np.float64)
-        near = slope / np.sqrt(np.maximum(around + np.square(slope) * size[parent], 1e-30))
-        order = np.argsort(np.abs(near), kind="stable")
-        some = order[places_of]
-        found = []
-        for start in range(0, len(some), step):
-            chosen = some[start : start + step]
-            scale = 1.0 / np.sqrt(
-                np.maximum(around[chosen] + np.square(slope[chosen]) * size[parent], 1e-30)
-            )
-            u = left[chosen] * scale.astype(np.float32)[:, None]
-            u += near[chosen].astype(np.float32)[:, None] * own[parent]
-            found.append(_of_cells(u, places[parent], cuts))
-        whole = np.empty(len(left))
-        whole[order] = np.interp(np.arange(len(order)), places_of, np.concatenate(found))
+    def some(start: int) -> FloatArray:
+        parents = slice(start, start + step)
+        slope = pairs.slopes[:, parents].T.astype(np.float64)
+        scale = 1.0 / np.sqrt(np.maximum(around + np.square(slope) * size[parents][:, None], 1e-30))
+        near = slope * scale
+        order = np.argsort(np.abs(near), axis=1, kind="stable")
+        among = order[:, chosen]
+        u = pairs.left[among]
+        u *= np.take_along_axis(scale, among, axis=1).astype(np.float32)[:, :, None]
+        share = np.take_along_axis(near, among, axis=1).astype(np.float32)
+        u += share[:, :, None] * pairs.own[parents][:, None]
+        whole = np.empty_like(near)
+        found = _between(_of_cells(u, places[parents], cuts), chosen, children)
+        np.put_along_axis(whole, order, found, axis=1)
         return whole
 
-    columns = list(side_by_side(one, range(len(own)), threads))
-    return np.stack(columns, axis=1)
+    rows = list(side_by_side(some, range(0, len(pairs.own), step), threads))
+    return np.concatenate(rows).T
 
 
 def _spread_places(count: int, most: int) -> npt.NDArray[np.intp]:
@@ -170,21 +168,56 @@ def _spread_places(count: int, most: int) -> npt.NDArray[np.intp]:
     return np.round(np.linspace(0, count - 1, most)).astype(np.intp)
 
 
+def _between(values: FloatArray, places: npt.NDArray[np.intp], count: int) -> FloatArray:
+    """Values at some places of `count`, and on the lines between them at the others.
+
+    Args:
+        values: axes (parent, place).
+        places: ascending, the first and the last of `count` among them.
+        count: of places.
+
+    Returns:
+        Axes (parent, place of all).
+    """
+    if len(places) == count:
+        return values
+    at = np.arange(count)
+    right = np.clip(np.searchsorted(places, at), 1, len(places) - 1)
+    share = (at - places[right - 1]) / (places[right] - places[right - 1])
+    found: FloatArray = values[:, right - 1] * (1.0 - share) + values[:, right] * share
+    return found
+
+
 def _of_cells(
     u: npt.NDArray[np.float32], places: npt.NDArray[np.uint8], cuts: npt.NDArray[np.float32]
 ) -> FloatArray:
-    """(child,) 1 - 2/N sum of n e / (n + e) over the cells of each child with one parent."""
-    children, samples = u.shape
+    """1 - 2/N sum of n e / (n + e) over the cells of each child with one parent.
+
+    Args:
+        u: axes (parent, child, sample).
+        places: buckets of the parents, axes (parent, sample).
+        cuts: between the buckets of the children.
+
+    Returns:
+        Axes (parent, child).
+    """
+    parents, children, samples = u.shape
     kinds = len(cuts) + 1
     codes = np.zeros(u.shape, dtype=np.uint8)
     for cut in cuts:
-        codes += u >= cut
+        codes += (u >= cut).view(np.uint8)
+    codes *= kinds
+    codes += places[:, None]  # as small numbers as long as they are: buckets squared are below 256
     cells = codes.astype(np.intp)
-    cells *= kinds
-    cells += places
-    cells += (np.arange(children) * kinds**2)[:, None]
-    n = np.bincount(cells.ravel(), minlength=children * kinds**2).reshape(children, kinds, kinds)
-    expected = n.sum(axis=2, keepdims=True) * (n.sum(axis=1, keepdims=True) / samples)
-    overlap = (n * expected / np.maximum(n + expected, _TINY)).sum(axis=(1, 2))
+    cells += (np.arange(parents * children) * kinds**2).reshape(parents, children, 1)
+    counts = np.bincount(cells.ravel(), minlength=parents * children * kinds**2)
+    n = counts.reshape(parents, children, kinds, kinds).astype(np.float64)
+    ones = np.ones(kinds)  # short sums are quicker as products
+    expected = (n @ ones)[..., None] * (ones @ n / samples)[..., None, :]
+    both = n + expected
+    np.maximum(both, _TINY, out=both)
+    expected *= n
+    expected /= both
+    overlap = expected.reshape(parents, children, kinds**2) @ np.ones(kinds**2)
     information: FloatArray = np.maximum(1.0 - 2.0 * overlap / samples, 0.0)
     return information
