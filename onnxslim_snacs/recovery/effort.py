@@ -23,13 +23,18 @@ class Effort:
     ridges: tuple[float, ...]
 
 
+#: Steps behind activations: of 17 layers of ResNet-20 one leaves 0.980 of the held-out error of
+#: least squares, two leave 0.977, four 0.976, ten 0.977.
+STEPS = 2
+
+
 def whole_effort(spending: Spending) -> Effort:
     """For a model that will be written.
 
     Args:
         spending: what the run may spend.
     """
-    return Effort(spending.refit, steps=4, ridges=(1e-5, 1e-4, 1e-3, 1e-2, 1e-1))
+    return Effort(spending.refit, steps=STEPS, ridges=(1e-5, 1e-4, 1e-3, 1e-2, 1e-1))
 
 
 WHOLE = whole_effort(NORMAL)

@@ -8,6 +8,7 @@ Where an activation that is flat outside of low ... high follows, only what it l
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import inf
 
 import numpy as np
@@ -19,7 +20,7 @@ from onnxslim_snacs.recovery.solve import Affine
 _STEP = 1 << 13
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Regression:
     """Rows of a regression; one block for each group of a grouped layer.
 
@@ -71,15 +72,26 @@ class Regression:
             fit: x -> v.
         """
         weight, bias = fit.weight.astype(np.float32), fit.bias.astype(np.float32)
-        wanted = self._passed(self.t, slice(None)).astype(np.float64)
-        variance = float(wanted.var(axis=1).sum()) or 1.0
         total = 0.0
         for start in range(0, self.x.shape[1], _STEP):
             rows = slice(start, start + _STEP)
-            got = self._passed(self.x[:, rows] @ weight + bias[:, None], rows)
-            total += float(np.square(got - wanted[:, rows]).sum())
-        relative: float = total / self.x.shape[1] / variance
+            left = self.x[:, rows] @ weight
+            left += bias[:, None]
+            left = self._passed(left, rows)
+            left -= self.wanted[:, rows]
+            total += float(np.square(left, out=left).sum(dtype=np.float64))
+        relative: float = total / self.x.shape[1] / self.variance
         return relative
+
+    @cached_property
+    def wanted(self) -> Rows:
+        """(g, n, o) what the activation lets through of the targets."""
+        return self._passed(self.t, slice(None))
+
+    @cached_property
+    def variance(self) -> float:
+        """That of what is wanted, summed over the outputs; 1 where it does not vary."""
+        return float(self.wanted.var(axis=1, dtype=np.float64).sum()) or 1.0
 
     def _passed(self, v: Rows, rows: slice) -> Rows:
         """What the activation lets through of v + base; v itself if there is none."""
