@@ -152,7 +152,7 @@ def _information(pairs: _Pairs, buckets: int, threads: int | None, measured: int
         u *= np.take_along_axis(scale, among, axis=1).astype(np.float32)[:, :, None]
         share = np.take_along_axis(near, among, axis=1).astype(np.float32)
         u += share[:, :, None] * pairs.own[parents][:, None]
-        whole = np.empty_like(near)
+        whole: FloatArray = np.empty(near.shape)
         found = _between(_of_cells(u, places[parents], cuts), chosen, children)
         np.put_along_axis(whole, order, found, axis=1)
         return whole
