@@ -199,7 +199,7 @@ def _split_classes(table: SlotTable, splits: Splits, base: IntArray) -> IntArray
     """
     axes = dict.fromkeys(axis for split, _ in splits for axis in (split.fine, *split.factors))
     numbers = np.array([table.numbers[axis] for axis in axes], dtype=np.int64)
-    held = [np.unique(base[table.slots(axis)]) for axis in axes]
+    held = [base[table.slots(axis)] for axis in axes]
     sources = joined([np.full(len(h), k, dtype=np.int64) for k, h in enumerate(held)])
     size = len(held) + int(base.max(initial=-1)) + 1
     labels = components(size, sources, joined(held) + len(held))
