@@ -400,6 +400,20 @@ BUGS = (
         "_constant(work, node, 0)",
         "tests/model/test_unroll.py::test_turns_stand_one_after_the_other_and_answer_as_before",
     ),
+    Planted(
+        "results of workers in the order in which they were asked for last",
+        "onnxslim_snacs/cluster/spread.py",
+        "        while waiting:\n            yield _result(waiting.popleft())",
+        "        while waiting:\n            yield _result(waiting.pop())",
+        "tests/cluster/test_spread.py::test_results_come_in_order_from_other_processes",
+    ),
+    Planted(
+        "a cut that a worker recovers runs the original in other pieces",
+        "onnxslim_snacs/recovery/recover.py",
+        "    original.require(task.wants)\n    for name in task.wants:",
+        "    for name in ():",
+        "tests/recovery/test_recover.py::test_one_among_them_becomes_the_same_to_the_last_bit",
+    ),
 )
 
 

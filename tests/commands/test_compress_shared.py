@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 import numpy as np
@@ -154,6 +158,47 @@ def test_a_worker_that_is_killed_changes_no_byte(
 
     assert made(files, tmp_path, "local:2", kill) == alone
     assert killed
+
+
+@pytest.mark.slow
+def test_workers_that_others_have_started_elsewhere(
+    files: Path, alone: tuple[bytes, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on two machines: folders of their own to work in, and one folder with the files."""
+    address = tmp_path / "address.json"
+    to_scheduler = ("--scheduler-file", str(address))
+    with ExitStack() as until_then:
+        until_then.enter_context(started("scheduler", tmp_path, *to_scheduler, "--port", "0"))
+        for name in ("a", "b"):
+            (tmp_path / name).mkdir()
+            line = ("worker", tmp_path / name, *to_scheduler, "--nthreads", "2")
+            until_then.enter_context(started(*line))
+        monkeypatch.chdir(files)
+        told = json.loads(wait_for(address))["address"]
+        assert made(Path(), tmp_path / "made", told) == alone
+
+
+@contextmanager
+def started(what: str, folder: Path, *line: str) -> Iterator[None]:
+    """A process of Dask that somebody else has started."""
+    command = [sys.executable, "-m", "distributed.cli.dask_" + what, "--host", "127.0.0.1", *line]
+    if what == "scheduler":
+        command.append("--no-dashboard")
+    process = subprocess.Popen(command, cwd=folder, stderr=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def wait_for(path: Path) -> str:
+    """What a file holds as soon as it is there."""
+    end = monotonic() + 60
+    while not path.exists():
+        assert monotonic() < end
+        sleep(0.1)
+    return path.read_text()
 
 
 def test_what_lies_in_memory_alone_is_refused(files: Path) -> None:
