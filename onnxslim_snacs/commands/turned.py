@@ -104,7 +104,10 @@ def turn(
     refused = tuple(f"{s.group}: {s.reason}" for s in found if isinstance(s, NoStream))
     if not turned:
         why = "; ".join(refused) or "no normalisation lies on a group of channels"
-        raise NothingToPrune(f"no residual stream of this model can be turned: {why}")
+        raise NothingToPrune(
+            f"no residual stream of this model can be turned: {why}. --width refit narrows it in "
+            "the basis that it has: normalisations lose channels, and what reads them is re-fitted"
+        )
     worst = _checked_difference(first, present)
     return Turned(present.graph, tuple(turned), refused, worst, tuple(bases))
 

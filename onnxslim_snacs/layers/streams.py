@@ -192,8 +192,9 @@ def _carry(search: _Search, analysis: Analysis, node: OpNode) -> None:
         kinds[id(None)] = None
     if len(kinds) > 1:
         raise _Refused(
-            f"{foreign(node.name)} ({node.op}) adds what was normalised to what was not (a norm "
-            "behind the sum), or joins different norms"
+            f"{foreign(node.name)} ({node.op}) adds what was normalised to what was not, or joins "
+            "different norms: where a norm stands behind the sum (post-norm), its scale multiplies "
+            "each channel of the stream by itself, so that only the basis in which they are will do"
         )
     if not kinds:
         raise _Refused(f"{foreign(node.name)} ({node.op}) makes its channels, and holds no weights")

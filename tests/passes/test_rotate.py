@@ -156,21 +156,36 @@ def test_a_wrong_basis_is_seen() -> None:
     assert np.abs(wanted - got).max() > 1e-3 * np.abs(wanted).max()
 
 
+POST_NORM = f"""{HEAD} (float[N,5,6] x, float[6,8] w_e, float[8] w_s1, float[8] w_t1, float[8] w_s2,
+  float[8] w_t2, float[8,8] w_a, float[8,3] w_head) => (float[N,5,3] y) {{
+  e = MatMul(x, w_e)
+  h = LayerNormalization<axis = -1>(e, w_s1, w_t1)
+  a = MatMul(h, w_a)
+  z = Add(h, a)
+  o = LayerNormalization<axis = -1>(z, w_s2, w_t2)
+  y = MatMul(o, w_head)
+}}"""
+
+
 def test_a_norm_behind_the_sum_is_refused_with_the_reason() -> None:
-    text = f"""{HEAD} (float[N,5,6] x, float[6,8] w_e, float[8] w_s1, float[8] w_t1, float[8] w_s2,
-      float[8] w_t2, float[8,8] w_a, float[8,3] w_head) => (float[N,5,3] y) {{
-      e = MatMul(x, w_e)
-      h = LayerNormalization<axis = -1>(e, w_s1, w_t1)
-      a = MatMul(h, w_a)
-      z = Add(h, a)
-      o = LayerNormalization<axis = -1>(z, w_s2, w_t2)
-      y = MatMul(o, w_head)
-    }}"""
-    found = find_streams(read(model_from_text(text), allow_inexact=True))
+    found = find_streams(read(model_from_text(POST_NORM), allow_inexact=True))
     assert [s.reason for s in found if isinstance(s, NoStream)] == [
-        "z (Add) adds what was normalised to what was not (a norm behind the sum), or joins "
-        "different norms"
+        "z (Add) adds what was normalised to what was not, or joins different norms: where a norm "
+        "stands behind the sum (post-norm), its scale multiplies each channel of the stream by "
+        "itself, so that only the basis in which they are will do"
     ]
+
+
+def test_what_cannot_be_turned_is_told_what_can_be_done(tmp_path: Path) -> None:
+    path, data = tmp_path / "net.onnx", tmp_path / "data.npz"
+    onnx.save(model_from_text(POST_NORM), path)
+    np.savez(data, x=RNG.standard_normal((64, 5, 6)).astype(np.float32))
+    config = CompressConfig(data=DataConfig(str(data)), target={"params": 0.7}, width="rotate")
+    with pytest.raises(NothingToPrune, match=r"post-norm.*--width refit narrows it"):
+        compress(path, config)
+    narrower = compress(path, replace(config, width="refit"))
+    weights = {t.name: tuple(t.dims) for t in narrower.model.graph.initializer}
+    assert weights["w_e"][1] < 8
 
 
 def test_principal_components_are_ordered_and_signed() -> None:
