@@ -50,13 +50,23 @@ def _is_false(info: ValueInfoProto, seen: Sequence[tuple[int, ...]]) -> bool:
 
 
 def declare(infos: Iterable[ValueInfoProto], keep: KeepMap) -> None:
-    """Write the extents that are left into declarations."""
+    """Write the extents that are left into declarations.
+
+    A name such as `2*N`, of heads and samples in one axis, is taken off an axis that has lost some:
+    ONNX Runtime lets tensors of equal names share memory, and another one may have kept its heads.
+    """
     for info in infos:
         held = info.type.sequence_type.elem_type if _is_sequence(info) else info.type
         for dim, declared in enumerate(held.tensor_type.shape.dim):
-            index = keep.index(Axis(info.name, dim))
-            if index is not None and Axis(info.name, dim) not in keep.periods:
-                declared.dim_value = len(index)
+            axis = Axis(info.name, dim)
+            if keep.index(axis) is None:
+                continue
+            if axis not in keep.periods:
+                declared.dim_value = len(keep.kept[axis])
+            elif declared.HasField("dim_value"):
+                declared.dim_value = keep.extent(axis, declared.dim_value)
+            else:
+                declared.ClearField("dim_param")
 
 
 def _is_sequence(info: ValueInfoProto) -> bool:
