@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from onnx import AttributeProto, GraphProto, ModelProto, numpy_helper
 
 from onnxslim_snacs import CompressConfig, compress
 from onnxslim_snacs.errors import NothingToPrune
-from onnxslim_snacs.ir.types import Axis, is_virtual
+from onnxslim_snacs.ir.types import Axis, IntArray, is_virtual
+from onnxslim_snacs.layers.moments import FloatArray
 from onnxslim_snacs.model.graph import ModelGraph, captured
 from onnxslim_snacs.ops.analyse import Analysis, analyse
+from onnxslim_snacs.scores.magnitude import of_producers
 from tests.properties.counts import Failures, chunks, piece_name
 from tests.properties.generator import sample
 
@@ -98,19 +102,28 @@ def p9(seed: int) -> bool:
     return bool(before)
 
 
+def _norms(weight: NDArray[Any], dim: int, index: IntArray) -> FloatArray:
+    """(units,) L1 norms of the slots of each unit, `index` of (units, multiplicity)."""
+    rest = tuple(k for k in range(weight.ndim) if k != dim)
+    found: FloatArray = np.abs(weight).sum(axis=rest)[index].sum(axis=1)
+    return found
+
+
 def permuted(
     model: ModelProto, analysis: Analysis, rng: np.random.Generator
 ) -> tuple[ModelProto, dict[tuple[str, int], np.ndarray]] | None:
     """One group's units in another order, on every stored tensor on which it lies.
 
-    Only of a group that lies whole on its axes (a unit is a place on each of them).
+    Only of a group that lies whole on its axes (a unit is a place on each of them), and whose
+    norms tell its units apart: nothing makes those that a Pad puts in.
     """
+    norms = of_producers(analysis, _norms, "mean", "mean")
     stored = {t.name: t for t in model.graph.initializer}
     computed = analysis.facts.weights - stored.keys()
     groups = [
         group
         for group in analysis.ir.groups
-        if group.units > 1
+        if len(np.unique(norms[group.id])) == group.units > 1
         and not any(m.axis.tensor in computed for m in group.members)
         and all(np.array_equal(m.index, np.arange(group.units)[:, None]) for m in group.members)
     ]
@@ -153,9 +166,11 @@ def p10(seed: int) -> bool:
 
 
 @pytest.mark.parametrize("piece", chunks(40, 2_000), ids=piece_name)
-@pytest.mark.parametrize("holds", [p9, p10])
-def test_order_and_names_decide_nothing(holds: object, piece: range) -> None:
-    assert callable(holds)
+@pytest.mark.parametrize(("holds", "seldom"), [(p9, 3), (p10, 12)], ids=["p9", "p10"])
+def test_order_and_names_decide_nothing(
+    holds: Callable[[int], bool], seldom: int, piece: range
+) -> None:
+    """Few models have a group whose units can change places: one in `seldom` at the least."""
     failures, seen = Failures(), 0
     for seed in piece:
         try:
@@ -163,4 +178,4 @@ def test_order_and_names_decide_nothing(holds: object, piece: range) -> None:
         except Exception as error:
             failures.add(f"sample({seed}, False)", error)
     assert not list(failures), failures.report()
-    assert seen >= len(piece) // 3
+    assert seen >= len(piece) // seldom
