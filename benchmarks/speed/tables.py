@@ -10,7 +10,8 @@ from typing import Any
 from benchmarks.marked import put_into
 
 Rows = Mapping[str, Mapping[str, Any]]
-_NOT_STAGES = ("total", "cpu", "peak MiB")
+_RUNTIME = "in ONNX Runtime"
+_NOT_STAGES = ("total", "cpu", "peak MiB", _RUNTIME)
 
 
 def tables(rows: Mapping[str, Rows], readme: Path) -> None:
@@ -27,12 +28,12 @@ def _table(head: list[str], lines: list[list[str]]) -> str:
 
 def _data(rows: Rows) -> str:
     head = ["network", "images", "threads", "forward s", "whole s", "ratio", "of CPU s", "aim"]
-    head += ["peak MiB", "stages, in forward passes"]
+    head += ["runs of models", "peak MiB", "stages, in forward passes"]
     lines = []
     for row in rows.values():
         first = [row["case"], str(row["images"]), str(row["threads"])]
         if "error" in row:
-            lines.append([*first, row["error"], *[""] * 6])
+            lines.append([*first, row["error"], *[""] * 7])
             continue
         stages = ", ".join(
             f"{name} {seconds / row['forward']:.2f}"
@@ -42,7 +43,8 @@ def _data(rows: Rows) -> str:
         figures = [row["forward"], row["stages"]["total"], row["ratio"], row["cpu ratio"]]
         memory = f"{row['stages']['peak MiB']:.0f}"
         aim = f"{row['aim']:.0f}"
-        lines.append([*first, *[f"{f:.2f}" for f in figures], aim, memory, stages])
+        runs = f"{row['stages'][_RUNTIME] / row['forward']:.2f}"
+        lines.append([*first, *[f"{f:.2f}" for f in figures], aim, runs, memory, stages])
     return _table(head, lines)
 
 

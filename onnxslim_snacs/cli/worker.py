@@ -8,6 +8,7 @@ from contextlib import suppress
 from onnxslim_snacs.cli.guard import DONE, HEEDS, KEPT, SECONDS, WRITING
 from onnxslim_snacs.errors import UsageError
 from onnxslim_snacs.model.bounds import default_memory
+from onnxslim_snacs.model.pages import keep_pages
 from onnxslim_snacs.model.patience import end_overlong_runs
 
 #: The pipe to the process that watches; empty where there is none.
@@ -21,6 +22,7 @@ def watched_by(wire: int | None) -> None:
     _wires.append(wire)
     end_overlong_runs()
     limit_memory(default_memory())
+    keep_pages()
 
 
 def is_watched() -> bool:
