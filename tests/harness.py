@@ -94,6 +94,11 @@ def small_integers(rng: np.random.Generator, shape: Any) -> NDArray[Any]:
 
 def random_keep(analysis: Analysis, ratio: float, seed: int) -> KeepMap:
     """Drop about the share `ratio` of every group, at least one unit where there are two."""
+    return keep_map(analysis.ir, random_kept(analysis, ratio, seed))
+
+
+def random_kept(analysis: Analysis, ratio: float, seed: int) -> dict[str, NDArray[np.bool_]]:
+    """The same as a decision: group id -> (units,) whether each unit stays."""
     rng = np.random.default_rng(seed)
     kept = {}
     for group in analysis.ir.groups:
@@ -101,7 +106,7 @@ def random_keep(analysis: Analysis, ratio: float, seed: int) -> KeepMap:
         mask = np.ones(group.units, dtype=bool)
         mask[rng.permutation(group.units)[:drop]] = False
         kept[group.id] = mask
-    return keep_map(analysis.ir, kept)
+    return kept
 
 
 def integer_feeds(analysis: Analysis, seed: int) -> dict[str, NDArray[Any]]:

@@ -8,14 +8,14 @@ from onnxslim_snacs.decide.allocation import Constraints, uniform
 from onnxslim_snacs.decide.choose import Price, unbound
 from onnxslim_snacs.errors import NothingToPrune
 from onnxslim_snacs.ir.build import DependencyGraph
-from onnxslim_snacs.ir.keep import KeepMap, keep_map
+from onnxslim_snacs.ir.keep import KeepMap, kept_extents
 from onnxslim_snacs.plan.cost import COSTS, CostModel
 from onnxslim_snacs.plan.kept import Kept, Scores
 
 
 def shares(costs: CostModel, ir: DependencyGraph, kept: Kept) -> dict[str, float]:
     """What a decision leaves of each cost, as a share of the original."""
-    whole, keep = KeepMap({}), keep_map(ir, kept)
+    whole, keep = KeepMap({}), kept_extents(ir, kept)
     return {name: costs.of(name, keep) / max(1, costs.of(name, whole)) for name in COSTS}
 
 
@@ -41,7 +41,7 @@ def budget_price(costs: CostModel, ir: DependencyGraph, target: Mapping[str, flo
     before = {name: max(1, costs.of(name, KeepMap({}))) for name in wanted}
 
     def price(kept: Kept) -> float:
-        keep = keep_map(ir, kept)
+        keep = kept_extents(ir, kept)
         left = (costs.of(name, keep) / before[name] / share for name, share in wanted.items())
         return max(left, default=0.0)
 

@@ -18,7 +18,7 @@ from onnxslim_snacs.activations.in_common import Common
 from onnxslim_snacs.activations.run import batch_size
 from onnxslim_snacs.activations.sources import CalibrationSource
 from onnxslim_snacs.decide.curves import Curve, calibrated, measure_curves
-from onnxslim_snacs.ir.keep import KeepMap, keep_map
+from onnxslim_snacs.ir.keep import KeepMap, kept_extents
 from onnxslim_snacs.ir.types import Group
 from onnxslim_snacs.judge.error import Ask, Question, answering, error_judge
 from onnxslim_snacs.model.session import SessionConfig
@@ -138,6 +138,6 @@ def savings(
     for group in groups:
         half = group.units // 2
         stays = np.arange(group.units) >= half
-        after = costs.of(budget, keep_map(analysis.ir, {group.id: stays}))
+        after = costs.of(budget, kept_extents(analysis.ir, {group.id: stays}))
         saved[group.id] = (before - after) / max(1, before) / half
     return saved

@@ -72,6 +72,52 @@ class KeepMap:
         return frozenset(node_of(axis) for axis in self.kept if is_virtual(axis))
 
 
+@dataclass(frozen=True, slots=True)
+class Extents:
+    """How many slots of every axis are kept, where it does not matter which.
+
+    Attributes:
+        kept: axis -> how many; axes that lose nothing are absent.
+        periods: as those of a `KeepMap`.
+    """
+
+    kept: Mapping[Axis, int]
+    periods: Mapping[Axis, int]
+
+    def extent(self, axis: Axis, before: int) -> int:
+        """How many of the `before` slots are kept."""
+        kept = self.kept.get(axis)
+        return before if kept is None else kept * (before // self.periods.get(axis, before))
+
+
+def kept_extents(ir: DependencyGraph, kept: Mapping[str, BoolArray]) -> Extents:
+    """The extents of `keep_map`, without its slots, which take far longer.
+
+    Args:
+        ir: the dependency IR.
+        kept: group id -> (units,) whether each unit stays; groups that are absent stay whole.
+    """
+    gone: dict[Axis, list[IntArray]] = {}
+    for group in ir.groups:
+        stays = kept.get(group.id)
+        if stays is None or stays.all():
+            continue
+        out = np.flatnonzero(~stays)
+        for member in group.members:
+            gone.setdefault(member.axis, []).append(member.index[out])
+    found = {}
+    for axis, slots in gone.items():
+        # units of one group have no slot in common, those of two may: heads and their dimensions
+        several = len(slots) > 1
+        lost = (
+            len(np.unique(np.concatenate([s.reshape(-1) for s in slots])))
+            if several
+            else slots[0].size
+        )
+        found[axis] = ir.table.extent(axis) - lost
+    return Extents(found, ir.periods)
+
+
 def keep_map(ir: DependencyGraph, kept: Mapping[str, BoolArray]) -> KeepMap:
     """Turn decisions on units into kept slots.
 

@@ -99,14 +99,15 @@ class Consumer:
         order = np.concatenate([stays, gone[::-1]])
         level = RIDGE * max(float(np.trace(self.covariance)) / len(order), 1e-30)
         factor = _factor(self.covariance[order[:, None], order] + level * np.eye(len(order)), level)
-        weight = self.weight[order]
-        errors = []
-        for count in counts:
-            first = len(order) - count * len(gone) // len(units)
-            left = factor[first:, first:].T @ weight[first:]
-            total = np.square(left).sum() - level * np.square(weight[first:]).sum()
-            errors.append(max(0.0, float(total)) / self.variance)
-        return np.array(errors)
+        ends = np.array([count * len(gone) // len(units) for count in counts], dtype=np.int64)
+        first = len(order) - max(ends, default=0)
+        weight = self.weight[order[first:]]
+        # the factor is triangular: a row is the same whatever goes before its feature
+        left = factor[first:, first:].T @ weight
+        own = np.square(left).sum(axis=1) - level * np.square(weight).sum(axis=1)
+        total = np.cumsum(own[::-1])
+        found: FloatArray = np.maximum(total[ends - 1], 0.0) / self.variance
+        return found
 
 
 def consumer_moments(

@@ -11,7 +11,7 @@ from math import prod
 
 from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, helper
 
-from onnxslim_snacs.ir.keep import KeepMap
+from onnxslim_snacs.ir.keep import Extents, KeepMap
 from onnxslim_snacs.ir.types import Axis
 from onnxslim_snacs.model.body import bodies_of
 from onnxslim_snacs.ops import OPERATORS
@@ -70,7 +70,7 @@ class Term:
     axes: tuple[tuple[Axis, int], ...]
     node: int = -1
 
-    def value(self, keep: KeepMap) -> float:
+    def value(self, keep: KeepMap | Extents) -> float:
         """The product for what is kept."""
         result = self.factor
         for axis, extent in self.axes:
@@ -96,7 +96,7 @@ class CostModel:
         """The price of what is kept."""
         return Cost(*(self.of(name, keep) for name in COSTS))
 
-    def of(self, name: str, keep: KeepMap) -> int:
+    def of(self, name: str, keep: KeepMap | Extents) -> int:
         """One of the costs of what is kept: a name of `COSTS`."""
         terms: tuple[Term, ...] = getattr(self, name)
         return round(sum(term.value(keep) for term in terms))

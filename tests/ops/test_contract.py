@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from onnxslim_snacs.ir.keep import KeepMap, keep_map
+from onnxslim_snacs.ir.keep import KeepMap, keep_map, kept_extents
 from onnxslim_snacs.model.graph import subgraphs
 from onnxslim_snacs.ops import OPERATORS
 from onnxslim_snacs.ops.node import op_key
@@ -14,7 +14,7 @@ from onnxslim_snacs.ops.trained import trained_inputs
 from onnxslim_snacs.passes.prune import prune
 from onnxslim_snacs.plan.cost import cost_model
 from onnxslim_snacs.report.by_group import group_reports
-from tests.harness import Fixture, assert_exact, fixtures, random_keep, read
+from tests.harness import Fixture, assert_exact, fixtures, random_keep, random_kept, read
 
 ALL = fixtures()
 
@@ -75,6 +75,9 @@ def test_the_plan_costs_what_the_cut_model_costs(fixture: Fixture, ratio: float)
     keep = random_keep(analysis, ratio, 1)
     cut = read(prune(analysis, keep), allow_inexact=fixture.allow_inexact)
     assert cost_model(analysis).cost(keep) == cost_model(cut).cost(KeepMap({}))
+    extents = kept_extents(analysis.ir, random_kept(analysis, ratio, 1))
+    assert extents.kept == {axis: len(slots) for axis, slots in keep.kept.items()}
+    assert cost_model(analysis).of("macs", extents) == cost_model(analysis).of("macs", keep)
 
 
 @pytest.mark.parametrize("fixture", ALL, ids=lambda f: f.title)
