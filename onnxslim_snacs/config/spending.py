@@ -40,9 +40,9 @@ class Spending:
     samples: int
 
 
-#: What `--effort` may be.  With 2^14 rows of second moments instead of 2^16, ResNet-20 at half of its
-#: multiply-accumulates agreed on 92.1 instead of 92.9 % of unseen images, three seeds.  Agreement on unseen images and CPU seconds of each are in
-#: `benchmarks/speed/README.md`.
+#: What `--effort` may be.  Agreement on unseen images and CPU seconds of each are in
+#: `benchmarks/speed/README.md`.  With 2^14 rows of second moments instead of 2^16, ResNet-20 at
+#: half of its multiply-accumulates agreed on 92.1 instead of 92.9 % (three seeds).
 EFFORTS: Mapping[str, Spending] = {
     "fast": Spending(RowCount(16, 1 << 13, 1 << 16), RowCount(16, 1 << 13, 1 << 15), 512),
     "normal": Spending(RowCount(16, 1 << 16, 1 << 16), RowCount(32, 1 << 15, 1 << 16), 1024),
