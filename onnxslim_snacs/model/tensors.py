@@ -107,7 +107,8 @@ def check_tensor(tensor: TensorProto, base_dir: Path) -> NotFinite:
         raise _refuse(tensor, "is one segment of a larger tensor, which nothing supports")
     typed = [name for name in _TYPED_FIELDS if len(getattr(tensor, name))]
     places = len(typed) + tensor.HasField("raw_data") + is_external(tensor)
-    if places > 1 and not (places == 2 and tensor.HasField("raw_data") and not tensor.raw_data):
+    # an empty `raw_data` counts as well: whoever reads the tensor looks there first
+    if places > 1 and not (places == 2 and is_external(tensor) and not (typed or tensor.raw_data)):
         raise _refuse(tensor, "stores its data in more than one place")
     if is_external(tensor):
         if tensor.data_type == TensorProto.STRING:

@@ -117,6 +117,12 @@ def _weight(model: ModelProto) -> TensorProto:
     return tensor
 
 
+def _typed_beside_nothing(weight: TensorProto) -> None:
+    """The numbers in their own field, and raw data that are there and empty."""
+    weight.float_data.extend(numpy_helper.to_array(weight).ravel().tolist())
+    weight.raw_data = b""
+
+
 def _set_weight(values: list[float], dims: tuple[int, ...] = (3, 2, 1, 1)) -> Edit:
     array = np.array(values, dtype=np.float32).reshape(dims)
     return lambda m: _weight(m).CopyFrom(numpy_helper.from_array(array, "w"))
@@ -149,6 +155,7 @@ def _set_weight(values: list[float], dims: tuple[int, ...] = (3, 2, 1, 1)) -> Ed
         (lambda m: setattr(_weight(m), "data_type", 99), "99"),
         (lambda m: setattr(_weight(m), "data_type", 0), "element type"),
         (lambda m: _weight(m).int64_data.append(1), "more than one place"),
+        (lambda m: _typed_beside_nothing(_weight(m)), "more than one place"),
         (lambda m: _weight(m).segment.SetInParent(), "segment"),
         (_set_weight([], (0, 2, 1, 1)), "none of them 0"),
         (_set_weight([1.0] * 4, (2, 2, 1, 1)), "bias"),
