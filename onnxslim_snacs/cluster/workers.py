@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import re
@@ -161,14 +162,17 @@ def client_at(address: str) -> Iterator[Any]:
     if local:
         with (
             LocalCluster(
-                n_workers=int(local[1]), threads_per_worker=1, dashboard_address="127.0.0.1:0"
+                n_workers=int(local[1]),
+                threads_per_worker=1,
+                dashboard_address="127.0.0.1:0",
+                silence_logs=logging.ERROR,
             ) as cluster,
-            Client(cluster) as client,
+            Client(cluster, direct_to_workers=True) as client,
         ):
             yield client
         return
     try:
-        client = Client(address, timeout=_PATIENCE)
+        client = Client(address, timeout=_PATIENCE, direct_to_workers=True)
     except (OSError, ValueError) as error:
         raise UsageError(
             f"--cluster {address}: no scheduler answers there ({error}); expected its address, "
