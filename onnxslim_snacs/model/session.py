@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from onnx import GraphProto, ModelProto, ValueInfoProto
+from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto
 
 from onnxslim_snacs.config.checks import MOST_THREADS
 from onnxslim_snacs.errors import NO_MEMORY, LimitExceeded, RuntimeRefused, UsageError, foreign
@@ -33,6 +33,10 @@ def import_onnxruntime() -> Any:
         ) from error
     onnxruntime.set_default_logger_severity(4)
     return onnxruntime
+
+
+#: The highest level of graph optimisation.
+_ALL = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,5 +219,24 @@ def create_session(
     # Protocol Buffers reads messages one after the other as one that has the fields of both.
     more = ModelProto(graph=GraphProto(output=[ValueInfoProto(name=name) for name in watched]))
     data = parts.proto.SerializeToString() + more.SerializeToString()
+    more_options: dict[str, Any] = {"providers": providers}
+    if config.level == _ALL and _may_crash(model.graph):
+        more_options["disabled_optimizers"] = ["NchwcTransformer"]
     with refusals():
-        return Session(ort.InferenceSession(data, options, providers=providers))
+        return Session(ort.InferenceSession(data, options, **more_options))
+
+
+def _may_crash(graph: GraphProto) -> bool:
+    """Whether ONNX Runtime may crash as it looks for layers whose channels it could block.
+
+    It does (1.32) at a Transpose in front of a MatMul in half precision, which recurrent layers
+    with the batch first have, and blocks nothing there.
+    """
+    half = TensorProto.FLOAT16
+    ops = {node.op_type for node in graph.node}
+    if not ops.issuperset(("Transpose", "MatMul")):
+        return False
+    named = [a for node in graph.node for a in node.attribute if a.name in ("to", "value")]
+    kinds = {a.i if a.name == "to" else a.t.data_type for a in named}
+    kinds.update(info.type.tensor_type.elem_type for info in graph.input)
+    return half in kinds.union(tensor.data_type for tensor in graph.initializer)
