@@ -7,6 +7,7 @@ matrix product is one vector.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -56,6 +57,13 @@ def read_window(
         out: extents of the output's spatial axes, which settle every form of padding.
         transposed: whether the convolution is a transposed one.
     """
+    return _window(node.SerializeToString(), kernel, tuple(size), tuple(out), transposed)
+
+
+@lru_cache(maxsize=1024)
+def _window(layer: bytes, kernel: Ints, size: Ints, out: Ints, transposed: bool) -> Window:
+    """As `read_window`, which is asked the same for every batch."""
+    node = NodeProto.FromString(layer)
     attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     rank = len(kernel)
     strides: Ints = tuple(attributes.get("strides", (1,) * rank))
@@ -227,3 +235,10 @@ def _picked(value: NDArray[Any], dim: int, chosen: IntArray) -> NDArray[Any]:
         ]
         return picked
     return np.moveaxis(value, dim, -1).reshape(-1, channels)[chosen]
+
+
+def some_of(positions: int, most: int, rng: np.random.Generator) -> IntArray:
+    """Some of so many positions, ascending; all of them if they are no more than `most`."""
+    if positions <= most:
+        return np.arange(positions)
+    return np.sort(rng.choice(positions, most, replace=False, shuffle=False))

@@ -17,6 +17,7 @@ from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.ir.types import Axis
 from onnxslim_snacs.layers.layers import stored
 from onnxslim_snacs.layers.moments import FloatArray
+from onnxslim_snacs.layers.rows import some_of
 from onnxslim_snacs.layers.walk import Walk
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.ops.analyse import Analysis
@@ -168,7 +169,7 @@ def _parts(
             flat = [a.reshape(directions, -1, a.shape[-1]) for a in turned]
         if flat[0].shape[1] != flat[1].shape[1]:
             continue  # a computed value says how many steps there are
-        chosen = np.sort(rng.permutation(flat[0].shape[1])[:cap])
+        chosen = some_of(flat[0].shape[1], cap, rng)
         before, after = (a[:, chosen].astype(np.float32) for a in flat)
         x = np.ascontiguousarray(np.broadcast_to(after, (directions, *after.shape[1:])))
         yield x, before @ task.full.astype(np.float32), nothing

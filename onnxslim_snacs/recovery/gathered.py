@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.ir.types import Axis, IntArray
 from onnxslim_snacs.layers.moments import Rows
-from onnxslim_snacs.layers.rows import layer_rows, target_rows
+from onnxslim_snacs.layers.rows import layer_rows, some_of, target_rows
 from onnxslim_snacs.layers.walk import Walk
 from onnxslim_snacs.model.bounds import working_memory
 from onnxslim_snacs.recovery.bilinear import mixing
@@ -136,7 +136,7 @@ def _parts(
         if not _corresponds(task, read, other, shape):
             continue
         positions = prod(shape) // shape[layer.out_dim]
-        chosen = np.sort(rng.permutation(positions)[:cap])
+        chosen = some_of(positions, cap, rng)
         t = target_rows(wanted, layer.out_dim, groups, chosen, kept)
         base = shift
         if mix is not None:

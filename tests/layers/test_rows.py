@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from onnxslim_snacs.layers.layers import Layer, original_layers, weight_blocks, weight_from_blocks
-from onnxslim_snacs.layers.rows import layer_rows, target_rows
+from onnxslim_snacs.layers.rows import layer_rows, some_of, target_rows
 from onnxslim_snacs.recovery.affine import read_affine
 from tests.harness import read, run
 
@@ -132,3 +132,16 @@ def test_weights_survive_the_way_there_and_back(case: str) -> None:
     back = weight_from_blocks(layer, weight_blocks(layer, stored), stored)
     np.testing.assert_array_equal(back, stored)
     assert isinstance(layer, Layer)
+
+
+def test_some_of_the_positions_are_distinct_and_ascend() -> None:
+    rng = np.random.default_rng(0)
+    np.testing.assert_array_equal(some_of(5, 5, rng), [0, 1, 2, 3, 4])
+    counts = np.zeros(10)
+    for _ in range(3000):
+        chosen = some_of(10, 3, rng)
+        assert len(chosen) == 3
+        assert (np.diff(chosen) > 0).all()
+        counts[chosen] += 1
+    # each of ten is one of three: 900 times in 3,000, with a standard deviation of 25
+    np.testing.assert_allclose(counts, 900, atol=125)
