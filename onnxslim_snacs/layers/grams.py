@@ -24,10 +24,11 @@ from onnxslim_snacs.activations.sources import CalibrationSource
 from onnxslim_snacs.cluster.spread import Spread
 from onnxslim_snacs.config.spending import NORMAL, RowCount
 from onnxslim_snacs.ir.types import IntArray
-from onnxslim_snacs.layers.layers import Layer
+from onnxslim_snacs.layers.layers import Layer, weight_blocks
 from onnxslim_snacs.layers.moments import FloatArray
 from onnxslim_snacs.layers.parts_of_rows import Multiplied, Parts, part_of
 from onnxslim_snacs.layers.rows import layer_rows, target_rows
+from onnxslim_snacs.layers.typed import real_constant
 from onnxslim_snacs.model.session import SessionConfig
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.progress import Progress
@@ -47,6 +48,18 @@ class Reading:
 
     layer: Layer
     target: str
+
+    def is_told_by_moments(self, analysis: Analysis) -> bool:
+        """Whether the target need not be looked at.
+
+        What a layer makes has the spread that its weights make of that of what it reads; and where
+        its positions are is known without it, unless they change with the input.
+        """
+        layer, facts = self.layer, analysis.facts
+        if self.target != layer.out or real_constant(analysis.graph, layer.weight) is None:
+            return False
+        shapes = (facts.shape(name) or (None, None, None) for name in (layer.data, layer.out))
+        return layer.is_matrix or all(None not in shape[2:] for shape in shapes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +150,10 @@ class Gathering:
 
     @property
     def tensors(self) -> Sequence[str]:
-        """The tensors that the layers read, and into which they run."""
-        return tuple(dict.fromkeys(n for r in self.readings for n in (r.layer.data, r.target)))
+        """The tensors that the layers read, and those into which they run, as far as needed."""
+        data = (reading.layer.data for reading in self.readings)
+        targets = (r.target for r in self.readings if not r.is_told_by_moments(self.analysis))
+        return tuple(dict.fromkeys((*data, *targets)))
 
     @property
     def anew(self) -> Callable[[Analysis], Gathering]:
@@ -182,7 +197,11 @@ class Gathering:
             if seen is None:
                 continue
             for number in gram.readings:
-                results[number] = Read(*seen, self._spreads[number].variance)
+                reading = self.readings[number]
+                spread = self._spreads[number]
+                is_told = reading.is_told_by_moments(self.analysis)
+                made = _made_of(self.analysis, reading, seen[1]) if is_told else spread.variance
+                results[number] = Read(*seen, made)
         return results
 
 
@@ -282,17 +301,47 @@ def _draw(
 ) -> _Drawn:
     """Draw positions of one batch."""
     first = readings[gram.readings[0]].layer
-    node = analysis.graph.nodes[first.position]
-    shape = values[readings[gram.readings[0]].target].shape
+    node, data = analysis.graph.nodes[first.position], values[first.data]
+    shape = _made_shape(analysis, [readings[k] for k in gram.readings], values)
     positions = prod(shape) // shape[first.out_dim]
     count = min(gram.cap, positions)
     chosen = np.sort(rng.choice(positions, count, replace=False, shuffle=False))
-    rows = layer_rows(first, node, values[first.data], shape, chosen)[0]
+    rows = layer_rows(first, node, data, shape, chosen)[0]
     part = part_of(rows) if len(rows) else None
     return _Drawn(part, tuple(_spread(readings[k], values, chosen) for k in gram.readings))
 
 
+def _made_shape(
+    analysis: Analysis, readings: Sequence[Reading], values: Mapping[str, NDArray[Any]]
+) -> tuple[int, ...]:
+    """The shape of what layers make in a run that read one tensor in the same way."""
+    seen = next((values[r.target] for r in readings if r.target in values), None)
+    if seen is not None:
+        return seen.shape
+    layer = readings[0].layer
+    shape = list(values[layer.data].shape)
+    if layer.is_matrix:
+        del shape[layer.data_dim]
+        shape.insert(layer.out_dim, layer.outputs)
+        return tuple(shape)
+    made = analysis.facts.shape(layer.out) or ()
+    return (shape[0], layer.outputs, *(extent for extent in made[2:] if extent is not None))
+
+
+def _made_of(analysis: Analysis, reading: Reading, covariance: FloatArray) -> float:
+    """Variance of what a layer makes of features with this covariance, over all its channels."""
+    layer = reading.layer
+    weight = real_constant(analysis.graph, layer.weight)
+    assert weight is not None
+    node = analysis.graph.nodes[layer.position]
+    gain = next((a.f for a in node.attribute if a.name == layer.trained.gain), 1.0)
+    blocks = gain * weight_blocks(layer, weight)[0]
+    return float(np.einsum("do,do->", blocks, covariance @ blocks))
+
+
 def _spread(reading: Reading, values: Mapping[str, NDArray[Any]], chosen: IntArray) -> _Spread:
-    target = values[reading.target]
+    target = values.get(reading.target)
+    if target is None:
+        return _Spread()
     rows = target_rows(target, reading.layer.out_dim, 1, chosen)[0].astype(np.float64)
     return _Spread(len(rows), rows.sum(axis=0), np.square(rows).sum(axis=0))

@@ -10,7 +10,7 @@ import pytest
 from onnxslim_snacs.activations.sources import open_source
 from onnxslim_snacs.config import DataConfig
 from onnxslim_snacs.config.spending import NORMAL
-from onnxslim_snacs.layers.grams import Reading, read_layers
+from onnxslim_snacs.layers.grams import Gathering, Reading, read_layers
 from onnxslim_snacs.layers.layers import original_layers
 from onnxslim_snacs.model.session import SessionConfig
 from onnxslim_snacs.progress import silent
@@ -60,3 +60,27 @@ def test_moments_are_those_of_all_patches(tmp_path: Path) -> None:
     by_output = {layer.out: seen for layer, seen in zip(layers, found, strict=True) if seen}
     assert by_output["b"].covariance is by_output["c"].covariance
     assert by_output["b"].covariance is not by_output["d"].covariance
+
+
+@pytest.mark.parametrize(("side", "more"), [("6", set()), ("s", {"a"})])
+def test_what_a_layer_makes_is_looked_at_only_where_something_depends_on_it(
+    side: str, more: set[str]
+) -> None:
+    """A sum in any case, a convolution of changing size for its positions, a product never."""
+    text = f"""
+    <ir_version: 8, opset_import: ["" : 17]>
+    g (float[n, 2, {side}, {side}] x, float[4, 2, 3, 3] w_a, float[4, 4, 1, 1] w_b,
+       float[4, 5] w_d) => (float[n, 4, h, w] y, float[n, 5] d) {{
+      a = Conv(x, w_a)
+      c = Relu(a)
+      b = Conv(c, w_b)
+      y = Add(b, c)
+      m = ReduceMean<axes = [2, 3], keepdims = 0>(y)
+      d = MatMul(m, w_d)
+    }}
+    """
+    analysis = read(model_from_text(text, integers=False))
+    layers = [layer for _, layer in original_layers(analysis)]
+    readings = [Reading(one, "y" if one.out == "b" else one.out) for one in layers]
+    seen = Gathering(analysis, readings, 0, NORMAL.moments, 8).tensors
+    assert set(seen) == {"x", "c", "y", "m"} | more
