@@ -38,15 +38,15 @@ def _side_by_side(node: OpNode, whole: str, parts: list[str]) -> Iterator[Fact]:
     rank = len(known(node.facts.shape(whole)))
     axis = int(node.attr("axis", 0)) % rank
     extents = [known(node.facts.shape(part))[axis] for part in parts]
-    if None in extents:
-        for tensor in (whole, *parts):
-            yield Pin(Axis(tensor, axis), DYNAMIC)
+    fixed = None not in extents
+    if not fixed:
+        yield from (Pin(Axis(tensor, axis), DYNAMIC) for tensor in (whole, *parts))
     start = 0
     for part, extent in zip(parts, extents, strict=True):
         for dim in range(rank):
             if dim != axis:
                 yield Tie(Axis(part, dim), Axis(whole, dim))
-        if extent and None not in extents:
+        if extent and fixed:
             index = arange(start, start + extent)
             yield Tie(Axis(part, axis), Axis(whole, axis), None, index)
             start += extent
