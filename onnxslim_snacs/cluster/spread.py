@@ -6,7 +6,7 @@ import hashlib
 import pickle
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -74,8 +74,11 @@ def spread_over(address: str, begin: Callable[[], Any]) -> Iterator[Spread]:
             stage = _Stage(f"{run}-{asked}", known, opening, given, versions())
             yield from _in_order(client, stage, tasks)
 
-        yield spread
-        client.run(forget, on_error="ignore")
+        try:
+            yield spread
+        finally:
+            with suppress(OSError):  # who cannot be reached any more holds nothing for us
+                client.run(forget, on_error="ignore")
 
 
 @dataclass(frozen=True)
