@@ -102,8 +102,8 @@ BUGS = (
     Planted(
         "OBS without the blocks' inverses",
         "onnxslim_snacs/scores/refit.py",
-        "np.linalg.solve(inner, squares)",
-        "inner @ squares",
+        "np.linalg.solve(own, squares)",
+        "own @ squares",
         "tests/scores/test_of_readers.py::test_obs_with_intercept_by_hand",
     ),
     Planted(
