@@ -16,11 +16,14 @@ from onnxslim_snacs.decide.slopes import by_curves, raw_curves
 from onnxslim_snacs.layers.consumers import Consumers, gathered_consumers, gathering_for
 from onnxslim_snacs.plan.work import Work
 from onnxslim_snacs.scores.criterion import Criterion, ScoreContext, ScoreResult
+from onnxslim_snacs.scores.magnitude import l1
 from onnxslim_snacs.scores.refit import group_costs, moments_for
 
 #: Weight of the cost after a re-fit beside the criterion's own order; our choice, of 1 and 2, by
 #: the agreement of recovered ResNets with their originals.
 REFIT_WEIGHT = 2.0
+#: How far apart neighbours in an order lie that is not the criterion's, relative to its score.
+_NUDGE = 1e-9
 _JOINED = "joined with the costs after a re-fit"
 
 
@@ -83,8 +86,25 @@ def ordered(
         result = joined_with_refit(context, result, consumers)
         tied = [name for name in tied if name not in result.notes[_JOINED]]
     if tied:
-        result = replace(result, warnings=(*result.warnings, _arbitrary(criterion, tied)))
+        result = _by_norms(context, criterion, result, tied)
     return result, consumers
+
+
+def _by_norms(
+    context: ScoreContext, criterion: Criterion, result: ScoreResult, tied: list[str]
+) -> ScoreResult:
+    """Groups of which all units score the same, in the order of their norms at that level."""
+    norms = l1(context).scores
+    told = [name for name in tied if np.ptp(norms[name]) > 0]
+    blind = [name for name in tied if name not in told]
+    scores = dict(result.scores)
+    for name in told:
+        level = float(scores[name][0])
+        scores[name] = level + _NUDGE * max(1.0, abs(level)) * ranks(norms[name])
+    warnings = [_same(criterion, told, "they go in the order of their norms")] if told else []
+    if blind:
+        warnings.append(_same(criterion, blind, "which of them go says nothing about them"))
+    return replace(result, scores=scores, warnings=(*result.warnings, *warnings))
 
 
 def _tied(context: ScoreContext, result: ScoreResult) -> list[str]:
@@ -93,12 +113,9 @@ def _tied(context: ScoreContext, result: ScoreResult) -> list[str]:
     return [g.id for g in groups if np.ptp(result.scores[g.id]) == 0]
 
 
-def _arbitrary(criterion: Criterion, groups: list[str]) -> str:
+def _same(criterion: Criterion, groups: list[str], then: str) -> str:
     several = f"{len(groups)} groups ({', '.join(groups[:3])}{', ...' if groups[3:] else ''})"
-    return (
-        f"criterion {criterion.name} scores all units of {several} the same: which of them go says "
-        "nothing about them"
-    )
+    return f"criterion {criterion.name} scores all units of {several} the same: {then}"
 
 
 def score_context(work: Work, source: CalibrationSource) -> ScoreContext:
