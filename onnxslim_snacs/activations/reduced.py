@@ -106,10 +106,15 @@ def reduced_runs(
 
 
 def _turns(source: CalibrationSource, size: int, ridden: int) -> Iterator[Turn]:
-    done = 0
+    """All runs; those that the rider looks at lie evenly among them.
+
+    Samples come in the order of the files, in which those of one class may lie together.
+    """
+    total, done = source.samples, 0
     for number, piece in enumerate(source.pieces(size)):
-        yield Turn(number, piece, done < ridden)
-        done += piece.size  # samples of a batch, or numbers in an array
+        before, done = done, done + piece.size  # samples of a batch, or numbers in an array
+        steps = [-(-at * ridden // (total * size)) for at in (before, done)]
+        yield Turn(number, piece, ridden >= total or steps[1] > steps[0])
 
 
 def open_runs(common: Common, asked: Asked) -> Callable[[Turn], ReducedRun]:

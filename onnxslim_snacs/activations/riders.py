@@ -19,7 +19,7 @@ class Rider(Protocol):
 
     @property
     def samples(self) -> int:
-        """How many samples it wants to see, the first ones."""
+        """How many samples it wants to see, of runs that lie evenly among all."""
 
     @property
     def anew(self) -> Callable[[Analysis], Rider]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from onnxslim_snacs.model.facts import ModelFacts
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.reading import read_facts
 from onnxslim_snacs.model.session import SessionConfig, create_session, import_onnxruntime
+from onnxslim_snacs.ops.analyse import Analysis
 from tests.harness import model_from_text
 
 CPU = SessionConfig()
@@ -355,3 +356,41 @@ def test_cuda_gives_the_same(tmp_path: Path) -> None:
     facts, source = source_of(net(), tmp_path)
     config = SessionConfig(provider="cuda")
     check(collect(facts, source, REQUESTS, config, size=4), activations(net(), source), 1e-3)
+
+
+class Watching:
+    """A rider that keeps the numbers of the runs at which it looks."""
+
+    tensors = ("f",)
+
+    def __init__(self, samples: int) -> None:
+        self.samples = samples
+        self.runs: list[int] = []
+
+    @property
+    def anew(self) -> Callable[[Analysis], Watching]:
+        return lambda analysis: Watching(self.samples)
+
+    def begin(self, size: int) -> None:
+        self.runs = []
+
+    def look(self, number: int, values: Mapping[str, NDArray[Any]]) -> int:
+        assert values["f"].shape == (4, 8)
+        return number
+
+    def take(self, seen: int) -> None:
+        self.runs.append(seen)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "runs"),
+    [(40, range(10)), (99, range(10)), (20, [0, 2, 4, 6, 8]), (12, [0, 3, 6]), (3, [0])],
+)
+def test_a_rider_looks_at_runs_that_lie_evenly_among_all(
+    tmp_path: Path, wanted: int, runs: Iterable[int]
+) -> None:
+    """Samples come in the order of the files: the first half may be half of the classes."""
+    facts, source = source_of(net(), tmp_path, 40)
+    rider = Watching(wanted)
+    collect(facts, source, [PooledRequest("f")], CPU, size=4, rider=rider)
+    assert rider.runs == list(runs)
