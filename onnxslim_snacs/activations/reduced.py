@@ -149,7 +149,8 @@ def runner(
     def reduce(turn: Turn) -> ReducedRun:
         batch = source.batch(turn.piece)
         names = [*reduced, *(watched if turn.rides else ())]
-        found = dict(zip(names, execute(session, names, batch.inputs), strict=True))
+        made = execute(session, names, batch.inputs) if names else []  # inputs alone are watched
+        found = dict(zip(names, made, strict=True))
         values = {**batch.inputs, **found}
         return ReducedRun(
             size=batch.size,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import pickle
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -67,10 +65,11 @@ def spread_over(address: str, begin: Callable[[], Any]) -> Iterator[Spread]:
     """
     run = uuid4().hex
     with client_at(address) as client:
+        from dask.base import tokenize
 
         def spread(opening: Any, given: Any, tasks: Iterable[Any]) -> Iterator[Any]:
             known = _Knowledge(run, begin)
-            asked = hashlib.sha256(pickle.dumps((opening, given))).hexdigest()
+            asked = tokenize(opening, given)  # the same question is opened once
             stage = _Stage(f"{run}-{asked}", known, opening, given, versions())
             yield from _in_order(client, stage, tasks)
 

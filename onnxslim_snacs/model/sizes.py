@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto, ValueInfoProto, helper
 
+from onnxslim_snacs.errors import RuntimeRefused, foreign
 from onnxslim_snacs.model.extents import InputExtents, LinearExtent, read_layout
 from onnxslim_snacs.model.graph import ModelGraph
 
@@ -140,12 +141,18 @@ def default_sizes(graph: ModelGraph, given: Sizes) -> dict[str, tuple[int, ...]]
 
 
 def random_inputs(graph: ModelGraph, sizes: Sizes, seed: int) -> dict[str, NDArray[Any]]:
-    """Seeded inputs: normal for floats, zeros and ones for integers (they may be indices)."""
+    """Seeded inputs: normal for floats, zeros and ones for integers (they may be indices).
+
+    Raises:
+        RuntimeRefused: an input is no tensor.
+    """
     rng = np.random.default_rng(seed)
     feeds: dict[str, NDArray[Any]] = {}
     for info in graph.graph.input:
         if info.name not in sizes:
             continue
+        if info.type.WhichOneof("value") != "tensor_type":
+            raise RuntimeRefused(f"input {foreign(info.name)} is no tensor, and none is made up")
         kind = info.type.tensor_type.elem_type
         dtype = helper.tensor_dtype_to_np_dtype(kind)
         shape = sizes[info.name]
