@@ -125,8 +125,9 @@ def compare(name: str, model: ModelProto, variant: str, folder: Path) -> Row:
     try:
         done = compress(path, config, out=out)
     except SnacsError as error:
-        refused = type(error).__name__ in ("InputRefused", "NothingToPrune")
-        return Row(name, variant, note=f"{type(error).__name__}: {error}", failed=not refused)
+        kind, why = type(error).__name__, str(error).removeprefix(f"{path}: ")
+        refused = kind in ("InputRefused", "NothingToPrune")
+        return Row(name, variant, note=f"{kind}: {why}", failed=not refused)
     report = done.report
     assert report.proof is not None
     kept = report.after.params / max(1, report.before.params)
@@ -136,7 +137,7 @@ def compare(name: str, model: ModelProto, variant: str, folder: Path) -> Row:
     if analysis.facts.settled is not None:
         seen += [trial.sizes for trial in analysis.facts.settled.trials]
     declared = {
-        v.name: tuple(d.dim_value or 2 for d in v.type.tensor_type.shape.dim)
+        v.name: tuple(max(d.dim_value, 0) or 2 for d in v.type.tensor_type.shape.dim)
         for v in model.graph.input
         if v.name in analysis.graph.inputs
     }

@@ -185,10 +185,17 @@ def _settled(
         session = probe_session(graph, valued, threads)
     except RuntimeRefused as error:  # an operator that ONNX Runtime does not know, a broken graph
         return error
-    asked = (start.layout.sizes(start.numbers) for start in begin if start.held)
-    most = max((_ASKED * sum(map(prod, sizes.values())) for sizes in asked), default=0)
-    bench = Bench(graph, session, threads, max(most, MOST_NUMBERS), by_shape)
-    return settle(bench, begin, given)
+    return settle(Bench(graph, session, threads, _most(begin), by_shape), begin, given)
+
+
+def _most(begin: Sequence[Start]) -> int:
+    """Numbers of all inputs together that are worth trying."""
+    asked = (_numbers(start) for start in begin if start.held)
+    return max((*(_ASKED * numbers for numbers in asked), MOST_NUMBERS))
+
+
+def _numbers(start: Start) -> int:
+    return sum(map(prod, start.layout.sizes(start.numbers).values()))
 
 
 def _runs(graph: ModelGraph, begin: Sequence[Start], threads: int) -> bool:
@@ -201,7 +208,8 @@ def _runs(graph: ModelGraph, begin: Sequence[Start], threads: int) -> bool:
     except RuntimeRefused:  # the reason is known from the probe
         return False
     weights = weight_bytes(graph)
-    for start in begin:
+    most = _most(begin)
+    for start in (start for start in begin if _numbers(start) <= most):
         try:
             with patience(weights):
                 session.run(None, random_inputs(graph, start.layout.sizes(start.numbers), seed=0))

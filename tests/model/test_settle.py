@@ -258,3 +258,17 @@ def test_the_proof_looks_at_sizes_that_the_analysis_has_not_seen() -> None:
 def test_sizes_that_the_model_does_not_declare_are_refused(given: Hint) -> None:
     with pytest.raises(InputRefused, match="input shape given for"):
         read(TABLE, given)
+
+
+def test_a_model_that_never_runs_is_not_given_a_film_of_five_dimensions() -> None:
+    """3 x 160 x 192 x 224 x 256 numbers take 39 GiB."""
+    never = """
+net (float[A,B,C,D,E] x, float[7,2] w_a, float[11,2] w_b) => (float[2] y)
+ <int64[1] flat = {-1}> {
+  f = Reshape(x, flat)
+  a = MatMul(f, w_a)
+  b = MatMul(f, w_b)
+  y = Add(a, b)
+}"""
+    with pytest.raises(InputRefused, match="give it with --input-shape"):
+        read(never)
