@@ -12,7 +12,8 @@ from onnxslim_snacs.config import CompressConfig, Ratio
 from onnxslim_snacs.decide.rank import refits, score_context
 from onnxslim_snacs.errors import LimitExceeded
 from onnxslim_snacs.layers.consumers import moments_layers
-from onnxslim_snacs.layers.grams import Reading, moments_bytes
+from onnxslim_snacs.layers.drawn import Reading
+from onnxslim_snacs.layers.grams import moments_bytes
 from onnxslim_snacs.model.bounds import memory_bound
 from onnxslim_snacs.model.tensors import stored_bytes
 from onnxslim_snacs.plan.work import Work

@@ -22,7 +22,8 @@ from onnxslim_snacs.config.spending import NORMAL
 from onnxslim_snacs.ir.types import Axis, BoolArray, Group, IntArray
 from onnxslim_snacs.judge.error import ErrorJudge, error_judge, squared_distance
 from onnxslim_snacs.layers.consumers import FEATURES, RIDGE
-from onnxslim_snacs.layers.grams import Reading, read_layers
+from onnxslim_snacs.layers.drawn import Reading
+from onnxslim_snacs.layers.grams import read_layers
 from onnxslim_snacs.layers.layers import Layer, original_layers, weight_blocks, weight_from_blocks
 from onnxslim_snacs.layers.moments import FloatArray
 from onnxslim_snacs.layers.typed import real_constant

@@ -12,7 +12,8 @@ from onnxslim_snacs.activations.sources import CalibrationSource
 from onnxslim_snacs.cluster.spread import Spread
 from onnxslim_snacs.config.spending import NORMAL, RowCount
 from onnxslim_snacs.ir.types import Axis, Group, IntArray
-from onnxslim_snacs.layers.grams import Gathering, Reading, run_alone
+from onnxslim_snacs.layers.drawn import Reading
+from onnxslim_snacs.layers.grams import Gathering, run_alone
 from onnxslim_snacs.layers.layers import Layer, original_layers, weight_blocks
 from onnxslim_snacs.layers.moments import FloatArray
 from onnxslim_snacs.layers.tail import Tail, follow, runs_into_sum

@@ -23,43 +23,15 @@ from onnxslim_snacs.activations.run import batch_size
 from onnxslim_snacs.activations.sources import CalibrationSource
 from onnxslim_snacs.cluster.spread import Spread
 from onnxslim_snacs.config.spending import NORMAL, RowCount
-from onnxslim_snacs.ir.types import IntArray
-from onnxslim_snacs.layers.layers import Layer, weight_blocks
+from onnxslim_snacs.layers.drawn import Drawn, Reading, TargetSums, draw, made_of
 from onnxslim_snacs.layers.moments import FloatArray
-from onnxslim_snacs.layers.parts_of_rows import Multiplied, Parts, part_of
-from onnxslim_snacs.layers.rows import layer_rows, target_rows
-from onnxslim_snacs.layers.typed import real_constant
+from onnxslim_snacs.layers.parts_of_rows import Parts
 from onnxslim_snacs.model.session import SessionConfig
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.progress import Progress
 
 #: Numbers that the rows of a layer's second moments may hold.
 HELD = 1 << 25
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """A layer, and the tensor into which it runs.
-
-    Attributes:
-        layer: a layer of the original, of one group.
-        target: the tensor.
-    """
-
-    layer: Layer
-    target: str
-
-    def is_told_by_moments(self, analysis: Analysis) -> bool:
-        """Whether the target need not be looked at.
-
-        What a layer makes has the spread that its weights make of that of what it reads; and where
-        its positions are is known without it, unless they change with the input.
-        """
-        layer, facts = self.layer, analysis.facts
-        if self.target != layer.out or real_constant(analysis.graph, layer.weight) is None:
-            return False
-        shapes = (facts.shape(name) or (None, None, None) for name in (layer.data, layer.out))
-        return layer.is_matrix or all(None not in shape[2:] for shape in shapes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,40 +67,6 @@ class _Gram:
 
 
 @dataclass(slots=True)
-class _Spread:
-    """Sums by channel over positions."""
-
-    rows: int = 0
-    sum: FloatArray | float = 0.0
-    squares: FloatArray | float = 0.0
-
-    def add(self, other: _Spread) -> None:
-        """Take in the sums over other positions."""
-        self.rows += other.rows
-        self.sum = self.sum + other.sum
-        self.squares = self.squares + other.squares
-
-    @property
-    def variance(self) -> float:
-        """Variance summed over the channels."""
-        count = max(1, self.rows)
-        return float(np.sum(self.squares / count - np.square(self.sum / count)))
-
-
-@dataclass(frozen=True, slots=True)
-class _Drawn:
-    """What was drawn of one batch for one tensor as some layers read it.
-
-    Attributes:
-        part: its rows; None if there are none.
-        spreads: of the target of each of those layers.
-    """
-
-    part: Multiplied | None
-    spreads: tuple[_Spread, ...]
-
-
-@dataclass(slots=True)
 class Gathering:
     """Second moments while they are gathered; a `Rider` of whoever runs the model.
 
@@ -146,7 +84,7 @@ class Gathering:
     rows: RowCount
     samples: int
     _grams: list[_Gram] = field(default_factory=list)
-    _spreads: list[_Spread] = field(default_factory=list)
+    _spreads: list[TargetSums] = field(default_factory=list)
 
     @property
     def tensors(self) -> Sequence[str]:
@@ -174,14 +112,17 @@ class Gathering:
     def begin(self, size: int) -> None:
         """Forget what has been seen; runs of `size` samples follow."""
         self._grams = _grams(self.analysis, self.readings, -(-self.samples // size), self.rows)
-        self._spreads = [_Spread() for _ in self.readings]
+        self._spreads = [TargetSums() for _ in self.readings]
 
-    def look(self, number: int, values: Mapping[str, NDArray[Any]]) -> list[_Drawn]:
+    def look(self, number: int, values: Mapping[str, NDArray[Any]]) -> list[Drawn]:
         """Draw positions of run `number`, by it and the seed alone: tensor -> value."""
         rng = np.random.default_rng((self.seed, number))
-        return [_draw(self.analysis, self.readings, gram, values, rng) for gram in self._grams]
+        return [
+            draw(self.analysis, [self.readings[k] for k in gram.readings], gram.cap, values, rng)
+            for gram in self._grams
+        ]
 
-    def take(self, seen: list[_Drawn]) -> None:
+    def take(self, seen: list[Drawn]) -> None:
         """Take in what was drawn of a run."""
         for gram, drawn in zip(self._grams, seen, strict=True):
             if drawn.part is not None:
@@ -200,7 +141,7 @@ class Gathering:
                 reading = self.readings[number]
                 spread = self._spreads[number]
                 is_told = reading.is_told_by_moments(self.analysis)
-                made = _made_of(self.analysis, reading, seen[1]) if is_told else spread.variance
+                made = made_of(self.analysis, reading, seen[1]) if is_told else spread.variance
                 results[number] = Read(*seen, made)
         return results
 
@@ -290,58 +231,3 @@ def moments_bytes(analysis: Analysis, readings: Sequence[Reading]) -> int:
         readings: the layers.
     """
     return sum(8 * gram.features**2 for gram in _grams(analysis, readings, 1, NORMAL.moments))
-
-
-def _draw(
-    analysis: Analysis,
-    readings: Sequence[Reading],
-    gram: _Gram,
-    values: Mapping[str, NDArray[Any]],
-    rng: np.random.Generator,
-) -> _Drawn:
-    """Draw positions of one batch."""
-    first = readings[gram.readings[0]].layer
-    node, data = analysis.graph.nodes[first.position], values[first.data]
-    shape = _made_shape(analysis, [readings[k] for k in gram.readings], values)
-    positions = prod(shape) // shape[first.out_dim]
-    count = min(gram.cap, positions)
-    chosen = np.sort(rng.choice(positions, count, replace=False, shuffle=False))
-    rows = layer_rows(first, node, data, shape, chosen)[0]
-    part = part_of(rows) if len(rows) else None
-    return _Drawn(part, tuple(_spread(readings[k], values, chosen) for k in gram.readings))
-
-
-def _made_shape(
-    analysis: Analysis, readings: Sequence[Reading], values: Mapping[str, NDArray[Any]]
-) -> tuple[int, ...]:
-    """The shape of what layers make in a run that read one tensor in the same way."""
-    seen = next((values[r.target] for r in readings if r.target in values), None)
-    if seen is not None:
-        return seen.shape
-    layer = readings[0].layer
-    shape = list(values[layer.data].shape)
-    if layer.is_matrix:
-        del shape[layer.data_dim]
-        shape.insert(layer.out_dim, layer.outputs)
-        return tuple(shape)
-    made = analysis.facts.shape(layer.out) or ()
-    return (shape[0], layer.outputs, *(extent for extent in made[2:] if extent is not None))
-
-
-def _made_of(analysis: Analysis, reading: Reading, covariance: FloatArray) -> float:
-    """Variance of what a layer makes of features with this covariance, over all its channels."""
-    layer = reading.layer
-    weight = real_constant(analysis.graph, layer.weight)
-    assert weight is not None
-    node = analysis.graph.nodes[layer.position]
-    gain = next((a.f for a in node.attribute if a.name == layer.trained.gain), 1.0)
-    blocks = gain * weight_blocks(layer, weight)[0]
-    return float(np.einsum("do,do->", blocks, covariance @ blocks))
-
-
-def _spread(reading: Reading, values: Mapping[str, NDArray[Any]], chosen: IntArray) -> _Spread:
-    target = values.get(reading.target)
-    if target is None:
-        return _Spread()
-    rows = target_rows(target, reading.layer.out_dim, 1, chosen)[0].astype(np.float64)
-    return _Spread(len(rows), rows.sum(axis=0), np.square(rows).sum(axis=0))

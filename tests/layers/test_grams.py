@@ -10,7 +10,8 @@ import pytest
 from onnxslim_snacs.activations.sources import open_source
 from onnxslim_snacs.config import DataConfig
 from onnxslim_snacs.config.spending import NORMAL
-from onnxslim_snacs.layers.grams import Gathering, Reading, read_layers
+from onnxslim_snacs.layers.drawn import Reading
+from onnxslim_snacs.layers.grams import Gathering, read_layers
 from onnxslim_snacs.layers.layers import original_layers
 from onnxslim_snacs.model.session import SessionConfig
 from onnxslim_snacs.progress import silent
