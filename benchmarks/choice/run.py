@@ -24,7 +24,8 @@ from onnx import ModelProto
 
 from benchmarks.choice.table import print_table
 from benchmarks.common import SHARED, cifar_images
-from onnxslim_snacs.activations.sources import CalibrationSource, open_source
+from onnxslim_snacs.activations.open_data import open_source
+from onnxslim_snacs.activations.sources import CalibrationSource
 from onnxslim_snacs.config import DataConfig
 from onnxslim_snacs.decide.allocation import Allocation, Constraints, by_quantile, staggered
 from onnxslim_snacs.decide.budget import budget_price

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxslim_snacs.activations.sources import open_source
+from onnxslim_snacs.activations.open_data import open_source
 from onnxslim_snacs.config import DataConfig
 from onnxslim_snacs.model.load import load_model
 

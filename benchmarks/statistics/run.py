@@ -22,9 +22,9 @@ import numpy as np
 
 from benchmarks.common import SHARED, cifar_images
 from onnxslim_snacs.activations.inputs import input_specs
+from onnxslim_snacs.activations.open_data import open_source
 from onnxslim_snacs.activations.requests import GramRequest, MomentRequest, Request, pooled_request
 from onnxslim_snacs.activations.run import batch_size, run_batches
-from onnxslim_snacs.activations.sources import open_source
 from onnxslim_snacs.activations.statistics import collect
 from onnxslim_snacs.config import DataConfig
 from onnxslim_snacs.model.facts import ModelFacts

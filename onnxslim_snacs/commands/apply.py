@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from pathlib import Path
 
+from onnxslim_snacs.activations.open_data import files_of, open_source
 from onnxslim_snacs.activations.samples import split
-from onnxslim_snacs.activations.sources import CalibrationSource, files_of, open_source
+from onnxslim_snacs.activations.sources import CalibrationSource
 from onnxslim_snacs.blocks.left import blocks_of, found_again, without_blocks
 from onnxslim_snacs.commands.naming import names_file
 from onnxslim_snacs.commands.outputs import Outputs, Told, nobody

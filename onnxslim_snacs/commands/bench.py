@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from onnxslim_snacs.activations.open_data import open_source
 from onnxslim_snacs.activations.run import batch_size
-from onnxslim_snacs.activations.sources import open_source
 from onnxslim_snacs.commands.naming import names_file
 from onnxslim_snacs.config import DataConfig
 from onnxslim_snacs.errors import InputRefused, RuntimeRefused, foreign

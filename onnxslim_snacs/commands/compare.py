@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from onnxslim_snacs.activations.open_data import open_source
 from onnxslim_snacs.activations.samples import Samples, split
-from onnxslim_snacs.activations.sources import open_source
 from onnxslim_snacs.commands.refusals import (
     require_certain,
     require_prunable,

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from onnxslim_snacs.activations.distinct import require_different
+from onnxslim_snacs.activations.open_data import files_of
 from onnxslim_snacs.activations.samples import Samples
-from onnxslim_snacs.activations.sources import CalibrationSource, files_of
+from onnxslim_snacs.activations.sources import CalibrationSource
 from onnxslim_snacs.activations.users import files_of_function
 from onnxslim_snacs.blocks.take import Taken
 from onnxslim_snacs.commands.account import Account, plan_and_report

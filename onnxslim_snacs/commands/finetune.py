@@ -8,8 +8,8 @@ from pathlib import Path
 
 from onnx import ModelProto
 
+from onnxslim_snacs.activations.open_data import files_of, open_source
 from onnxslim_snacs.activations.samples import split
-from onnxslim_snacs.activations.sources import files_of, open_source
 from onnxslim_snacs.commands.naming import names_file
 from onnxslim_snacs.commands.outputs import Outputs, weight_files
 from onnxslim_snacs.commands.sparse import choose_going, remove_zeros

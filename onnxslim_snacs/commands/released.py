@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from onnxslim_snacs.activations.distinct import require_different
+from onnxslim_snacs.activations.open_data import files_of
 from onnxslim_snacs.activations.samples import split
-from onnxslim_snacs.activations.sources import files_of
 from onnxslim_snacs.commands.naming import names_file
 from onnxslim_snacs.commands.outputs import Outputs, Told, nobody
 from onnxslim_snacs.commands.refusals import require_runnable

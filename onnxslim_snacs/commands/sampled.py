@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from onnxslim_snacs.activations.sources import CalibrationSource, open_source
+from onnxslim_snacs.activations.open_data import open_source
+from onnxslim_snacs.activations.sources import CalibrationSource
 from onnxslim_snacs.config import DataConfig
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.plan.work import Work

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 from onnx import TensorProto
 
+from onnxslim_snacs.activations.open_data import files_of, open_source
 from onnxslim_snacs.activations.requests import GramRequest
 from onnxslim_snacs.activations.run import execute, open_session
-from onnxslim_snacs.activations.sources import CalibrationSource, files_of, open_source
+from onnxslim_snacs.activations.sources import CalibrationSource
 from onnxslim_snacs.activations.statistics import collect
 from onnxslim_snacs.commands.naming import names_file
 from onnxslim_snacs.commands.outputs import Outputs

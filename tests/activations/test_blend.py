@@ -10,7 +10,8 @@ import pytest
 
 from onnxslim_snacs.activations import blend
 from onnxslim_snacs.activations.blend import blended
-from onnxslim_snacs.activations.sources import CalibrationSource, open_source
+from onnxslim_snacs.activations.open_data import open_source
+from onnxslim_snacs.activations.sources import CalibrationSource
 from onnxslim_snacs.config import DataConfig
 from onnxslim_snacs.judge.drift import answers, drift
 from onnxslim_snacs.judge.judge import open_judge

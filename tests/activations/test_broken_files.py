@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from onnxslim_snacs.activations.array_files import open_archive, open_array
-from onnxslim_snacs.activations.sources import open_source
+from onnxslim_snacs.activations.open_data import open_source
 from onnxslim_snacs.config import DataConfig
 from onnxslim_snacs.errors import InputRefused, LimitExceeded
 from onnxslim_snacs.model.graph import ModelGraph

@@ -10,7 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from onnxslim_snacs.activations.distinct import count_distinct, require_different
-from onnxslim_snacs.activations.sources import CalibrationSource, open_source
+from onnxslim_snacs.activations.open_data import open_source
+from onnxslim_snacs.activations.sources import CalibrationSource
 from onnxslim_snacs.config import DataConfig
 from onnxslim_snacs.errors import InputRefused
 from onnxslim_snacs.judge.drift import Answers, answers_alike

@@ -11,7 +11,8 @@ import pytest
 from onnxruntime.quantization import CalibrationDataReader
 
 from onnxslim_snacs import CompressConfig, DataConfig, SnacsError, apply, compress
-from onnxslim_snacs.activations.sources import CalibrationSource, open_source
+from onnxslim_snacs.activations.open_data import open_source
+from onnxslim_snacs.activations.sources import CalibrationSource
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.plan.written import plan_from_json, plan_to_json
 from onnxslim_snacs.report.report import report_from_json, to_json

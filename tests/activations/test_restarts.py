@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from onnxslim_snacs.activations.open_data import open_source
 from onnxslim_snacs.activations.restarts import Restarts, open_restarts
-from onnxslim_snacs.activations.sources import open_source
 from onnxslim_snacs.config import DataConfig
 from onnxslim_snacs.ir.keep import KeepMap, keep_map
 from onnxslim_snacs.model.graph import ModelGraph

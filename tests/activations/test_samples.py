@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from onnxslim_snacs.activations.open_data import open_source
 from onnxslim_snacs.activations.samples import HELD_OUT, SHARE, SHARE_AUTO, split
-from onnxslim_snacs.activations.sources import CalibrationSource, open_source
+from onnxslim_snacs.activations.sources import CalibrationSource
 from onnxslim_snacs.config import DataConfig
 from onnxslim_snacs.model.graph import ModelGraph
 from tests.harness import model_from_text

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from onnxslim_snacs.activations.open_data import open_source
 from onnxslim_snacs.activations.run import trimmed
-from onnxslim_snacs.activations.sources import CalibrationSource, open_source
+from onnxslim_snacs.activations.sources import CalibrationSource
 from onnxslim_snacs.config import DataConfig
 from onnxslim_snacs.errors import FileSystemError, InputRefused, LimitExceeded, UsageError
 from onnxslim_snacs.model.graph import ModelGraph

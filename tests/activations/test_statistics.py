@@ -16,6 +16,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from onnxslim_snacs.activations import run as runs_of
 from onnxslim_snacs.activations.instrument import instrument
+from onnxslim_snacs.activations.open_data import open_source
 from onnxslim_snacs.activations.requests import (
     GramRequest,
     MomentRequest,
@@ -27,7 +28,7 @@ from onnxslim_snacs.activations.requests import (
 )
 from onnxslim_snacs.activations.reservoir import Reservoir
 from onnxslim_snacs.activations.run import batch_size, execute, open_session, run_batches
-from onnxslim_snacs.activations.sources import CalibrationSource, open_source
+from onnxslim_snacs.activations.sources import CalibrationSource
 from onnxslim_snacs.activations.statistics import collect, merge
 from onnxslim_snacs.config import DataConfig
 from onnxslim_snacs.errors import InputRefused, InternalError, LimitExceeded

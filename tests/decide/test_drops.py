@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from onnx import ModelProto
 
-from onnxslim_snacs.activations.sources import open_source
+from onnxslim_snacs.activations.open_data import open_source
 from onnxslim_snacs.config import DataConfig
 from onnxslim_snacs.decide.drops import droppers
 from onnxslim_snacs.judge.drift import Drift

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from onnx import numpy_helper
 
-from onnxslim_snacs.activations.sources import open_source
+from onnxslim_snacs.activations.open_data import open_source
 from onnxslim_snacs.config import CompressConfig, DataConfig
 from onnxslim_snacs.decide.rank import ordered
 from onnxslim_snacs.model.session import Session, SessionConfig

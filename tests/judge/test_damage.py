@@ -8,7 +8,8 @@ import pytest
 from onnx import numpy_helper
 from scipy import stats
 
-from onnxslim_snacs.activations.sources import CalibrationSource, open_source
+from onnxslim_snacs.activations.open_data import open_source
+from onnxslim_snacs.activations.sources import CalibrationSource
 from onnxslim_snacs.config import DataConfig
 from onnxslim_snacs.judge.damage import damage_correlation, spearman, unit_damage
 from onnxslim_snacs.model.graph import ModelGraph

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from onnxslim_snacs.activations.sources import open_source
+from onnxslim_snacs.activations.open_data import open_source
 from onnxslim_snacs.config import DataConfig
 from onnxslim_snacs.config.spending import NORMAL
 from onnxslim_snacs.layers.drawn import Reading

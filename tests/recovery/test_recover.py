@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from onnxslim_snacs.activations.sources import open_source
+from onnxslim_snacs.activations.open_data import open_source
 from onnxslim_snacs.config import DataConfig
 from onnxslim_snacs.ir.keep import keep_map
 from onnxslim_snacs.ir.types import Axis

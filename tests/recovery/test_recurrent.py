@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from onnx import ModelProto, numpy_helper
 
-from onnxslim_snacs.activations.sources import open_source
+from onnxslim_snacs.activations.open_data import open_source
 from onnxslim_snacs.config import DataConfig
 from onnxslim_snacs.ir.keep import keep_map
 from onnxslim_snacs.passes.prune import prune

@@ -12,7 +12,8 @@ import pytest
 import torch
 from onnx import ModelProto, parser
 
-from onnxslim_snacs.activations.sources import Batch, open_source
+from onnxslim_snacs.activations.open_data import open_source
+from onnxslim_snacs.activations.sources import Batch
 from onnxslim_snacs.config import DataConfig
 from onnxslim_snacs.errors import UsageError
 from onnxslim_snacs.ir.keep import keep_map

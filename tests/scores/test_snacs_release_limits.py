@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 from sklearn.svm import SVC
 
-from onnxslim_snacs.activations.sources import open_source
+from onnxslim_snacs.activations.open_data import open_source
 from onnxslim_snacs.config import DataConfig
 from onnxslim_snacs.model.load import load_model
 from onnxslim_snacs.model.session import SessionConfig

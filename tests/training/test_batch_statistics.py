@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from onnxslim_snacs import DataConfig
-from onnxslim_snacs.activations.sources import open_source
+from onnxslim_snacs.activations.open_data import open_source
 from onnxslim_snacs.commands.finetune import finetune
 from onnxslim_snacs.config import FinetuneConfig
 from onnxslim_snacs.model.graph import ModelGraph

@@ -12,7 +12,8 @@ import pytest
 import torch
 from onnx import ModelProto, numpy_helper
 
-from onnxslim_snacs.activations.sources import CalibrationSource, open_source
+from onnxslim_snacs.activations.open_data import open_source
+from onnxslim_snacs.activations.sources import CalibrationSource
 from onnxslim_snacs.commands.finetune import finetune
 from onnxslim_snacs.commands.sparse import Going, remove_zeros, zero_invariant
 from onnxslim_snacs.config import DataConfig

@@ -19,7 +19,7 @@ import pytest
 from onnx import numpy_helper
 
 from onnxslim_snacs import CompressConfig, DataConfig, compress
-from onnxslim_snacs.activations.sources import open_source
+from onnxslim_snacs.activations.open_data import open_source
 from onnxslim_snacs.cli import app
 from onnxslim_snacs.commands.finetune import finetune
 from onnxslim_snacs.config import FinetuneConfig
