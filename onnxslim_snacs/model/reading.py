@@ -200,8 +200,6 @@ def _numbers(start: Start) -> int:
 
 def _runs(graph: ModelGraph, begin: Sequence[Start], threads: int) -> bool:
     """Whether the model runs as it is: not everything in it may like to be asked for its shape."""
-    if any(info.type.WhichOneof("value") != "tensor_type" for info in graph.graph.input):
-        return False  # sequences and maps are not drawn
     config = SessionConfig(threads=threads, level=0)
     try:
         session = create_session(graph.proto, config, graph.base_dir)
