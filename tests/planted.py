@@ -101,7 +101,7 @@ BUGS = (
     ),
     Planted(
         "OBS without the blocks' inverses",
-        "onnxslim_snacs/scores/refit.py",
+        "onnxslim_snacs/arithmetic/numpy_readers.py",
         "np.linalg.solve(own, squares)",
         "own @ squares",
         "tests/scores/test_of_readers.py::test_obs_with_intercept_by_hand",

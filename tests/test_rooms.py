@@ -21,6 +21,7 @@ ROOMS = (
     "ir",
     "model",
     "torch_graph",
+    "arithmetic",
     "ops",
     "activations",
     "layers",

@@ -23,7 +23,7 @@ from onnxslim_snacs.config import (
     FinetuneConfig,
     ReleasedConfig,
 )
-from onnxslim_snacs.config.checks import MOST_THREADS, PROVIDERS
+from onnxslim_snacs.config.checks import ARITHMETICS, MOST_THREADS, PROVIDERS
 from onnxslim_snacs.errors import UsageError
 
 #: What options are if nobody gives them is said once, in `config`.
@@ -53,6 +53,9 @@ Cluster = Annotated[
     ),
 ]
 Provider = Annotated[str, one_of("--provider", PROVIDERS, "Where models run.", MACHINE_PANEL)]
+Arithmetic = Annotated[
+    str, one_of("--arithmetic", ARITHMETICS, "What linear algebra is done with.", MACHINE_PANEL)
+]
 Seed = Annotated[
     int,
     typer.Option("--seed", help="For everything that is drawn.", rich_help_panel=METHOD_PANEL),

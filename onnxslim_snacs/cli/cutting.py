@@ -5,6 +5,7 @@ from __future__ import annotations
 from onnxslim_snacs.cli import options
 from onnxslim_snacs.cli.arguments import (
     DEFAULT,
+    Arithmetic,
     Cluster,
     Force,
     HtmlOut,
@@ -94,6 +95,7 @@ def compress(
     seed: Seed = DEFAULT.seed,
     threads: Threads = DEFAULT.threads,
     provider: Provider = DEFAULT.provider,
+    arithmetic: Arithmetic = DEFAULT.arithmetic,
     cluster: Cluster = None,
     out: Out = None,
     plan_out: PlanOut = None,
@@ -133,6 +135,7 @@ def compress(
         seed=seed,
         threads=threads,
         provider=provider,
+        arithmetic=arithmetic,
         metric=judge,
         simplify=simplify,
         require=tuple(require or ()),

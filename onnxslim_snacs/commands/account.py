@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from onnxslim_snacs.activations.sources import CalibrationSource
+from onnxslim_snacs.arithmetic.current import left_on_processor
 from onnxslim_snacs.blocks.take import Taken
 from onnxslim_snacs.commands.blockwise import block_warnings
 from onnxslim_snacs.commands.last_training import with_training
@@ -120,5 +121,6 @@ def _warnings(run: Account, config: CompressConfig, report: Report) -> tuple[str
         *block_warnings(run.taken, config),
         *warnings_of(run.source, run.taken.work.analysis, run.judge),
         *run.scores.warnings,
+        *left_on_processor(config.arithmetic, run.taken.work.session.provider),
         *((said,) if said else ()),
     )

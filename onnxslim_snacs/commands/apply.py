@@ -8,6 +8,7 @@ from pathlib import Path
 from onnxslim_snacs.activations.open_data import files_of, open_source
 from onnxslim_snacs.activations.samples import split
 from onnxslim_snacs.activations.sources import CalibrationSource
+from onnxslim_snacs.arithmetic.current import arithmetic_as_planned, computing
 from onnxslim_snacs.blocks.left import blocks_of, found_again, without_blocks
 from onnxslim_snacs.commands.naming import names_file
 from onnxslim_snacs.commands.outputs import Outputs, Told, nobody
@@ -138,12 +139,14 @@ def apply_plan(
     check_plan(plan, graph, work.analysis.ir)
     cut = prove_cut(work, keep_map(work.analysis.ir, plan.kept()))
     final = None
-    if method != "none":
-        facts = work.analysis.facts
-        source = given or open_source(read, graph, seed=refit.seed, facts=facts)
-        final = _refitted(work, method, cut, source, refit.share)
+    chosen = arithmetic_as_planned(refit.arithmetic, work.session.provider)
+    with computing(chosen, work.session.threads):
+        if method != "none":
+            facts = work.analysis.facts
+            source = given or open_source(read, graph, seed=refit.seed, facts=facts)
+            final = _refitted(work, method, cut, source, refit.share)
+        report = _report(work, plan, cut, final, out)
     made = cut.model if final is None else final.model
-    report = _report(work, plan, cut, final, out)
     report = replace(
         report,
         dropped=dropped,

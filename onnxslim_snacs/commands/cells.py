@@ -18,7 +18,7 @@ from onnxslim_snacs.report.grid import Row
 from onnxslim_snacs.report.report import Report
 
 #: Settings that change how a run is made and not what comes of it.
-_ASIDE = ("provider",)
+_ASIDE = ("provider", "arithmetic")
 
 
 @dataclass(frozen=True, slots=True)

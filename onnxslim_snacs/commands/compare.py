@@ -15,6 +15,7 @@ from pathlib import Path
 
 from onnxslim_snacs.activations.open_data import open_source
 from onnxslim_snacs.activations.samples import Samples, split
+from onnxslim_snacs.commands.computes import computes
 from onnxslim_snacs.commands.refusals import (
     require_certain,
     require_prunable,
@@ -42,6 +43,7 @@ SLOW = "mint"
 
 
 @checked
+@computes(CompareConfig)
 def compare(
     path: Path | str,
     config: CompareConfig,

@@ -14,6 +14,7 @@ from onnxslim_snacs.blocks.take import Taken
 from onnxslim_snacs.commands.account import Account, plan_and_report
 from onnxslim_snacs.commands.begin import all_samples, begin
 from onnxslim_snacs.commands.blockwise import proved_drop, without_asked_blocks
+from onnxslim_snacs.commands.computes import computes
 from onnxslim_snacs.commands.finetune import never
 from onnxslim_snacs.commands.foresee import foresee, is_quick
 from onnxslim_snacs.commands.gate import require_worth
@@ -52,6 +53,7 @@ from onnxslim_snacs.torch_graph.network import open_network
 
 @checked
 @names_file
+@computes(CompressConfig)
 def compress(
     model: AnyModel,
     config: CompressConfig | None = None,

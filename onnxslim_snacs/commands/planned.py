@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from onnxslim_snacs.activations.samples import SHARE, SHARE_AUTO
 from onnxslim_snacs.activations.sources import CalibrationSource
+from onnxslim_snacs.arithmetic.current import arithmetic
 from onnxslim_snacs.blocks.left import planned
 from onnxslim_snacs.config import CompressConfig, Drop
 from onnxslim_snacs.decide.decide import Decision
@@ -46,6 +47,7 @@ def plan_of(
         threads=work.session.threads,
         provider=work.session.provider,
         effort=work.effort,
+        arithmetic=arithmetic().name,
     )
     return replace(plan, refit=refit)
 

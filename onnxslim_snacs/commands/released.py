@@ -15,6 +15,8 @@ import numpy as np
 from onnxslim_snacs.activations.distinct import require_different
 from onnxslim_snacs.activations.open_data import files_of
 from onnxslim_snacs.activations.samples import split
+from onnxslim_snacs.arithmetic.current import left_on_processor
+from onnxslim_snacs.commands.computes import computes
 from onnxslim_snacs.commands.naming import names_file
 from onnxslim_snacs.commands.outputs import Outputs, Told, nobody
 from onnxslim_snacs.commands.refusals import require_runnable
@@ -39,6 +41,7 @@ from onnxslim_snacs.scores.snacs.connections import Released, score_connections
 
 @checked
 @names_file
+@computes(ReleasedConfig)
 def compress_as_released(
     path: Path | str,
     config: ReleasedConfig | None = None,
@@ -117,7 +120,11 @@ def compress_as_released(
         report,
         criterion="snacs as released",
         notes={**report.notes, "as_released": _notes(config, scored, masks, dead)},
-        warnings=(*((few,) if few else ()), *warnings_of(source, work.analysis)),
+        warnings=(
+            *((few,) if few else ()),
+            *warnings_of(source, work.analysis),
+            *left_on_processor("auto", work.session.provider),
+        ),
     )
     done = Compressed(cut.model, plan, report)
     outputs.write(done, graph.base_dir, clock, progress, told)

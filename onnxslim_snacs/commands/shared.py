@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from onnxslim_snacs.activations.in_common import Common
 from onnxslim_snacs.activations.samples import Samples
-from onnxslim_snacs.cluster.spread import spread_over
+from onnxslim_snacs.arithmetic.current import arithmetic, arithmetic_for, computing
+from onnxslim_snacs.cluster.spread import Spread, spread_over
 from onnxslim_snacs.commands.begin import all_samples, begin
 from onnxslim_snacs.config import CompressConfig
 from onnxslim_snacs.config.memory import InMemory
@@ -59,7 +61,49 @@ def shared_out(
     place = str(opened.path.resolve())
     known = partial(known_to_all, place, _travelling(config), digest, counts, memory_bound())
     with spread_over(cluster, known) as spread:
-        yield replace(work, spread=spread)
+        yield replace(work, spread=_computing(spread, work.session.threads))
+
+
+def _computing(spread: Spread, threads: int) -> Spread:
+    """Tasks are computed with what is computed with here."""
+    chosen = arithmetic()
+    if chosen.name == "numpy":
+        return spread
+
+    def spread_out(opening: Any, given: Any, tasks: Iterable[Any]) -> Iterator[Any]:
+        return spread(partial(opened_with, opening, chosen.name, threads), given, tasks)
+
+    return spread_out
+
+
+def opened_with(
+    opening: Callable[[Any, Any], Callable[[Any], Any]],
+    name: str,
+    threads: int,
+    common: Common,
+    given: Any,
+) -> Callable[[Any], Any]:
+    """What does a task in another process, with the arithmetic of the run.
+
+    Args:
+        opening: makes what does it, see `cluster.spread.Spread`.
+        name: of the arithmetic.
+        threads: of it.
+        common: what the process knows.
+        given: what all tasks have in common.
+
+    Raises:
+        UsageError: it is not installed there.
+    """
+    chosen = arithmetic_for(name, common.session.provider)
+    with computing(chosen, threads):
+        work = opening(common, given)
+
+    def run(task: Any) -> Any:
+        with computing(chosen, threads):
+            return work(task)
+
+    return run
 
 
 def _travelling(config: CompressConfig) -> CompressConfig:

@@ -131,6 +131,8 @@ class CompressConfig:
         threads: threads of ONNX Runtime and of linear algebra: all physical cores if not given.  A
             number that is given leads to the same bytes wherever it runs.
         provider: auto, cpu or cuda.
+        arithmetic: with what linear algebra is done: numpy, torch (extras `[gpu]`, `[train]`), or
+            auto, which is torch where models run on a card that it sees.
         metric: a measure of the caller's own, the larger the better, which takes the place of top-1
             under `max_drop`: a function from the bytes of a model to a number, or
             `module:function`.
@@ -162,6 +164,7 @@ class CompressConfig:
     seed: int = 0
     threads: int = field(default_factory=physical_cores, metadata={"machine": True})
     provider: str = "auto"
+    arithmetic: str = "auto"
     metric: str | Callable[[bytes], float] | None = None
     simplify: bool = False
     require: tuple[str, ...] = ()

@@ -30,6 +30,8 @@ WIDTHS = ("exact", "refit", "rotate")
 EXPORTED = ("json", "torch")
 #: Where models may run.
 PROVIDERS = ("auto", "cpu", "cuda")
+#: With what linear algebra is done.
+ARITHMETICS = ("auto", "numpy", "torch")
 #: How images may lie in memory.
 LAYOUTS = ("NCHW", "NHWC")
 #: How an image of another shape comes to the model's size: stretched; its middle; whole, with a
@@ -109,6 +111,7 @@ def check_config(config: CompressConfig) -> None:
     if config.finetune is not None and config.data.path is None:
         raise UsageError("--finetune trains on samples: give some, --data")
     _check_machine(config)
+    check_arithmetic(config.arithmetic)
     if config.multiple_of is not None and config.multiple_of < 1:
         raise UsageError(f"--multiple-of {config.multiple_of}: expected at least 1")
     if config.multiple_of is None and config.ratio is not None:
@@ -136,6 +139,18 @@ def check_config(config: CompressConfig) -> None:
         raise UsageError(
             f"CompressConfig.metric: got {shown}, expected a function from the bytes of a model to "
             "a number, or module:function"
+        )
+
+
+def check_arithmetic(arithmetic: str) -> None:
+    """Make sure that there is such an arithmetic.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if arithmetic not in ARITHMETICS:
+        raise UsageError(
+            f"--arithmetic {foreign(arithmetic)}: expected one of {', '.join(ARITHMETICS)}"
         )
 
 

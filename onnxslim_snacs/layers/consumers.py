@@ -9,6 +9,7 @@ from math import prod
 import numpy as np
 
 from onnxslim_snacs.activations.sources import CalibrationSource
+from onnxslim_snacs.arithmetic.current import arithmetic
 from onnxslim_snacs.cluster.spread import Spread
 from onnxslim_snacs.config.spending import NORMAL, RowCount
 from onnxslim_snacs.ir.types import Axis, Group, IntArray
@@ -99,7 +100,8 @@ class Consumer:
         stays = np.setdiff1d(np.arange(len(self.mean)), gone)
         order = np.concatenate([stays, gone[::-1]])
         level = RIDGE * max(float(np.trace(self.covariance)) / len(order), 1e-30)
-        factor = _factor(self.covariance[order[:, None], order] + level * np.eye(len(order)), level)
+        damped = self.covariance[order[:, None], order] + level * np.eye(len(order))
+        factor = arithmetic().root(damped, level)
         ends = np.array([count * len(gone) // len(units) for count in counts], dtype=np.int64)
         first = len(order) - max(ends, default=0)
         weight = self.weight[order[first:]]
@@ -238,13 +240,3 @@ def _tail(analysis: Analysis, layer: Layer) -> Tail:
 def _features(graph: ModelGraph, layer: Layer) -> int:
     weight = real_constant(graph, layer.weight)
     return 0 if weight is None else weight.shape[layer.met] * prod(layer.kernel)
-
-
-def _factor(damped: FloatArray, level: float) -> FloatArray:
-    """The lower Cholesky factor; rounding may have left eigenvalues below the ridge."""
-    try:
-        return np.asarray(np.linalg.cholesky(damped), dtype=np.float64)
-    except np.linalg.LinAlgError:
-        values, vectors = np.linalg.eigh(damped)
-        root = vectors * np.sqrt(np.maximum(values, level))
-        return np.asarray(np.linalg.qr(root.T)[1].T, dtype=np.float64)

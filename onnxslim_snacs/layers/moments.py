@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxslim_snacs.arithmetic.current import arithmetic
+
 FloatArray = NDArray[np.float64]
 Rows = NDArray[np.float32]
 
@@ -88,16 +90,12 @@ def add_rows(sums: Sums, x: Rows, t: Rows) -> None:
     x = x - sums.shift_x[:, None]
     t = t - sums.shift_t[:, None]
     sums.rows += x.shape[1]
-    ones = np.ones(x.shape[1], dtype=np.float32)
-    sums.x += ones @ x
-    sums.t += ones @ t
-    turned = x.transpose(0, 2, 1)
-    if len(x) == 1:  # numpy sees that it is a product with itself only in two dimensions
-        sums.xx[0] += turned[0] @ x[0]
-    else:
-        sums.xx += turned @ x
-    sums.xt += turned @ t
-    sums.tt += np.einsum("gno,gno->go", t, t, dtype=np.float64)
+    more = arithmetic().row_sums(x, t)
+    sums.x += more.x
+    sums.t += more.t
+    sums.xx += more.xx
+    sums.xt += more.xt
+    sums.tt += more.tt
 
 
 def moments(sums: Sums) -> Moments:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from onnxslim_snacs.arithmetic.current import arithmetic
 from onnxslim_snacs.layers.moments import FloatArray, Rows
 
 #: Rows of a matrix of products that are kept together, from their diagonal on: it is symmetric.
@@ -37,9 +38,7 @@ class Multiplied:
 
 def part_of(rows: Rows) -> Multiplied:
     """Multiply out (rows, features), of which there has to be one."""
-    mean = rows.mean(axis=0, dtype=np.float64)
-    around = rows - mean.astype(np.float32)
-    products = around.T @ around  # numpy sees that it is a product with itself
+    mean, products = arithmetic().about_mean(rows)
     strips = (products[start:stop, start:].copy() for start, stop in _strips(len(mean)))
     return Multiplied(len(rows), mean, tuple(strips))
 

@@ -12,7 +12,7 @@ import numpy as np
 from onnx import ModelProto
 
 from onnxslim_snacs.config import DataConfig
-from onnxslim_snacs.config.checks import check_effort
+from onnxslim_snacs.config.checks import check_arithmetic, check_effort
 from onnxslim_snacs.config.fields import check_fields
 from onnxslim_snacs.errors import InputRefused, UsageError, foreign
 from onnxslim_snacs.ir.build import DependencyGraph
@@ -84,6 +84,7 @@ class Refit:
         threads: threads of ONNX Runtime.
         provider: cpu or cuda.
         effort: a key of `config.spending.EFFORTS`.
+        arithmetic: with what equations were solved, numpy or torch.
     """
 
     digest: str
@@ -95,15 +96,17 @@ class Refit:
     threads: int = 1
     provider: str = "cpu"
     effort: str = "normal"
+    arithmetic: str = "numpy"
 
     def __post_init__(self) -> None:
         """Hold the values against their types.
 
         Raises:
-            UsageError: there is no such effort.
+            UsageError: there is no such effort, or no such arithmetic.
         """
         check_fields(self)
         check_effort(self.effort)
+        check_arithmetic(self.arithmetic)
 
 
 @dataclass(frozen=True, slots=True)

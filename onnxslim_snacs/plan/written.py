@@ -57,7 +57,10 @@ def _refit_to_json(refit: Refit) -> dict[str, Any]:
     data = asdict(refit.data)
     del data["path"], data["labels"]
     data["input_shapes"] = _lists(refit.data.input_shapes)
-    return {**asdict(refit), "data": data}
+    step = {**asdict(refit), "data": data}
+    if refit.arithmetic == Refit("").arithmetic:
+        del step["arithmetic"]
+    return step
 
 
 def _lists(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, list[int]]:
@@ -159,6 +162,7 @@ def _refit(step: dict[str, Any]) -> Refit:
         max(1, _extent(step.get("threads", blank.threads))),
         str(step.get("provider", blank.provider)),
         str(step.get("effort", blank.effort)),
+        str(step.get("arithmetic", blank.arithmetic)),
     )
 
 

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from onnxslim_snacs.arithmetic.current import arithmetic
+from onnxslim_snacs.arithmetic.kernels import Solver
 from onnxslim_snacs.ir.types import IntArray
 from onnxslim_snacs.layers.moments import FloatArray, Rows
 from onnxslim_snacs.recovery.regression import Regression
-from onnxslim_snacs.recovery.solve import ALL, FLOOR, Affine, Solver, damped
+from onnxslim_snacs.recovery.solve import ALL, FLOOR, Affine
 
 #: Features beyond which no more than `ROWS` rows are taken, for a matrix over pairs of rows.
 FEATURES = 4608
@@ -45,7 +47,8 @@ class OverRows:
         """How they are solved with a ridge, relative to the mean variance of the features."""
         trace = float(np.trace(self.products))
         level, rounding = trace / self.x.shape[1], FLOOR * trace / len(self.x)
-        return damped(self.products[None], np.array([max(ridge * level, rounding, 1e-30)]))
+        least = np.array([max(ridge * level, rounding, 1e-30)])
+        return arithmetic().solver(self.products[None], least)
 
     def fit(self, solve: Solver, outputs: IntArray | slice = ALL) -> Affine:
         """Their solution, or that of some outputs alone."""

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from onnxslim_snacs.arithmetic.kernels import Solver
 from onnxslim_snacs.layers.moments import moments
 from onnxslim_snacs.recovery.clipped import refine
 from onnxslim_snacs.recovery.effort import Effort
@@ -21,7 +22,6 @@ from onnxslim_snacs.recovery.regression import Regression, sums_of
 from onnxslim_snacs.recovery.solve import (
     Affine,
     Equations,
-    Solver,
     over_features,
     with_mean,
     with_statistics,

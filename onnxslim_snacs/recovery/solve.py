@@ -8,12 +8,13 @@ pulls towards W, not towards zero: W' = W + Cov(t - W x, x) (Cov(x, x) + lambda 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
+from onnxslim_snacs.arithmetic.current import arithmetic
+from onnxslim_snacs.arithmetic.kernels import Solver
 from onnxslim_snacs.ir.types import IntArray
 from onnxslim_snacs.layers.moments import FloatArray, Moments
 
@@ -65,8 +66,6 @@ def least_squares(moments: Moments, weight: FloatArray, ridge: float) -> Affine:
     return equations.fit(equations.damped(ridge))
 
 
-#: right (g, n, o) -> (A + ridge I)^-1 right, for the matrices (g, n, n) of some equations.
-Solver = Callable[[FloatArray], FloatArray]
 #: All outputs of a layer.
 ALL = slice(None)
 
@@ -101,7 +100,7 @@ class OverFeatures:
     def damped(self, ridge: float) -> Solver:
         """How they are solved with a ridge."""
         level = np.trace(self.moments.xx, axis1=1, axis2=2) / self.moments.xx.shape[1]
-        return damped(self.moments.xx, np.maximum(max(ridge, FLOOR) * level, 1e-30))
+        return arithmetic().solver(self.moments.xx, np.maximum(max(ridge, FLOOR) * level, 1e-30))
 
     def fit(self, solve: Solver, outputs: IntArray | slice = ALL) -> Affine:
         """Their solution, or that of some outputs alone."""
@@ -122,37 +121,3 @@ def over_features(moments: Moments, weight: FloatArray) -> OverFeatures:
         weight: (g, d, o) where to stay without evidence.
     """
     return OverFeatures(moments, weight, moments.xt - moments.xx @ weight)
-
-
-def damped(xx: FloatArray, ridge: FloatArray) -> Solver:
-    """Solve (xx + ridge I) y = right for each group; by eigenvalues where Cholesky fails.
-
-    Args:
-        xx: (g, d, d) symmetric, without negative eigenvalues but those of rounding.
-        ridge: (g,) above zero.
-    """
-    factor = _cholesky(xx[0], float(ridge[0])) if len(xx) == 1 else None
-
-    def solve(right: FloatArray) -> FloatArray:
-        if factor is not None:
-            from scipy.linalg import cho_solve
-
-            solved: FloatArray = cho_solve((factor, True), right[0], check_finite=False)[None]
-            if np.isfinite(solved).all():
-                return solved
-        values, vectors = np.linalg.eigh(xx)
-        values = np.maximum(values, 0.0) + ridge[:, None]
-        found: FloatArray = vectors @ ((vectors.transpose(0, 2, 1) @ right) / values[:, :, None])
-        return found
-
-    return solve
-
-
-def _cholesky(matrix: FloatArray, ridge: float) -> FloatArray | None:
-    """The lower factor of matrix + ridge I; None if it has none."""
-    from scipy.linalg.lapack import dpotrf
-
-    whole = np.array(matrix).T  # symmetric, and so in LAPACK's own order: it works in place
-    whole[np.diag_indices(len(whole))] += ridge
-    factor, failed = dpotrf(whole, lower=True, overwrite_a=True, clean=False)
-    return None if failed else np.asarray(factor)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from onnxslim_snacs.activations.images import ImageTable
 from onnxslim_snacs.activations.sources import CalibrationSource
+from onnxslim_snacs.arithmetic.current import arithmetic
 from onnxslim_snacs.config import CompressConfig, Drop, ReleasedConfig
 from onnxslim_snacs.config.line import as_options
 from onnxslim_snacs.decide.choose import Choice
@@ -165,6 +166,7 @@ def make_report(
         notes=cut_notes(analysis, keep),
         timings=work.clock.seconds,
         provider=work.session.provider,
+        arithmetic=arithmetic().title,
         seed=work.seed,
         versions=versions(),
         threads=work.session.threads,

@@ -53,6 +53,7 @@ def page(report: Report) -> str:
             report.timings,
             (
                 ("provider", report.provider),
+                ("arithmetic", report.arithmetic),
                 ("threads", str(report.threads)),
                 ("seed", str(report.seed)),
                 ("report format", str(report.format)),

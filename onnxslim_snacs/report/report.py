@@ -129,6 +129,7 @@ class Report:
         warnings: what the user should know.
         timings: seconds by stage.
         provider: cpu or cuda.
+        arithmetic: with what linear algebra was done: numpy, torch on cpu, torch on cuda.
         seed: for everything that was drawn.
         versions: of this package and those that it stands on.
         format: version of this schema.
@@ -160,6 +161,7 @@ class Report:
     warnings: tuple[str, ...] = ()
     timings: Mapping[str, float] = field(default_factory=dict)
     provider: str = "cpu"
+    arithmetic: str = "numpy"
     seed: int = 0
     versions: Mapping[str, str] = field(default_factory=dict)
     format: int = FORMAT

@@ -12,12 +12,12 @@ from functools import partial
 
 import numpy as np
 
+from onnxslim_snacs.arithmetic.current import arithmetic
 from onnxslim_snacs.ir.types import IntArray
 from onnxslim_snacs.layers.consumers import RIDGE, Consumer
 from onnxslim_snacs.scores.criterion import Criterion, Option, ScoreContext, ScoreResult
 from onnxslim_snacs.scores.of_readers import MOMENTS, blocks_of, moment_matrix, of_readers
 from onnxslim_snacs.scores.parts import NORMALISE_READERS, REDUCE, Part
-from onnxslim_snacs.scores.refit import block_costs, inverse, own_blocks
 
 
 def _read_ridge(text: str) -> float:
@@ -43,7 +43,8 @@ def _measure(consumer: Consumer, index: IntArray, *, moments: str, ridge: float)
     level = max(float(np.trace(matrix)) / len(matrix), 1e-30)
     damped = matrix + max(ridge, 1e-12) * level * np.eye(len(matrix))
     blocks = blocks_of(consumer, index)
-    costs = block_costs(own_blocks(inverse(damped), blocks), consumer.weight[blocks])
+    reader = arithmetic().open_reader(damped, consumer.weight, blocks)
+    costs = reader.costs(np.arange(len(blocks)))
     return Part(costs, consumer.variance)
 
 

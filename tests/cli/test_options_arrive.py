@@ -22,6 +22,7 @@ from tests.cli.arriving.of_compress import (
     allocation,
     allow_inexact,
     allow_slower,
+    arithmetic,
     block_order,
     blocks,
     cluster,
@@ -133,6 +134,7 @@ CASES: dict[str, Case] = {
     "compress --seed": seed,
     "compress --threads": threads,
     "compress --provider": provider,
+    "compress --arithmetic": arithmetic,
     "compress --cluster": cluster,
     "released --data": lambda kit: data(
         kit, lambda *line: kit.run("released", "--target", "params=0.6", *line)

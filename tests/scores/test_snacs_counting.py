@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from onnxslim_snacs.arithmetic.kernels import Buckets
 from onnxslim_snacs.scores.snacs.counting import one_hot, pair_information
-from onnxslim_snacs.scores.snacs.hashing import Buckets
 from onnxslim_snacs.scores.snacs.phi import cell_factors
 
 Draw = tuple[Buckets, Buckets, Buckets]

@@ -8,10 +8,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from onnxslim_snacs.arithmetic.kernels import Buckets
 from onnxslim_snacs.scores.snacs.blas import side_by_side
 from onnxslim_snacs.scores.snacs.counting import OneHot, one_hot, pair_information
 from onnxslim_snacs.scores.snacs.hashing import (
-    Buckets,
     FloatRows,
     group_starts,
     hash_complements,

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from typing import Any, TypeVar
 
 from threadpoolctl import ThreadpoolController
@@ -73,6 +74,7 @@ def side_by_side(
             return
         pool = ThreadPoolExecutor(count)
         try:
-            yield from pool.map(work, items)
+            here = copy_context()  # what is computed with, among others
+            yield from pool.map(lambda item: here.copy().run(work, item), items)
         finally:
             pool.shutdown(cancel_futures=True)

@@ -12,14 +12,13 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from onnxslim_snacs.arithmetic.current import arithmetic
+from onnxslim_snacs.arithmetic.kernels import Buckets
 from onnxslim_snacs.scores.snacs.blas import side_by_side
-from onnxslim_snacs.scores.snacs.hashing import Buckets
 
 OneHot: TypeAlias = npt.NDArray[np.float32]  # (sample, child, x bucket)
 
 _PARENT_BLOCK = 128
-_BLOCK_CELLS = 1 << 19  # float32 cells of one block, 2 MB: about the cache of a core
-_TINY = np.float32(1e-12)  # keeps the 0/0 of cells without mass at 0
 
 
 def one_hot(x: Buckets) -> OneHot:
@@ -61,109 +60,11 @@ def pair_information(
     Returns:
         Information in [0, 1], axes (child, parent).
     """
-    kinds = x.shape[2]
     indicators = x.reshape(len(x), -1)
+    count = arithmetic().counter(indicators, x.shape[2], edges_only, cell_weights)
     starts = range(0, len(y), _PARENT_BLOCK)
 
     def block(start: int) -> npt.NDArray[np.float64]:
-        stop = start + _PARENT_BLOCK
-        return _block_information(
-            indicators, kinds, y[start:stop], z[start:stop], edges_only, cell_weights
-        )
+        return count(y[start : start + _PARENT_BLOCK], z[start : start + _PARENT_BLOCK])
 
     return np.concatenate(list(side_by_side(block, starts, threads)), axis=1)
-
-
-def _block_information(
-    indicators: npt.NDArray[np.float32],
-    kinds: int,
-    y: Buckets,
-    z: Buckets,
-    edges_only: bool,
-    cell_weights: npt.NDArray[np.float32] | None,
-) -> npt.NDArray[np.float64]:
-    """Sum the contributions of one block of parents, axes (child, parent)."""
-    samples, columns = indicators.shape
-    parents, y_kinds = len(y), int(y.max()) + 1
-    total = np.zeros((columns // kinds, parents))
-    plain = cell_weights is None and not edges_only
-    step = max(1, _BLOCK_CELLS // (kinds * y_kinds * parents)) * kinds
-    for bucket in range(int(z.max()) + 1):
-        member = z == bucket
-        rows = np.flatnonzero(member.any(axis=0))
-        member, chosen = member[:, rows], y[:, rows]
-        parent_side = np.concatenate(
-            [((chosen == kind) & member).astype(np.float32) for kind in range(y_kinds)]
-        )  # (y bucket x parent, sample)
-        y_counts = parent_side.sum(axis=1, keepdims=True)
-        parent_side /= np.maximum(y_counts, 1.0)
-        y_counts = y_counts.reshape(y_kinds, parents)
-        y_shares = y_counts / np.maximum(y_counts.sum(axis=0), 1.0)  # P(y | z)
-        child_side = indicators[rows].T  # (child x x bucket, sample)
-        weights = None if cell_weights is None else cell_weights[:kinds, :y_kinds, bucket]
-        for start in range(0, columns, step):
-            shares = child_side[start : start + step] @ parent_side.T  # P(x | y, z)
-            shares = shares.reshape(-1, kinds, y_kinds, parents)
-            expected = np.einsum("cijp,jp->cip", shares, y_shares)  # P(x | z)
-            expected = np.maximum(expected, _TINY)
-            children = slice(start // kinds, (start + step) // kinds)
-            if plain:
-                total[children] += _overlap(shares, expected, y_counts)
-            else:
-                total[children] += _distance(shares, expected, y_counts, edges_only, weights)
-    # sum of (n - e)^2 / (n + e) over all cells = 2N - 4 sum of n e / (n + e)
-    information: npt.NDArray[np.float64] = total / (2.0 * samples)
-    return np.maximum(1.0 - 4.0 * information, 0.0) if plain else information
-
-
-def _overlap(
-    shares: npt.NDArray[np.float32],
-    expected: npt.NDArray[np.float32],
-    y_counts: npt.NDArray[np.float32],
-) -> npt.NDArray[np.float32]:
-    """Sum n e / (n + e) = N_jk q r / (q + r) over the cells of each pair.
-
-    Args:
-        shares: q = P(x | y, z), axes (child, x bucket, y bucket, parent); overwritten.
-        expected: r = P(x | z), axes (child, x bucket, parent).
-        y_counts: N_jk, axes (y bucket, parent).
-
-    Returns:
-        The sums, axes (child, parent).
-    """
-    mass = shares + expected[:, :, None, :]
-    np.divide(shares, mass, out=shares)
-    sums: npt.NDArray[np.float32] = np.einsum("cijp,jp->cip", shares, y_counts)
-    overlap: npt.NDArray[np.float32] = (sums * expected).sum(axis=1)
-    return overlap
-
-
-def _distance(
-    shares: npt.NDArray[np.float32],
-    expected: npt.NDArray[np.float32],
-    y_counts: npt.NDArray[np.float32],
-    edges_only: bool,
-    weights: npt.NDArray[np.float32] | None,
-) -> npt.NDArray[np.float32]:
-    """Sum phi (n - e)^2 / (n + e) = phi N_jk (q - r)^2 / (q + r) over the cells of each pair.
-
-    Args:
-        shares: as in `_overlap`.
-        expected: as in `_overlap`.
-        y_counts: as in `_overlap`.
-        edges_only: leave the cells with n = 0 out.
-        weights: phi, axes (x bucket, y bucket), or None for 1.
-
-    Returns:
-        The sums, axes (child, parent).
-    """
-    mass = shares + expected[:, :, None, :]
-    terms = shares - expected[:, :, None, :]
-    np.multiply(terms, terms, out=terms)
-    np.divide(terms, mass, out=terms)
-    if edges_only:
-        terms *= shares > 0
-    if weights is not None:
-        terms *= weights[:, :, None]
-    sums: npt.NDArray[np.float32] = np.einsum("cijp,jp->cp", terms, y_counts)
-    return sums

@@ -13,12 +13,13 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from onnxslim_snacs.arithmetic.current import arithmetic
+from onnxslim_snacs.arithmetic.kernels import Buckets
+
 FloatRows: TypeAlias = npt.NDArray[np.float32]  # (units, samples)
-Buckets: TypeAlias = npt.NDArray[np.uint8]  # (units, samples)
 
 MAX_BUCKETS = 256
 _DEAD = 1e-6  # spread, as a share of the largest magnitude, that float32 sums may leave by rounding
-_GRID = np.float32(4096.0)  # steps per standard deviation of a projection
 
 
 def standardised_rows(activations: npt.ArrayLike) -> FloatRows:
@@ -50,15 +51,7 @@ def quantile_buckets(values: FloatRows, levels: int) -> Buckets:
     Returns:
         Bucket numbers from 0 to levels - 1, axes (unit, sample).
     """
-    samples = values.shape[1]
-    ranks = sorted({samples * level // levels for level in range(1, levels)} - {0})
-    buckets = np.zeros(values.shape, dtype=np.uint8)
-    if not ranks:
-        return buckets
-    cuts = np.partition(values, ranks, axis=1)[:, ranks]
-    for column in range(len(ranks)):
-        buckets += values >= cuts[:, column, None]
-    return buckets
+    return arithmetic().quantile_buckets(values, levels)
 
 
 def group_starts(channels: int, groups: int | None) -> npt.NDArray[np.intp]:
@@ -97,9 +90,7 @@ def hash_units(
     size = int(np.diff(starts, append=len(rows)).max())
     count, levels = split_levels(buckets, size)
     weights = rng.standard_normal((count, len(rows))).astype(np.float32)
-    projected = np.stack([_weighted_sums(rows, weight, starts) for weight in weights])
-    projected = np.einsum("qgn,gqr->rgn", projected, _decorrelation(projected.transpose(1, 0, 2)))
-    return _combine([quantile_buckets(_snapped(values), levels) for values in projected], levels)
+    return arithmetic().hash_groups(rows, weights, starts, levels)
 
 
 def hash_complements(
@@ -122,16 +113,7 @@ def hash_complements(
         return np.zeros((groups, samples), dtype=np.uint8)
     count, levels = split_levels(buckets, channels - channels // groups)
     weights = rng.standard_normal((channels, count))
-    # float64 here: the bits must not depend on the number of BLAS threads
-    projected = rows.T.astype(np.float64) @ weights
-    mix = _decorrelation(projected.T[None])[0]
-    weights = (weights @ mix).astype(np.float32)
-    projected = (projected @ mix).astype(np.float32)
-    digits = []
-    for whole, weight in zip(projected.T, weights.T, strict=True):
-        own = _weighted_sums(rows, weight, starts)
-        digits.append(quantile_buckets(_snapped(whole - own), levels))
-    return _combine(digits, levels)
+    return arithmetic().hash_outside(rows, weights, starts, levels)
 
 
 def split_levels(buckets: int, dimensions: int) -> tuple[int, int]:
@@ -163,56 +145,3 @@ def singleton_share(buckets: Buckets) -> float:
     flat = buckets.astype(np.intp) + MAX_BUCKETS * np.arange(units)[:, None]
     counts = np.bincount(flat.ravel(), minlength=units * MAX_BUCKETS)
     return float(np.count_nonzero(counts == 1) / (units * samples))
-
-
-def _weighted_sums(
-    rows: FloatRows, weights: npt.NDArray[np.float32], starts: npt.NDArray[np.intp]
-) -> FloatRows:
-    """Sum weight * row within each group, axes (group, sample)."""
-    if len(starts) == len(rows):
-        return rows * weights[:, None]
-    from scipy.sparse import csr_array
-
-    ends = np.append(starts, len(rows))
-    mixing = csr_array((weights, np.arange(len(rows)), ends), shape=(len(starts), len(rows)))
-    sums: FloatRows = mixing @ rows
-    return sums
-
-
-def _combine(digits: list[Buckets], levels: int) -> Buckets:
-    """Read one bucket number off the digits of several projections, first digit leading."""
-    total = np.zeros_like(digits[0])
-    for digit in digits:
-        total = (total * np.uint8(levels) + digit).astype(np.uint8)
-    return total
-
-
-def _snapped(values: FloatRows) -> FloatRows:
-    """Round projections of variance 1, in place, to a grid far above their rounding errors.
-
-    A channel subtracted from a sum leaves dust, which must neither break ties nor fill buckets
-    where nothing else is left.
-    """
-    values *= _GRID
-    return np.rint(values, out=values)
-
-
-def _decorrelation(projected: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    """Give the symmetric maps that make projections uncorrelated with variance 1.
-
-    Activations share few strong directions; raw projections would all follow those, and their
-    sign patterns would fill a few of the buckets only.
-
-    Args:
-        projected: axes (unit, projection, sample).
-
-    Returns:
-        Maps with axes (unit, projection, projection).
-    """
-    values = projected.astype(np.float64)
-    covariance = np.einsum("gqn,grn->gqr", values, values) / values.shape[2]
-    scale, vectors = np.linalg.eigh(covariance)
-    floor = np.maximum(1e-6 * scale[:, -1:], 1e-12)
-    roots = 1.0 / np.sqrt(np.maximum(scale, floor))
-    maps: npt.NDArray[np.float64] = np.einsum("gqs,gs,grs->gqr", vectors, roots, vectors)
-    return maps

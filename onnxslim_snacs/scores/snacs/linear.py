@@ -8,12 +8,12 @@ diagonal less a product over the samples (Woodbury), and no matrix over pairs of
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from onnxslim_snacs.arithmetic.current import arithmetic
 from onnxslim_snacs.scores.snacs.hashing import FloatRows
 
 FloatArray = npt.NDArray[np.float64]
@@ -59,16 +59,7 @@ def fitted_parents(
             0 to 1; None for the oracle-approximating value (Chen et al. 2010, eq. 23).
     """
     values = rows.astype(np.float64)
-    invert = _through_parents if len(values) <= values.shape[1] else _through_samples
-    inverse = invert(values, ridge)
-    if starts is None or len(starts) == len(rows):
-        left = inverse.whole / inverse.diagonal[:, None]
-        return Parents(values, inverse.whole, inverse.diagonal, left)
-    left = np.empty_like(inverse.whole)
-    for start, stop in zip(starts, [*starts[1:], len(rows)], strict=True):
-        group = slice(start, stop)
-        left[group] = np.linalg.solve(inverse.block(group), inverse.whole[group])
-    return Parents(values, inverse.whole, inverse.diagonal, left)
+    return Parents(values, *arithmetic().fitted(values, starts, ridge))
 
 
 def conditional_copies(
@@ -126,76 +117,3 @@ def _refitted(parents: Parents, values: FloatArray) -> FloatArray:
         return small
     whole: FloatArray = parents.slopes(values) @ parents.rows
     return whole
-
-
-@dataclass(frozen=True, slots=True)
-class _Inverse:
-    """What is asked of the inverse correlation.
-
-    Attributes:
-        whole: times the parents, axes (parent, sample).
-        diagonal: (parent,).
-        block: of contiguous parents, axes (parent, parent).
-    """
-
-    whole: FloatArray
-    diagonal: FloatArray
-    block: Callable[[slice], FloatArray]
-
-
-def _through_parents(rows: FloatArray, ridge: float | None) -> _Inverse:
-    """From the matrix over pairs of parents."""
-    count, samples = rows.shape
-    correlation = rows @ rows.T / samples
-    own = np.diag(correlation)
-    share = (
-        _shrinkage(float(np.square(correlation).sum()), own, samples) if ridge is None else ridge
-    )
-    shrunk = (1.0 - share) * correlation
-    shrunk[np.diag_indices(count)] += _floor(own, share)
-    inverse: FloatArray = np.linalg.inv(shrunk)
-    return _Inverse(inverse @ rows, np.diag(inverse), lambda group: inverse[group, group])
-
-
-def _through_samples(rows: FloatArray, ridge: float | None) -> _Inverse:
-    """From the matrix over pairs of samples: (D + U U')^-1 = D^-1 - F F'."""
-    samples = rows.shape[1]
-    products = rows.T @ rows / samples
-    own = np.square(rows).mean(axis=1)
-    share = _shrinkage(float(np.square(products).sum()), own, samples) if ridge is None else ridge
-    floor = _floor(own, share)
-    root = np.sqrt((1.0 - share) / samples)
-    scaled = root * rows / floor[:, None]
-    factor = np.linalg.cholesky(np.eye(samples) + root * (rows.T @ scaled))
-    f = np.linalg.solve(factor, scaled.T).T
-
-    def block(group: slice) -> FloatArray:
-        inner: FloatArray = np.diag(1.0 / floor[group]) - f[group] @ f[group].T
-        return inner
-
-    whole = rows / floor[:, None] - f @ (f.T @ rows)
-    return _Inverse(whole, 1.0 / floor - np.square(f).sum(axis=1), block)
-
-
-def _floor(own: FloatArray, share: float) -> FloatArray:
-    """(parent,) what is added to the diagonal.
-
-    A constant parent has an empty row: it keeps slope 0, and the inverse must exist.
-    """
-    return np.where(own > 0, share, 1.0) + 1e-10
-
-
-def _shrinkage(square: float, own: FloatArray, samples: int) -> float:
-    """Give the oracle-approximating shrinkage towards a multiple of the identity.
-
-    Args:
-        square: sum of the squares of the correlation matrix.
-        own: its diagonal.
-        samples: from which it comes.
-    """
-    parents = len(own)
-    trace = float(own.sum()) ** 2
-    below = (samples + 1.0 - 2.0 / parents) * (square - trace / parents)
-    if below <= 0:
-        return 1.0 if parents > 1 else 0.0
-    return min(1.0, ((1.0 - 2.0 / parents) * square + trace) / below)

@@ -22,6 +22,8 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
+from onnxslim_snacs.arithmetic.current import arithmetic
+from onnxslim_snacs.arithmetic.kernels import Placed
 from onnxslim_snacs.scores.snacs.blas import side_by_side
 from onnxslim_snacs.scores.snacs.hashing import quantile_buckets, standardised_rows
 from onnxslim_snacs.scores.snacs.linear import (
@@ -46,7 +48,6 @@ MEASURED = 64
 #: Pairs under the null: children, and parents.
 _NULL_CHILDREN, _NULL_PARENTS = 64, 64
 _BLOCK = 1 << 17  # numbers of one block of pairs, 1 MB in float32
-_TINY = np.float32(1e-12)
 
 
 def acmi_residual(
@@ -140,6 +141,7 @@ def _information(pairs: _Pairs, buckets: int, threads: int | None, measured: int
     size = np.square(pairs.own).mean(axis=1, dtype=np.float64)
     chosen = _spread_places(children, measured)
     step = max(1, _BLOCK // (len(chosen) * samples))
+    overlaps = arithmetic().overlaps(pairs.left, pairs.own, cuts)
 
     def some(start: int) -> FloatArray:
         parents = slice(start, start + step)
@@ -148,12 +150,15 @@ def _information(pairs: _Pairs, buckets: int, threads: int | None, measured: int
         near = slope * scale
         order = np.argsort(np.abs(near), axis=1, kind="stable")
         among = order[:, chosen]
-        u = pairs.left[among]
-        u *= np.take_along_axis(scale, among, axis=1).astype(np.float32)[:, :, None]
-        share = np.take_along_axis(near, among, axis=1).astype(np.float32)
-        u += share[:, :, None] * pairs.own[parents][:, None]
+        placed = Placed(
+            among,
+            np.take_along_axis(scale, among, axis=1).astype(np.float32),
+            np.take_along_axis(near, among, axis=1).astype(np.float32),
+            parents,
+            places[parents],
+        )
         whole: FloatArray = np.empty(near.shape)
-        found = _between(_of_cells(u, places[parents], cuts), chosen, children)
+        found = _between(overlaps(placed), chosen, children)
         np.put_along_axis(whole, order, found, axis=1)
         return whole
 
@@ -186,38 +191,3 @@ def _between(values: FloatArray, places: npt.NDArray[np.intp], count: int) -> Fl
     share = (at - places[right - 1]) / (places[right] - places[right - 1])
     found: FloatArray = values[:, right - 1] * (1.0 - share) + values[:, right] * share
     return found
-
-
-def _of_cells(
-    u: npt.NDArray[np.float32], places: npt.NDArray[np.uint8], cuts: npt.NDArray[np.float32]
-) -> FloatArray:
-    """1 - 2/N sum of n e / (n + e) over the cells of each child with one parent.
-
-    Args:
-        u: axes (parent, child, sample).
-        places: buckets of the parents, axes (parent, sample).
-        cuts: between the buckets of the children.
-
-    Returns:
-        Axes (parent, child).
-    """
-    parents, children, samples = u.shape
-    kinds = len(cuts) + 1
-    codes = np.zeros(u.shape, dtype=np.uint8)
-    for cut in cuts:
-        codes += (u >= cut).view(np.uint8)
-    codes *= kinds
-    codes += places[:, None]  # as small numbers as long as they are: buckets squared are below 256
-    cells = codes.astype(np.intp)
-    cells += (np.arange(parents * children) * kinds**2).reshape(parents, children, 1)
-    counts = np.bincount(cells.ravel(), minlength=parents * children * kinds**2)
-    n = counts.reshape(parents, children, kinds, kinds).astype(np.float64)
-    ones = np.ones(kinds)  # short sums are quicker as products
-    expected = (n @ ones)[..., None] * (ones @ n / samples)[..., None, :]
-    both = n + expected
-    np.maximum(both, _TINY, out=both)
-    expected *= n
-    expected /= both
-    overlap = expected.reshape(parents, children, kinds**2) @ np.ones(kinds**2)
-    information: FloatArray = np.maximum(1.0 - 2.0 * overlap / samples, 0.0)
-    return information

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import pytest
 
 from onnxslim_snacs.activations.in_common import Common
 from onnxslim_snacs.config.spending import RowCount
@@ -56,6 +57,7 @@ def max_drop(kit: Kit) -> None:
 #: How much of the network is left, in shares of its 120 weights.
 SIZE_LEFT = """
 import onnx
+import pytest
 from math import prod
 
 def left(data):
@@ -241,6 +243,16 @@ def cluster(kit: Kit) -> None:
     kit.patch.setattr("onnxslim_snacs.commands.shared.spread_over", nobody)
     kit.compress(*QUICK, "--data", kit.data(), "--cluster", "local:3", "--samples", 40)
     assert asked == [("local:3", 30)]
+
+
+def arithmetic(kit: Kit) -> None:
+    pytest.importorskip("torch")
+
+    def said(*wanted: object) -> object:
+        return kit.compress(*QUICK, "--data", kit.data(), *wanted)["arithmetic"]
+
+    assert [said(), said("--arithmetic", "numpy")] == ["numpy", "numpy"]
+    assert said("--arithmetic", "torch") == "torch on cpu"
 
 
 def provider(kit: Kit) -> None:
