@@ -34,7 +34,7 @@ SAMPLES = (8, 32)
 #: Where the notes of scores hold the curves of their groups.
 CURVES = "error curves"
 #: Multiply-accumulates that one point of a curve may take.
-WORK = 10**10
+WORK = 1 << 32
 
 
 def curve_samples(macs: int) -> int:

@@ -39,6 +39,10 @@ class LiveTensors:
             self.used += value.nbytes
         self._values.setdefault(name, []).append(value)
 
+    def names(self) -> tuple[str, ...]:
+        """The tensors."""
+        return tuple(self._values)
+
     def __contains__(self, name: str) -> bool:
         return name in self._values
 

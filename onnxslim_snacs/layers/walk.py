@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,9 @@ from onnxslim_snacs.model.pieces import constant_nodes, fed_input, reads, with_c
 from onnxslim_snacs.model.probes import not_tensors
 from onnxslim_snacs.model.session import SessionConfig
 from onnxslim_snacs.model.shell import shell
+
+#: Tensor -> its value in each of some batches.
+Batches: TypeAlias = Mapping[str, Sequence[NDArray[Any]]]
 
 
 @dataclass(slots=True)
@@ -63,6 +66,24 @@ class Walk:
         for name, value in inputs.items():
             if self.pending[name] > 0:
                 self.live.append(name, value)
+
+    def join(self, batches: Sequence[Mapping[str, NDArray[Any]]]) -> None:
+        """Take in more batches, which run at once as far as the others have come.
+
+        Args:
+            batches: of each the model's inputs.
+        """
+        computed = [n for n in self.live.names() if self.producer.get(n) in self.done]
+        nodes = sorted(_ancestors(self.model, self.producer, computed) - self.constant)
+        stored = [n for n in self.live.names() if n not in computed and n not in batches[0]]
+        given = {name: [one[name] for one in batches] for name in batches[0]}
+        for values in self._values_of(nodes, computed, given, len(batches)):
+            for name, value in zip(computed, values, strict=True):
+                self.live.append(name, value)
+        for one in batches:
+            for name in stored:  # what follows from constants is the same in every batch
+                self.live.append(name, self.live[name][0])
+            self.feed(one)
 
     def node(self, tensor: str) -> NodeProto:
         """The node that writes a tensor."""
@@ -115,7 +136,7 @@ class Walk:
         if tensor is not None:
             return tensor_array(tensor, self.base_dir)
         position = self.producer[name]
-        piece, _ = self._piece([position], [name])
+        piece, _ = self._piece([position], [name], {})
         session = open_session(piece, self.config, self.base_dir)
         return execute(session, [name], {})[0]
 
@@ -166,27 +187,34 @@ class Walk:
         return sorted(found)
 
     def _run(self, nodes: Sequence[int], outputs: Sequence[str]) -> Iterator[list[NDArray[Any]]]:
+        alive = {name: self.live[name] for name in self.live.names()}
+        return self._values_of(nodes, outputs, alive, self.batches)
+
+    def _values_of(
+        self, nodes: Sequence[int], outputs: Sequence[str], given: Batches, count: int
+    ) -> Iterator[list[NDArray[Any]]]:
+        """What some nodes make of what is given, batch by batch."""
         if not outputs:
             return
-        piece, inputs = self._piece(nodes, outputs)
+        piece, inputs = self._piece(nodes, outputs, given)
         session = open_session(piece, self.config, self.base_dir)
-        for number in range(self.batches):
-            feeds = {name: np.asarray(self.live[name][number]) for name in inputs}
+        for number in range(count):
+            feeds = {name: np.asarray(given[name][number]) for name in inputs}
             yield execute(session, outputs, feeds)
 
     def _piece(
-        self, nodes: Sequence[int], outputs: Sequence[str]
+        self, nodes: Sequence[int], outputs: Sequence[str], given: Batches
     ) -> tuple[ModelProto, Sequence[str]]:
-        """A model of some nodes, and the live tensors that it reads."""
+        """A model of some nodes, and the given tensors that it reads."""
         chosen, stored = with_constants(self.model, nodes, self.constant)
         read = {name for node in chosen for name in reads(node)}
         made = {name for node in chosen for name in node.output}
-        inputs = sorted(name for name in read - made if name in self.live)
+        inputs = sorted(name for name in read - made if name in given)
         piece = shell(self.model, "graph")
         piece.graph.name = self.model.graph.name
         piece.graph.node.extend(chosen)
         piece.graph.initializer.extend(stored)
-        piece.graph.input.extend(fed_input(name, self.live[name]) for name in inputs)
+        piece.graph.input.extend(fed_input(name, given[name]) for name in inputs)
         if piece.ir_version < FREE_INITIALIZERS:
             piece.ir_version = 4
         piece.graph.output.extend(ValueInfoProto(name=name) for name in outputs)

@@ -16,7 +16,6 @@ import numpy as np
 from onnx import ModelProto
 from threadpoolctl import threadpool_limits
 
-from onnxslim_snacs.activations.run import batch_size
 from onnxslim_snacs.ir.keep import KeepMap
 from onnxslim_snacs.layers.aims import Aims
 from onnxslim_snacs.layers.floated import Floated, back, floated
@@ -27,8 +26,8 @@ from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.ops.analyse import Analysis
 from onnxslim_snacs.recovery.bilinear import Partner, find_partners
 from onnxslim_snacs.recovery.correct import correct_layer
+from onnxslim_snacs.recovery.feeding import start_feeding
 from onnxslim_snacs.recovery.gates import GateTask, find_gates
-from onnxslim_snacs.recovery.gathered import HELD_OUT
 from onnxslim_snacs.recovery.jobs import Cut, Job, LayerRecord, Method, Recovered, Runs
 from onnxslim_snacs.recovery.tasks import Task, make_tasks
 
@@ -115,11 +114,13 @@ def _recover_together(
         present = start_walk(model, base_dir, one.session, _all(t.reads for t in _fitted(todo)))
         rng = np.random.default_rng(cut.seed)
         jobs[k] = Job(cut, graph, todo, Runs(original, present), rng)
-    _feed(one, original, [job.runs.present for job in jobs.values()])
+    walks = (original, *(job.runs.present for job in jobs.values()))
+    feeding = start_feeding(one, walks, (task for several in tasks for task in several))
     total = sum(map(len, tasks))
     with threadpool_limits(limits=one.session.threads):
         for done, (k, task) in enumerate(_in_turn(tasks, original)):
             one.progress("recover", done, total)
+            feeding.feed_for(task)
             job = jobs.get(k)
             if job is None:
                 _pass_by(original, task)
@@ -209,14 +210,3 @@ def tasks_of(
         for task in tasks
         for one in (gates.get(task.name, [task]) if isinstance(task, NotFitted) else [task])
     ]
-
-
-def _feed(cut: Cut, original: Walk, others: Sequence[Walk]) -> None:
-    """Hand the samples to all runs; batches that were filled up only if there are no others."""
-    most = batch_size(cut.analysis.facts, cut.source, ())
-    size = max(1, min(most, cut.source.samples // (2 * HELD_OUT)))
-    for batch in cut.source.batches(size):
-        if batch.size < batch.filled and original.batches:
-            continue
-        for walk in (original, *others):
-            walk.feed(batch.inputs)

@@ -80,6 +80,32 @@ def test_a_node_can_be_put_in_on_the_way() -> None:
     np.testing.assert_allclose(walk.live["y"][1], walk.live["b"][1] + doubled, atol=1e-5)
 
 
+@pytest.mark.parametrize("after", [[], ["ra"], ["ra", "doubled"], ["size", "b"], ["y"]])
+def test_batches_that_join_come_as_far_as_the_others_have(after: list[str]) -> None:
+    wanted = ["size", "ra", "doubled", "b", "y"]
+    walk, feeds = walk_over(wanted, 2)
+    w = next(t for t in walk.model.graph.initializer if t.name == "w_a")
+    w.CopyFrom(numpy_helper.from_array(2 * numpy_helper.to_array(w), "w_a"))
+    for name in after:
+        walk.require([name])
+    rng = np.random.default_rng(1)
+    later = [{"x": rng.standard_normal((k, 3, 6, 6)).astype(np.float32)} for k in (3, 2)]
+    walk.join(later)
+    assert walk.batches == 4
+    for name in wanted:
+        walk.require([name])
+    whole = walk_over(wanted, 0)[0].model
+    whole.CopyFrom(walk.model)
+    whole.graph.output.extend(helper.make_empty_tensor_value_info(n) for n in wanted[:-1])
+    for number, feed in enumerate([*feeds, *later]):
+        for name, value in zip(["y", *wanted[:-1]], run(whole, feed, 0), strict=True):
+            np.testing.assert_allclose(walk.live[name][number], value, rtol=1e-5, atol=1e-5)
+    for name in wanted:
+        walk.release(name)
+    assert walk.live.names() == ()
+    assert walk.live.used == 0
+
+
 @pytest.mark.parametrize("budget", [0, 500, 10_000])
 def test_what_does_not_fit_goes_to_files(budget: int) -> None:
     live = LiveTensors(budget)

@@ -284,10 +284,10 @@ def test_one_among_them_becomes_the_same_to_the_last_bit(
     pieces: list[tuple[tuple[int, ...], tuple[str, ...]]] = []
     ran = Walk._piece
 
-    def piece(walk: Walk, nodes: Any, outputs: Any) -> Any:
+    def piece(walk: Walk, nodes: Any, outputs: Any, given: Any) -> Any:
         if walk.model is analysis.graph.proto:
             pieces.append((tuple(nodes), tuple(outputs)))
-        return ran(walk, nodes, outputs)
+        return ran(walk, nodes, outputs, given)
 
     monkeypatch.setattr(Walk, "_piece", piece)
     method = least_squares_method(LIGHT)
