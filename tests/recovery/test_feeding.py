@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from onnxslim_snacs.config.spending import RowCount
 from onnxslim_snacs.ir.keep import keep_map
 from onnxslim_snacs.layers.walk import Walk
 from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.passes.prune import prune
 from onnxslim_snacs.recovery import feeding
-from onnxslim_snacs.recovery.effort import Effort, RowCount
+from onnxslim_snacs.recovery.effort import Effort
 from onnxslim_snacs.recovery.jobs import Cut
 from onnxslim_snacs.recovery.methods import least_squares_method, recover_least_squares
 from onnxslim_snacs.recovery.recover import recover_together, tasks_of
