@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +14,10 @@ from onnxslim_snacs.activations.in_common import Common
 from onnxslim_snacs.activations.instrument import Instrumented, instrument
 from onnxslim_snacs.activations.requests import PooledRequest, Request
 from onnxslim_snacs.activations.riders import Rider
-from onnxslim_snacs.activations.run import execute, open_session
+from onnxslim_snacs.activations.run import execute, execute_staying, open_session
 from onnxslim_snacs.activations.sources import Batch, CalibrationSource, Piece
 from onnxslim_snacs.activations.sums import Results
+from onnxslim_snacs.arithmetic.current import arithmetic
 from onnxslim_snacs.cluster.spread import Spread
 from onnxslim_snacs.model.facts import ModelFacts
 from onnxslim_snacs.model.session import SessionConfig
@@ -149,7 +150,7 @@ def runner(
     def reduce(turn: Turn) -> ReducedRun:
         batch = source.batch(turn.piece)
         names = [*reduced, *(watched if turn.rides else ())]
-        made = execute(session, names, batch.inputs) if names else []  # inputs alone are watched
+        made = _made(session, names, batch, watched)
         found = dict(zip(names, made, strict=True))
         values = {**batch.inputs, **found}
         return ReducedRun(
@@ -169,3 +170,13 @@ def runner(
         return dict(zip(names, execute(session, names, batch.repeated()), strict=True))
 
     return run
+
+
+def _made(session: Any, names: Sequence[str], batch: Batch, watched: Sequence[str]) -> list[Any]:
+    """The outputs of a run; what is looked at stays where torch computes, if that does."""
+    if not names:  # inputs alone are watched
+        return []
+    here = arithmetic()
+    if here.name == "torch" and watched:
+        return execute_staying(session, names, batch.inputs, watched, here.device)
+    return list(execute(session, names, batch.inputs))

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from numpy.typing import NDArray
-
 from onnxslim_snacs.ops.analyse import Analysis
 
 
@@ -28,12 +26,13 @@ class Rider(Protocol):
     def begin(self, size: int) -> None:
         """Forget what it has seen; runs of `size` samples follow."""
 
-    def look(self, number: int, values: Mapping[str, NDArray[Any]]) -> Any:
+    def look(self, number: int, values: Mapping[str, Any]) -> Any:
         """What there is to keep of run `number`, by it alone, whatever else has been seen.
 
         Args:
             number: of the run, from 0.
-            values: tensor -> value, of what it looks at at the least.
+            values: tensor -> value, of what it looks at at the least; tensors of torch where that
+                computes (`run.execute_staying`).
         """
 
     def take(self, seen: Any) -> None:

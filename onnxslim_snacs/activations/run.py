@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from onnxslim_snacs.activations.sources import BATCH, Batch, CalibrationSource
+from onnxslim_snacs.arithmetic.torch_arrays import lent
 from onnxslim_snacs.errors import InputRefused, LimitExceeded, RuntimeRefused
 from onnxslim_snacs.model.bounds import memory_bound, working_memory
 from onnxslim_snacs.model.facts import ModelFacts
@@ -114,6 +115,36 @@ def execute(
     return [_as_array(output) for output in outputs]
 
 
+def execute_staying(
+    session: Any,
+    names: Sequence[str],
+    inputs: Mapping[str, NDArray[Any]],
+    staying: Collection[str],
+    device: str,
+) -> list[Any]:
+    """Run a session once; some outputs stay where they are computed, as tensors of torch.
+
+    Args:
+        session: the session.
+        names: outputs that are asked for.
+        inputs: values by name.
+        staying: those of them that stay; the others come as arrays.
+        device: where they stay, "cuda" or "cpu".
+
+    Raises:
+        InputRefused: the model fails on the inputs.
+    """
+    on_card = session.get_providers()[0] == "CUDAExecutionProvider"
+    with refusing("the model fails on the samples"):
+        binding = _bound(session, inputs, "cuda" if on_card else "cpu")
+        for name in names:
+            binding.bind_output(name, device if name in staying else "cpu")
+        session.run_with_iobinding(binding)
+        binding.synchronize_outputs()
+    made = zip(names, binding.get_outputs(), strict=True)
+    return [lent(value) if name in staying else value.numpy() for name, value in made]
+
+
 def _as_array(output: Any) -> NDArray[Any]:
     """An output as an array; the numbers of a sequence of tensors follow each other."""
     if not isinstance(output, list):
@@ -134,15 +165,21 @@ def execute_bound(
         inputs: values by name.
         device: "cuda" or "cpu".
     """
-    ort = import_onnxruntime()
-    binding = session.io_binding()
-    for name, value in inputs.items():
-        binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(value, device, 0))
+    binding = _bound(session, inputs, device)
     for name in names:
         binding.bind_output(name, "cpu")
     session.run_with_iobinding(binding)
     results: list[NDArray[Any]] = binding.copy_outputs_to_cpu()
     return results
+
+
+def _bound(session: Any, inputs: Mapping[str, NDArray[Any]], device: str) -> Any:
+    """A binding of a session whose inputs lie on a device."""
+    ort = import_onnxruntime()
+    binding = session.io_binding()
+    for name, value in inputs.items():
+        binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(value, device, 0))
+    return binding
 
 
 def batch_size(

@@ -13,10 +13,18 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def put(array: NDArray[Any], device: str) -> Tensor:
+def put(array: NDArray[Any] | Tensor, device: str) -> Tensor:
     """An array on a device; on the processor it shares its memory, and is not to be changed."""
+    if not isinstance(array, np.ndarray):
+        return array.to(device)
     dense = np.ascontiguousarray(array).reshape(np.shape(array))
     return torch.from_numpy(dense if dense.flags.writeable else dense.copy()).to(device)
+
+
+def lent(value: Any) -> Tensor:
+    """What ONNX Runtime has computed, where it lies (an `OrtValue`, by DLPack)."""
+    found: Tensor = torch.utils.dlpack.from_dlpack(value)
+    return found
 
 
 def taken(tensor: Tensor) -> NDArray[Any]:

@@ -8,13 +8,14 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from onnxslim_snacs.arithmetic.torch_rows import channel_sums
 from onnxslim_snacs.ir.types import IntArray
 from onnxslim_snacs.layers.layers import Layer, weight_blocks
 from onnxslim_snacs.layers.moments import FloatArray
 from onnxslim_snacs.layers.parts_of_rows import Multiplied, part_of
 from onnxslim_snacs.layers.rows import layer_rows, target_rows
+from onnxslim_snacs.layers.rows_there import picked_there, rows_there
 from onnxslim_snacs.layers.typed import real_constant
 from onnxslim_snacs.ops.analyse import Analysis
 
@@ -82,7 +83,7 @@ def draw(
     analysis: Analysis,
     readings: Sequence[Reading],
     cap: int,
-    values: Mapping[str, NDArray[Any]],
+    values: Mapping[str, Any],
     rng: np.random.Generator,
 ) -> Drawn:
     """Draw positions of one run.
@@ -91,7 +92,7 @@ def draw(
         analysis: the model.
         readings: layers that read one tensor in the same way.
         cap: rows to take at the most.
-        values: tensor -> value in that run.
+        values: tensor -> value in that run, an array or a tensor of torch.
         rng: for the choice of rows.
     """
     first = readings[0].layer
@@ -100,18 +101,21 @@ def draw(
     positions = prod(shape) // shape[first.out_dim]
     count = min(cap, positions)
     chosen = np.sort(rng.choice(positions, count, replace=False, shuffle=False))
-    rows = layer_rows(first, node, data, shape, chosen)[0]
+    if isinstance(data, np.ndarray):
+        rows = layer_rows(first, node, data, shape, chosen)[0]
+    else:
+        rows = rows_there(first, node, data, shape, chosen)
     part = part_of(rows) if len(rows) else None
     return Drawn(part, tuple(_sums_of(one, values, chosen) for one in readings))
 
 
 def _made_shape(
-    analysis: Analysis, readings: Sequence[Reading], values: Mapping[str, NDArray[Any]]
+    analysis: Analysis, readings: Sequence[Reading], values: Mapping[str, Any]
 ) -> tuple[int, ...]:
     """The shape of what layers make in a run that read one tensor in the same way."""
     seen = next((values[r.target] for r in readings if r.target in values), None)
     if seen is not None:
-        return seen.shape
+        return tuple(seen.shape)
     layer = readings[0].layer
     shape = list(values[layer.data].shape)
     if layer.is_matrix:
@@ -139,9 +143,11 @@ def made_of(analysis: Analysis, reading: Reading, covariance: FloatArray) -> flo
     return float(np.einsum("do,do->", blocks, covariance @ blocks))
 
 
-def _sums_of(reading: Reading, values: Mapping[str, NDArray[Any]], chosen: IntArray) -> TargetSums:
+def _sums_of(reading: Reading, values: Mapping[str, Any], chosen: IntArray) -> TargetSums:
     target = values.get(reading.target)
     if target is None:
         return TargetSums()
+    if not isinstance(target, np.ndarray):
+        return TargetSums(*channel_sums(picked_there(target, reading.layer.out_dim, chosen)))
     rows = target_rows(target, reading.layer.out_dim, 1, chosen)[0].astype(np.float64)
     return TargetSums(len(rows), rows.sum(axis=0), np.square(rows).sum(axis=0))

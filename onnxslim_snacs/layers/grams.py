@@ -14,7 +14,6 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from onnx import helper
 
 from onnxslim_snacs.activations.instrument import instrument
@@ -114,7 +113,7 @@ class Gathering:
         self._grams = _grams(self.analysis, self.readings, -(-self.samples // size), self.rows)
         self._spreads = [TargetSums() for _ in self.readings]
 
-    def look(self, number: int, values: Mapping[str, NDArray[Any]]) -> list[Drawn]:
+    def look(self, number: int, values: Mapping[str, Any]) -> list[Drawn]:
         """Draw positions of run `number`, by it and the seed alone: tensor -> value."""
         rng = np.random.default_rng((self.seed, number))
         return [

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto, helper
 
-from onnxslim_snacs.ir.types import IntArray
+from onnxslim_snacs.ir.types import BoolArray, IntArray
 from onnxslim_snacs.layers.layers import Layer
 
 Ints = tuple[int, ...]
@@ -133,21 +133,38 @@ def _few_patches(
     x: NDArray[Any], window: Window, out: Ints, chosen: IntArray
 ) -> NDArray[np.float32]:
     """As `patches`, number by number, without a copy of the input."""
-    sample, *places = np.unravel_index(chosen, (len(x), *out))
-    flat = np.zeros((len(chosen), 1), dtype=np.int64)
-    inside = np.ones((len(chosen), 1), dtype=bool)
-    walks = zip(window.kernel, window.strides, window.dilations, window.begin, strict=True)
-    for place, size, (count, stride, dilation, begin) in zip(
-        places, x.shape[2:], walks, strict=True
-    ):
-        at = (place * stride - begin)[:, None] + np.arange(count) * dilation
-        fits = (at >= 0) & (at < size)
-        flat = (flat[:, :, None] * size + np.where(fits, at, 0)[:, None]).reshape(len(chosen), -1)
-        inside = (inside[:, :, None] & fits[:, None]).reshape(len(chosen), -1)
+    sample, flat, inside = places_of(x.shape, window, out, chosen)
     whole = x.reshape(len(x), x.shape[1], -1)
     rows: NDArray[np.float32] = whole[sample[:, None], :, flat].astype(np.float32, copy=False)
     rows[~inside] = 0.0
     return rows
+
+
+def places_of(
+    shape: Ints, window: Window, out: Ints, chosen: IntArray
+) -> tuple[IntArray, IntArray, BoolArray]:
+    """Where the patches of a convolution lie that is not transposed.
+
+    Args:
+        shape: (n, c, spatial...) of the input.
+        window: how the convolution walks.
+        out: (spatial...) extents of the output.
+        chosen: (rows,) output positions, numbered row-major over (n, spatial...).
+
+    Returns:
+        (rows,) the sample of each; (rows, taps) places, numbered row-major over the spatial axes,
+        and whether they lie inside the input.
+    """
+    sample, *places = np.unravel_index(chosen, (shape[0], *out))
+    flat = np.zeros((len(chosen), 1), dtype=np.int64)
+    inside = np.ones((len(chosen), 1), dtype=bool)
+    walks = zip(window.kernel, window.strides, window.dilations, window.begin, strict=True)
+    for place, size, (count, stride, dilation, begin) in zip(places, shape[2:], walks, strict=True):
+        at = (place * stride - begin)[:, None] + np.arange(count) * dilation
+        fits = (at >= 0) & (at < size)
+        flat = (flat[:, :, None] * size + np.where(fits, at, 0)[:, None]).reshape(len(chosen), -1)
+        inside = (inside[:, :, None] & fits[:, None]).reshape(len(chosen), -1)
+    return sample, flat, inside
 
 
 def _padded(last: NDArray[Any], window: Window) -> NDArray[np.float32]:

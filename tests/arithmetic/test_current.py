@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import Context
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from onnxslim_snacs import CompressConfig, DataConfig, apply_plan, compress
+from onnxslim_snacs.activations.in_common import Common
 from onnxslim_snacs.arithmetic import current
 from onnxslim_snacs.arithmetic.current import (
     ON_PROCESSOR,
@@ -17,6 +22,7 @@ from onnxslim_snacs.arithmetic.current import (
     arithmetic_for,
     computing,
 )
+from onnxslim_snacs.arithmetic.kernels import Arithmetic
 from onnxslim_snacs.arithmetic.on_numpy import NUMPY
 from onnxslim_snacs.arithmetic.on_torch import torch_on
 from onnxslim_snacs.errors import UsageError
@@ -111,3 +117,29 @@ def test_plans_made_with_numpy_do_not_say_so() -> None:
     text = plan_to_json(done.plan)
     assert "arithmetic" not in text
     assert plan_from_json(text) == done.plan
+
+
+def test_workers_compute_with_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing is said, as in another process, they would take numpy."""
+    pytest.importorskip("torch")
+    seen = set()
+
+    @contextmanager
+    def elsewhere(address: str, begin: Callable[[], Common]) -> Iterator[Any]:
+        def spread(opening: Any, given: Any, tasks: Iterable[Any]) -> Iterator[Any]:
+            there = Context()
+            work = there.run(opening, begin(), given)
+            for task in tasks:
+                yield there.run(work, task)
+
+        yield spread
+
+    def noted() -> Arithmetic:
+        seen.add(arithmetic().title)
+        return arithmetic()
+
+    monkeypatch.setattr("onnxslim_snacs.commands.shared.spread_over", elsewhere)
+    monkeypatch.setattr("onnxslim_snacs.layers.parts_of_rows.arithmetic", noted)
+    config = CompressConfig(SAMPLES, ratio=0.5, criterion="refit", threads=1, arithmetic="torch")
+    compress(MODEL, config, cluster="local:1")
+    assert seen == {"torch on cpu"}

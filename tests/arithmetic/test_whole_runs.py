@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from onnxslim_snacs import CompressConfig, DataConfig, compress
-from onnxslim_snacs.commands import compress as command
+from onnxslim_snacs.decide.rank import rank
 from onnxslim_snacs.scores.criterion import ScoreResult
 from tests.harness import cifar
 
@@ -42,7 +42,6 @@ def test_torch_keeps_what_numpy_keeps(
     """Scores rank alike within every group (Spearman 0.999 and more); the same units stay."""
     pytest.importorskip("torch")
     seen: list[ScoreResult] = []
-    rank: Any = command.rank
 
     def noted(*given: Any) -> ScoreResult:
         seen.append(rank(*given))
