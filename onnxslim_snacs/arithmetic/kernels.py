@@ -125,6 +125,7 @@ class Arithmetic:
         name: numpy or torch.
         device: cpu or cuda.
         about_mean: rows (n, d) -> their mean (d,), and the products (d, d) of the rows about it.
+        with_each_other: rows (n, d) -> their products (n, n).
         row_sums: rows x (g, n, d) and t (g, n, o), shifted -> their sums.
         root: a matrix (n, n), a floor for its eigenvalues -> lower L (n, n) with L L' the matrix.
         solver: symmetric matrices (g, n, n) without negative eigenvalues but those of rounding,
@@ -152,6 +153,7 @@ class Arithmetic:
     name: str
     device: str
     about_mean: Callable[[Rows], tuple[FloatArray, Rows]]
+    with_each_other: Callable[[Rows], Rows]
     row_sums: Callable[[Rows, Rows], RowSums]
     root: Callable[[FloatArray, float], FloatArray]
     solver: Callable[[FloatArray, FloatArray], Solver]

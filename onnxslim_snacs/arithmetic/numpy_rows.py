@@ -14,6 +14,11 @@ def about_mean(rows: Rows) -> tuple[FloatArray, Rows]:
     return mean, around.T @ around  # numpy sees that it is a product with itself
 
 
+def with_each_other(rows: Rows) -> Rows:
+    """Products (n, n) of rows (n, d)."""
+    return rows @ rows.T
+
+
 def row_sums(x: Rows, t: Rows) -> RowSums:
     """Sums over rows x (g, n, d) and t (g, n, o)."""
     ones = np.ones(x.shape[1], dtype=np.float32)

@@ -8,12 +8,13 @@ from onnxslim_snacs.arithmetic.numpy_cells import counter, overlaps
 from onnxslim_snacs.arithmetic.numpy_equations import refined, root, solver
 from onnxslim_snacs.arithmetic.numpy_fits import fitted
 from onnxslim_snacs.arithmetic.numpy_readers import open_reader
-from onnxslim_snacs.arithmetic.numpy_rows import about_mean, row_sums
+from onnxslim_snacs.arithmetic.numpy_rows import about_mean, row_sums, with_each_other
 
 NUMPY = Arithmetic(
     name="numpy",
     device="cpu",
     about_mean=about_mean,
+    with_each_other=with_each_other,
     row_sums=row_sums,
     root=root,
     solver=solver,

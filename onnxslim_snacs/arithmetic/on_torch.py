@@ -25,6 +25,7 @@ def torch_on(device: str) -> Arithmetic:
         name="torch",
         device=device,
         about_mean=partial(torch_rows.about_mean, device),
+        with_each_other=partial(torch_rows.with_each_other, device),
         row_sums=partial(torch_rows.row_sums, device),
         root=partial(torch_equations.root, device),
         solver=partial(torch_equations.solver, device),

@@ -20,6 +20,12 @@ def about_mean(device: str, rows: Rows | Tensor) -> tuple[FloatArray, Rows]:
     return taken(mean), taken(around.T @ around)
 
 
+def with_each_other(device: str, rows: Rows) -> Rows:
+    """As `numpy_rows.with_each_other`."""
+    here = put(rows, device)
+    return taken(here @ here.T)
+
+
 def channel_sums(rows: Tensor) -> tuple[int, FloatArray, FloatArray]:
     """How many rows (n, d) there are, and their sums and sums of squares (d,)."""
     double = rows.to(torch.float64)

@@ -73,4 +73,5 @@ def over_rows(rows: Regression, now: Affine) -> OverRows:
     x = x - mean_x.astype(np.float32)
     missing = t - mean_t - x @ now.weight[0].astype(np.float32)
     missing = (missing - missing.mean(axis=0)).astype(np.float64)
-    return OverRows(x, missing, (x @ x.T).astype(np.float64), now, mean_x, mean_t)
+    products = arithmetic().with_each_other(x).astype(np.float64)
+    return OverRows(x, missing, products, now, mean_x, mean_t)

@@ -26,6 +26,7 @@ from onnxslim_snacs.arithmetic.kernels import Arithmetic
 from onnxslim_snacs.arithmetic.on_numpy import NUMPY
 from onnxslim_snacs.arithmetic.on_torch import torch_on
 from onnxslim_snacs.errors import UsageError
+from onnxslim_snacs.model.session import import_onnxruntime
 from onnxslim_snacs.plan.written import plan_from_json, plan_to_json
 from onnxslim_snacs.scores.snacs.blas import side_by_side
 from tests.runtime import stand_in
@@ -143,3 +144,19 @@ def test_workers_compute_with_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     config = CompressConfig(SAMPLES, ratio=0.5, criterion="refit", threads=1, arithmetic="torch")
     compress(MODEL, config, cluster="local:1")
     assert seen == {"torch on cpu"}
+
+
+@pytest.mark.cuda
+def test_a_card_computes_what_the_processor_does() -> None:
+    """Models and linear algebra on the card; what the kernels give there is in `test_kernels`."""
+    torch = pytest.importorskip("torch")
+    has_runtime = "CUDAExecutionProvider" in import_onnxruntime().get_available_providers()
+    if not (has_runtime and torch.cuda.is_available()):
+        pytest.skip("no card that both ONNX Runtime and torch see")
+    here, there = (
+        compress(MODEL, CompressConfig(SAMPLES, ratio=0.5, provider=provider, threads=1))
+        for provider in ("cpu", "cuda")
+    )
+    assert [here.report.arithmetic, there.report.arithmetic] == ["numpy", "torch on cuda"]
+    kept = [{(g.id, k) for g in run.plan.groups for k in g.kept} for run in (here, there)]
+    assert len(kept[0] & kept[1]) >= 0.95 * len(kept[0])  # convolutions round otherwise there

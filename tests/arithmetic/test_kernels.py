@@ -14,12 +14,14 @@ from onnxslim_snacs.arithmetic.on_numpy import NUMPY
 from onnxslim_snacs.arithmetic.on_torch import torch_on
 from onnxslim_snacs.scores.snacs.hashing import group_starts, standardised_rows
 
-pytest.importorskip("torch")
-TORCH = torch_on("cpu")
+torch = pytest.importorskip("torch")
+CARD = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no card")
+IN_TORCH = (torch_on("cpu"), pytest.param(torch_on("cuda"), marks=[CARD, pytest.mark.cuda]))
 #: As `kernels` states it: of double precision, and of products in single precision.
 DOUBLE: Any = {"rtol": 1e-8, "atol": 1e-10}
 SINGLE: Any = {"rtol": 1e-5, "atol": 1e-6}
-both = pytest.mark.parametrize("a", [NUMPY, TORCH], ids=lambda a: a.name)
+both = pytest.mark.parametrize("a", [NUMPY, *IN_TORCH], ids=lambda a: a.title)
+each = pytest.mark.parametrize("there", IN_TORCH, ids=lambda a: a.title)
 
 
 def single(*rows: Any) -> np.ndarray:
@@ -37,6 +39,13 @@ def test_rows_about_their_mean(a: Arithmetic) -> None:
     assert products.tolist() == [[2, 4], [4, 8]]
     assert mean.dtype == np.float64
     assert products.dtype == np.float32
+
+
+@both
+def test_rows_with_each_other(a: Arithmetic) -> None:
+    found = a.with_each_other(single([1, 2, 0], [3, 4, 1]))
+    assert found.tolist() == [[5, 11], [11, 26]]
+    assert found.dtype == np.float32
 
 
 @both
@@ -242,10 +251,11 @@ KERNELS: tuple[Callable[[Arithmetic, np.random.Generator], Any], ...] = (
 )
 
 
+@each
 @pytest.mark.parametrize("kernel", KERNELS, ids=lambda f: f.__name__.strip("_"))
-def test_torch_gives_what_numpy_gives(kernel: Callable[..., Any]) -> None:
+def test_torch_gives_what_numpy_gives(kernel: Callable[..., Any], there: Arithmetic) -> None:
     """To the tolerances that `kernels` states."""
-    expected, found = (kernel(a, np.random.default_rng(4)) for a in (NUMPY, TORCH))
+    expected, found = (kernel(a, np.random.default_rng(4)) for a in (NUMPY, there))
     for want, got in zip(expected, found, strict=True):
         assert (got.dtype, got.shape) == (want.dtype, want.shape)
         size = float(np.abs(want).max())
@@ -253,42 +263,45 @@ def test_torch_gives_what_numpy_gives(kernel: Callable[..., Any]) -> None:
         assert_allclose(got, want, rtol=0, atol=near * size)
 
 
+@each
 @pytest.mark.parametrize("groups", [None, 5])
-def test_buckets_are_the_same(groups: int | None) -> None:
+def test_buckets_are_the_same(groups: int | None, there: Arithmetic) -> None:
     """But for values on the edge of two buckets: none of 4,000 here."""
     rng = np.random.default_rng(8)
     rows = standardised_rows(rng.normal(size=(200, 20)) @ rng.normal(size=(20, 20)))
     starts = group_starts(20, groups)
     outside, inside = rng.normal(size=(20, 4)), rng.normal(size=(3, 20)).astype(np.float32)
     for a, b in (
-        [x.hash_outside(rows, outside, starts, 2) for x in (NUMPY, TORCH)],
-        [x.hash_groups(rows, inside, starts, 2) for x in (NUMPY, TORCH)],
-        [x.quantile_buckets(rows, 7) for x in (NUMPY, TORCH)],
+        [x.hash_outside(rows, outside, starts, 2) for x in (NUMPY, there)],
+        [x.hash_groups(rows, inside, starts, 2) for x in (NUMPY, there)],
+        [x.quantile_buckets(rows, 7) for x in (NUMPY, there)],
     ):
         assert a.dtype == b.dtype == np.uint8
         assert a.tolist() == b.tolist()
         assert len(np.unique(a)) > 2
 
 
+@each
 @pytest.mark.parametrize(("edges", "weighted"), [(False, False), (True, False), (True, True)])
-def test_counts_are_the_same(edges: bool, weighted: bool) -> None:
+def test_counts_are_the_same(edges: bool, weighted: bool, there: Arithmetic) -> None:
     rng = np.random.default_rng(2)
     x = np.eye(4, dtype=np.float32)[rng.integers(0, 4, (90, 5))].reshape(90, -1)
     y, z = (rng.integers(0, k, (6, 90)).astype(np.uint8) for k in (3, 5))
     phi = rng.random((4, 3, 5)).astype(np.float32) if weighted else None
-    want, got = (a.counter(x, 4, edges, phi)(y, z) for a in (NUMPY, TORCH))
+    want, got = (a.counter(x, 4, edges, phi)(y, z) for a in (NUMPY, there))
     assert_allclose(got, want, rtol=1e-5)
     assert want.shape == (5, 6)
     assert want.min() > 0
 
 
-def test_overlaps_are_the_same() -> None:
+@each
+def test_overlaps_are_the_same(there: Arithmetic) -> None:
     rng = np.random.default_rng(3)
     left, own = (rng.normal(size=(k, 80)).astype(np.float32) for k in (9, 6))
     cuts = single(*np.linspace(-1, 1, 7))
     among = np.argsort(rng.random((3, 9)), axis=1)[:, :4]
     scale, share = (rng.random((3, 4)).astype(np.float32) for _ in range(2))
     placed = Placed(among, scale, share, slice(2, 5), rng.integers(0, 8, (3, 80)).astype(np.uint8))
-    want, got = (a.overlaps(left, own, cuts)(placed) for a in (NUMPY, TORCH))
+    want, got = (a.overlaps(left, own, cuts)(placed) for a in (NUMPY, there))
     assert_allclose(got, want, **DOUBLE)
     assert want.shape == (3, 4)

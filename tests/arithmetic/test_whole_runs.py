@@ -72,5 +72,5 @@ def test_torch_keeps_what_numpy_keeps(
     assert min(alike.values()) >= 0.999, alike
     assert [g.kept for g in runs[0].plan.groups] == [g.kept for g in runs[1].plan.groups]
     errors = [run.report.drift.rel_error for run in runs if run.report.drift is not None]
-    assert errors[1] == pytest.approx(errors[0], rel=1e-4)
+    assert errors[1] == pytest.approx(errors[0], rel=1e-3)
     assert errors[1] != errors[0]  # it was another arithmetic
