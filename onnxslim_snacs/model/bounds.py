@@ -30,8 +30,8 @@ class Limits:
 
 
 DEFAULT_LIMITS = Limits()
-#: Bytes of activations that a stage holds at a time, where there is room for them.
-WORKING = 1 << 30
+#: Bytes of activations that a stage holds at a time, and that a run makes, where there is room.
+WORKING, RUNNING = 1 << 30, 1 << 28
 #: Of the free memory, what a run may take if nobody says otherwise; and what it may in any case.
 _SHARE, _LEAST = 0.75, 2 << 30
 

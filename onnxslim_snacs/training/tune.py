@@ -19,6 +19,7 @@ from onnxslim_snacs.model.graph import ModelGraph
 from onnxslim_snacs.model.session import SessionConfig
 from onnxslim_snacs.plan.plan import model_digest
 from onnxslim_snacs.progress import Clock, Progress
+from onnxslim_snacs.torch_graph.layout import lay_channels_last
 from onnxslim_snacs.torch_graph.network import open_network
 from onnxslim_snacs.torch_graph.put_back import with_weights
 from onnxslim_snacs.torch_graph.threads import torch_threads
@@ -102,6 +103,7 @@ def tune(lesson: Lesson, samples: Samples, config: FinetuneConfig, seen_by: Atte
         network = open_network(student, device="cuda" if session.provider == "cuda" else "cpu")
         if not network.trained:
             raise InputRefused("the model stores no weights that could be trained")
+        lay_channels_last(network)
         ends = block_ends(student, original) if config.features else ()
         answering = open_teacher(original, session, ends)
         course = Course(
