@@ -97,9 +97,12 @@ def collect_groups(
 def _group(found: GroupCandidates, matrix: IntArray, rank: dict[Axis, int]) -> Group | None:
     """A group from its (units, slots per unit) matrix; None if it lies on no real axis."""
     table, columns = found.table, found.axis_of[matrix[0]]
+    numbers, first, counts = np.unique(columns, return_index=True, return_counts=True)
+    # of thousands of axes each knows its columns, without a look at those of all
+    own = np.split(np.argsort(columns, kind="stable"), np.cumsum(counts)[:-1])
     members = tuple(
-        GroupAxis(table.axes[number], matrix[:, columns == number] - table.offsets[number])
-        for number in dict.fromkeys(columns.tolist())
+        GroupAxis(table.axes[numbers[k]], matrix[:, own[k]] - table.offsets[numbers[k]])
+        for k in np.argsort(first)
     )
     real = [m.axis for m in members if not is_virtual(m.axis)]
     if not real:
