@@ -47,8 +47,8 @@ def a_cut(tmp_path: Path, samples: int, effort: Effort = EFFORT) -> Cut:
 def test_a_layer_needs_the_samples_that_hold_its_rows(tmp_path: Path) -> None:
     cut = a_cut(tmp_path, 200)
     tasks = tasks_of(cut.analysis, cut.keep, ModelGraph(cut.model), wide=True, sums=True, aims=None)
-    # the layer behind the first cut, and the two behind it; least: 32
-    assert [feeding.samples_for(task, cut) for task in tasks] == [32, 32, 128]
+    # the layer behind the first cut, and the two behind it; least: 64
+    assert [feeding.samples_for(task, cut) for task in tasks] == [64, 64, 128]
 
 
 def test_samples_join_where_they_are_needed(
@@ -67,10 +67,10 @@ def test_samples_join_where_they_are_needed(
     recover_together([cut], least_squares_method(EFFORT))
     (first, few), (also, same), (on, rest), (and_on, again) = joined
     assert first == also == 0
-    assert few == same == 32
+    assert few == same == 64
     assert on > 0
     assert and_on > 0
-    assert rest == again == 168  # 128 would leave less than the half
+    assert rest == again == 136  # 128 would leave less than the half
 
 
 def test_what_joins_late_is_fitted_as_what_was_there(
@@ -78,7 +78,7 @@ def test_what_joins_late_is_fitted_as_what_was_there(
 ) -> None:
     """With rows enough in each sample, all at once and one after the other come to the same."""
     errors = []
-    for least in (32, 10**6):
+    for least in (64, 10**6):
         monkeypatch.setattr(feeding, "LEAST", least)
         cut = a_cut(tmp_path, 200, Effort(RowCount(1, 1 << 14, 1 << 14), 0, (1e-3,)))
         errors.append([layer.after for layer in recover_least_squares(cut).layers])
