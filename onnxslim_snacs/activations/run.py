@@ -14,7 +14,7 @@ from onnx import ModelProto
 from onnxslim_snacs.activations.sources import BATCH, Batch, CalibrationSource
 from onnxslim_snacs.arithmetic.torch_arrays import lent
 from onnxslim_snacs.errors import InputRefused, LimitExceeded, RuntimeRefused
-from onnxslim_snacs.model.bounds import RUNNING, memory_bound, working_memory
+from onnxslim_snacs.model.bounds import memory_bound, working_memory
 from onnxslim_snacs.model.facts import ModelFacts
 from onnxslim_snacs.model.session import SessionConfig, create_session, import_onnxruntime
 
@@ -209,5 +209,5 @@ def batch_size(
             f"the activations of one sample take about {each / 2**20:.0f} MiB, and the run "
             f"may take {bound / 2**20:.0f} MiB (see --max-memory)"
         )
-    memory = working_memory(RUNNING) if memory is None else memory
+    memory = working_memory() if memory is None else memory
     return int(min(BATCH, max(1, memory // each)))
