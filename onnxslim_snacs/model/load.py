@@ -112,7 +112,8 @@ def _read(path: Path) -> bytes:
                     "the file is larger than 2 GiB, which no ONNX file can be: weights of that "
                     "size belong into external data (onnx.save(..., save_as_external_data=True))"
                 )
-            return file.read(_MAX_FILE)
+            # room for all that is asked for is taken at once, however little there is
+            return file.read(status.st_size)
     except (OSError, ValueError) as error:
         raise _unreadable(error) from error
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -448,3 +450,14 @@ def test_another_cut_is_told_by_its_shapes(cli: Cli, model: Path) -> None:
     cli("compress", model, *QUICK, "--recover", "none", "--plan-out", plan, "-o", out)
     said = cli("verify", model, model, "--plan", plan, code=5).err
     assert re.search(r"is not what the plan says: weight \S+ has the shape \(\d+.*, where", said)
+
+
+def test_a_small_model_is_cut_within_half_a_gigabyte(tmp_path: Path) -> None:
+    """Reading the file asked for 2 GiB at once, which a bound below that refused."""
+    model = Path(__file__).parents[2] / "models" / "digits_resnet.onnx"
+    out = tmp_path / "small.onnx"
+    command = [sys.executable, "-m", "onnxslim_snacs", "compress", str(model), "-o", str(out)]
+    asked = ["--ratio", "0.5", "--criterion", "l1", "--threads", "1", "--max-memory", "512M"]
+    done = subprocess.run([*command, *asked], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert out.exists()
