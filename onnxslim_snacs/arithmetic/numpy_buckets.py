@@ -7,13 +7,12 @@ import numpy.typing as npt
 
 from onnxslim_snacs.arithmetic.kernels import Buckets, FloatArray, Rows, Starts
 
-_GRID = np.float32(4096.0)  # steps per standard deviation of a projection
+GRID = 4096.0  # steps per standard deviation of a projection
 
 
 def quantile_buckets(values: Rows, levels: int) -> Buckets:
     """Cut every row (unit, sample) at its own quantiles into equally filled buckets."""
-    samples = values.shape[1]
-    ranks = sorted({samples * level // levels for level in range(1, levels)} - {0})
+    ranks = quantile_ranks(values.shape[1], levels)
     buckets = np.zeros(values.shape, dtype=np.uint8)
     if not ranks:
         return buckets
@@ -21,6 +20,11 @@ def quantile_buckets(values: Rows, levels: int) -> Buckets:
     for column in range(len(ranks)):
         buckets += values >= cuts[:, column, None]
     return buckets
+
+
+def quantile_ranks(samples: int, levels: int) -> list[int]:
+    """Which of the sorted values of a row the buckets begin with, the first one's left out."""
+    return sorted({samples * level // levels for level in range(1, levels)} - {0})
 
 
 def hash_groups(rows: Rows, weights: Rows, starts: Starts, levels: int) -> Buckets:
@@ -92,7 +96,7 @@ def _snapped(values: Rows) -> Rows:
     A channel subtracted from a sum leaves dust, which must neither break ties nor fill buckets
     where nothing else is left.
     """
-    values *= _GRID
+    values *= np.float32(GRID)
     return np.rint(values, out=values)
 
 

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from onnxslim_snacs.arithmetic.kernels import Buckets, FloatArray, Rows, Starts
+from onnxslim_snacs.arithmetic.numpy_buckets import GRID, quantile_ranks
 from onnxslim_snacs.arithmetic.torch_arrays import put, taken
 from onnxslim_snacs.torch_graph.late import torch
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-_GRID = 4096.0  # steps per standard deviation of a projection
 
 
 def quantile_buckets(device: str, values: Rows, levels: int) -> Buckets:
@@ -49,8 +48,7 @@ def hash_outside(
 
 
 def _buckets(values: Tensor, levels: int) -> Tensor:
-    samples = values.shape[1]
-    ranks = sorted({samples * level // levels for level in range(1, levels)} - {0})
+    ranks = quantile_ranks(values.shape[1], levels)
     buckets = torch.zeros(values.shape, dtype=torch.uint8, device=values.device)
     if not ranks:
         return buckets
@@ -75,7 +73,7 @@ def _sums(rows: Tensor, group: Tensor, groups: int) -> Tensor:
 
 def _snapped(values: Tensor) -> Tensor:
     """Rounded to a grid far above rounding errors, as `numpy_buckets` says."""
-    return (values * _GRID).round()
+    return (values * GRID).round()
 
 
 def _combined(digits: list[Tensor], levels: int) -> Tensor:
