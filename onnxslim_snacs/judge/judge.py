@@ -132,9 +132,6 @@ def answers_to(
 
 def affordable(analysis: Analysis, samples: int) -> int:
     """How many of the samples can be judged by: large outputs are kept of a few samples only."""
-    first = next(iter(analysis.graph.inputs), "")
-    shape = analysis.facts.samples(first)
-    batch = shape[0][0] if shape and shape[0] else 1
     kept = [analysis.facts.samples(name)[:1] for name in analysis.graph.outputs]
     numbers = sum(prod(shape) for shapes in kept for shape in shapes)
-    return max(1, min(samples, MEMORY * max(1, batch) // max(1, 4 * numbers)))
+    return max(1, min(samples, MEMORY * (analysis.facts.first_batch or 1) // max(1, 4 * numbers)))

@@ -115,6 +115,15 @@ class ModelFacts:
         found = tuple(run[tensor] for run in self.shapes if tensor in run)
         return found if len(found) == len(self.shapes) else ()
 
+    @property
+    def first_batch(self) -> int | None:
+        """How many samples the first run had: the leading extent of the first input.
+
+        None where that has none, it is zero, or the model was not run.
+        """
+        seen = self.samples(next(iter(self.graph.inputs), ""))
+        return (seen[0][0] or None) if seen and seen[0] else None
+
     def holds_nothing(self, tensor: str) -> bool:
         """Whether it is a sequence in which no run had a tensor, so that it has no axes."""
         return tensor in self.sequences and not any(tensor in run for run in self.shapes)

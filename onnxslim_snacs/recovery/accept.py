@@ -120,12 +120,9 @@ def recovery_samples(analysis: Analysis, samples: int, most: int = NORMAL.sample
         most: that it may look at.
     """
     facts = analysis.facts
-    first = next(iter(analysis.graph.inputs), "")
-    runs = facts.samples(first)
-    batch = max(1, runs[0][0]) if runs and runs[0] else 1
     names = (name for node in analysis.nodes for name in node.outputs if name)
     largest = max((prod(shapes[0]) for n in names if (shapes := facts.samples(n))), default=1)
-    wanted = max(SAMPLES, min(most, MEMORY * batch // max(1, 4 * largest)))
+    wanted = max(SAMPLES, min(most, MEMORY * (facts.first_batch or 1) // max(1, 4 * largest)))
     return min(samples, wanted)
 
 

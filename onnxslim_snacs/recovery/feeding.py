@@ -87,11 +87,10 @@ def samples_for(task: Task | GateTask | NotFitted, cut: Cut) -> int:
     if isinstance(task, NotFitted):
         return 0
     facts, samples = cut.analysis.facts, cut.source.samples
-    given = facts.samples(next(iter(cut.analysis.graph.inputs), ""))
     made = () if isinstance(task, GateTask) else facts.samples(task.target)
-    if not given or not made or not given[0]:
+    if not made or facts.first_batch is None:
         return samples
     assert isinstance(task, Task)
-    positions = prod(made[0]) / max(1, made[0][task.layer.out_dim] * given[0][0])
+    positions = prod(made[0]) / max(1, made[0][task.layer.out_dim] * facts.first_batch)
     rows = wanted_rows(task.now.weight.shape[1], cut.effort) if task.wide else cut.effort.rows.most
     return max(LEAST, int(POSITIONS * rows / max(1e-9, positions)))
